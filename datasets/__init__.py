@@ -1,0 +1,28 @@
+"""Data sets: files or generators in, NumPy arrays out. They may warp with the sampler and import no layers."""
+
+import os
+
+import numpy as np
+
+from nanostn.checks import argument_error, describe
+
+from .batches import epoch_batches, fixed_test_set, steps
+from .digits import digits
+from .distortions import distort, kinds, size_of
+from .fetch import available, fetch
+from .locations import cache_directory, data_directory
+from .mnist import mnist
+
+__all__ = ["available", "cache_directory", "data_directory", "digits", "distort", "epoch_batches", "fetch",
+           "fixed_test_set", "kinds", "load", "mnist", "names", "size_of", "steps"]
+
+names = ("digits", "mnist")
+
+
+def load(name: str, data_dir: str | os.PathLike | None = None) -> tuple[np.ndarray, ...]:
+    """Training images and labels, test images and labels of "digits" or "mnist", uint8: 60,000 and 10,000."""
+    if name == "digits":
+        return digits(60000, seed=0) + digits(10000, seed=1)
+    if name == "mnist":
+        return mnist(data_dir)
+    raise argument_error("load", "name", "one of " + ", ".join(names), describe(name))

@@ -1,0 +1,108 @@
+"""Batches for training, distorted afresh each epoch, and the distorted test set that every run is measured on.
+
+All randomness is a function of (seed, epoch, step) alone: a run can be continued at any step, to the same bits.
+"""
+
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from nanostn.checks import argument_error, describe, sizes
+
+from .distortions import DIGIT, distort, size_of
+from .locations import cache_directory
+
+# First words of the seeds: different purposes must never draw the same numbers.
+ORDER, BATCH, TEST = 1, 2, 3
+VERSION = 1               # of the distortions; raise it when they change, so that older caches are made anew
+CHUNK = 1000              # test images distorted at a time
+
+
+def epoch_batches(images: np.ndarray, labels: np.ndarray, batch_size: int, kind: str, seed: int, epoch: int,
+                  start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The batches of one epoch from step `start` on: x (B, 1, S, S) float32 from 0 to 1, y (B,) int64.
+
+    Every image comes once, in an order of this epoch; the last batch may be smaller. `kind` is one of
+    `distortions.kinds`; the clutter of TC is cut from all of `images`.
+    """
+    N, *_ = sizes("epoch_batches", images=(images, f"N {DIGIT} {DIGIT}"), labels=(labels, "N"))
+    for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0), ("epoch", epoch, 0),
+                               ("start", start, 0)):
+        if not isinstance(value, int | np.integer) or value < least:
+            raise argument_error("epoch_batches", name, f"an integer, {least} or more", describe(value))
+    size_of(kind)
+    return _batches(images, labels, batch_size, kind, seed, epoch, start)
+
+
+def _batches(images, labels, batch_size, kind, seed, epoch, start):
+    order = np.random.default_rng([ORDER, seed, epoch]).permutation(len(images))
+    for step in range(start, steps(len(images), batch_size)):
+        chosen = order[step * batch_size:(step + 1) * batch_size]
+        x = distort(images[chosen], kind, np.random.default_rng([BATCH, seed, epoch, step]), clutter_source=images)
+        yield x, labels[chosen].astype(np.int64)
+
+
+def steps(count: int, batch_size: int) -> int:
+    """Batches in an epoch of `count` images."""
+    return -(-count // batch_size)
+
+
+def fixed_test_set(images: np.ndarray, labels: np.ndarray, kind: str, seed: int,
+                   cache_dir: str | os.PathLike | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The test set, distorted once and for all: x (N, 1, S, S) float32 from 0 to 1, y (N,) int64.
+
+    It is kept as HDF5 in `cache_dir`, else in the user's cache directory, in 256 shades of grey like MNIST itself; the
+    name of the file tells images, kind, seed and version. A damaged file is made anew, and where none can be written
+    the set is made each time, with a warning.
+    """
+    sizes("fixed_test_set", images=(images, f"N {DIGIT} {DIGIT}"), labels=(labels, "N"))
+    size_of(kind)
+    data = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()[:16]
+    folder = cache_directory() / "test-sets" if cache_dir is None else Path(cache_dir)
+    path = folder / f"{kind}-seed{seed}-{data}-v{VERSION}.h5"
+    x = read(path)
+    if x is None or x.shape != (len(images), 1, size_of(kind), size_of(kind)):
+        rng = np.random.default_rng([TEST, seed])
+        x = np.concatenate([shades(distort(images[i:i + CHUNK], kind, rng, clutter_source=images))
+                            for i in range(0, max(len(images), 1), CHUNK)])
+        try:
+            write(path, x)
+        except OSError as error:
+            warnings.warn(f"the distorted test set is made each time: {folder} cannot be written ({error})",
+                          stacklevel=2)
+    return x * np.float32(1 / 255), labels.astype(np.int64)
+
+
+def shades(x: np.ndarray) -> np.ndarray:
+    return np.rint(x * np.float32(255)).astype(np.uint8)
+
+
+def read(path: Path) -> np.ndarray | None:
+    """The images of a file that `write` made, or None where there is none, or not what was written."""
+    try:
+        with h5py.File(path, "r") as file:
+            x = file["images"][:]
+            return x if file.attrs["sha256"] == hashlib.sha256(x).hexdigest() else None
+    except Exception:  # whatever is wrong with it, the set can be made anew
+        return None
+
+
+def write(path: Path, x: np.ndarray) -> None:
+    """Write beside the place and move there, so that no other process ever sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    os.close(handle)
+    try:
+        with h5py.File(part, "w") as file:
+            file.create_dataset("images", data=x)
+            file.attrs["sha256"] = hashlib.sha256(x).hexdigest()
+        os.replace(part, path)
+    except BaseException:
+        os.unlink(part)
+        raise

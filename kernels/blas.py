@@ -1,0 +1,68 @@
+"""Two instructions for compiled code that Numba has no word for: a product of parts of matrices, and a move of one vector.
+
+`np.dot` in compiled code takes whole contiguous matrices. The BLAS function behind it also takes a part of a matrix
+(where it starts, and how far apart its rows are) and can add to its result, which spares kernels most of their copies.
+Both check nothing.
+"""
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+_size, _char, _pointer = ir.IntType(64), ir.IntType(8), ir.IntType(8).as_pointer()
+
+
+def _entry(context, builder, array_type, array, index):
+    """The address of an entry of an array, counted along its memory."""
+    return builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+
+
+@intrinsic
+def gemm(typingctx, rows, columns, inner, a, a_start, a_step, a_transposed, b, b_start, b_step, b_transposed,
+         c, c_start, c_step, add):
+    """C = A B, or C += A B where `add`; A (rows, inner), B (inner, columns), C (rows, columns), stored row by row.
+
+    The matrix in array x begins at entry x_start of its memory, and its rows are x_step entries apart; a transposed one
+    is stored as its transpose. Arrays are of one dtype, sizes and starts int64.
+    """
+    def generate(context, builder, signature, args):
+        rows, columns, inner, a, a_start, a_step, a_transposed, b, b_start, b_step, b_transposed, c, c_start, c_step, add = args
+        kind = signature.args[3].dtype
+        number = context.get_value_type(kind)
+
+        def address(array_type, array, start):
+            return builder.bitcast(_entry(context, builder, array_type, array, start), _pointer)
+
+        def slot(value):
+            return builder.bitcast(cgutils.alloca_once_value(builder, value), _pointer)
+
+        def form(transposed):
+            return builder.select(transposed, ir.Constant(_char, ord("t")), ir.Constant(_char, ord("n")))
+
+        one, zero = ir.Constant(number, 1.0), ir.Constant(number, 0.0)
+        # BLAS counts by columns, so it is asked for C^T = B^T A^T.
+        parts = [_char, _char, _char, _size, _size, _size, _pointer, _pointer, _size, _pointer, _size, _pointer, _pointer, _size]
+        blas = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), parts), "numba_xxgemm")
+        builder.call(blas, [
+            ir.Constant(_char, ord("s" if kind == types.float32 else "d")), form(b_transposed), form(a_transposed),
+            columns, rows, inner, slot(one), address(signature.args[7], b, b_start), b_step,
+            address(signature.args[3], a, a_start), a_step, slot(builder.select(add, one, zero)),
+            address(signature.args[11], c, c_start), c_step])
+        return context.get_dummy_value()
+
+    size = types.int64
+    return types.void(size, size, size, a, size, size, types.boolean, b, size, size, types.boolean, c, size, size,
+                      types.boolean), generate
+
+
+@intrinsic
+def move16(typingctx, target, at, source, start):
+    """target[at:at + 16] = source[start:start + 16], as one vector: a loop tests first whether the two overlap."""
+    def generate(context, builder, signature, args):
+        vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), 16).as_pointer()
+        into = builder.bitcast(_entry(context, builder, signature.args[0], args[0], args[1]), vector)
+        from_ = builder.bitcast(_entry(context, builder, signature.args[2], args[2], args[3]), vector)
+        builder.store(builder.load(from_, align=4), into, align=4)
+        return context.get_dummy_value()
+
+    return types.void(target, types.int64, source, types.int64), generate

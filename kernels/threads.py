@@ -1,0 +1,63 @@
+"""Threads: one pool at a time.
+
+Kernels spread their work over Numba's threads, and each of these calls BLAS for products that fit its cache. BLAS has a
+pool of its own; two pools that spin on the same cores cost a factor of 20 to 40, so BLAS is held to one thread for the
+time of a kernel (about ten microseconds a kernel) and gets its threads back afterwards.
+"""
+
+import functools
+import importlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from threadpoolctl import ThreadpoolController
+
+_lock = threading.Lock()
+_inside = 0  # kernels at work, in all threads of the program
+_before: list[tuple[Any, int]] = []  # BLAS libraries and the numbers of threads they had
+
+
+@functools.cache
+def _blas_libraries() -> list[Any]:
+    importlib.import_module("scipy.linalg.cython_blas")  # the BLAS behind np.dot in compiled code, so it must be loaded
+    return ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+def one_blas_thread(kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Hold BLAS to one thread while `kernel` runs; the first kernel to enter saves the setting, the last restores it."""
+
+    @functools.wraps(kernel)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        global _inside
+        with _lock:
+            if _inside == 0:
+                _before[:] = [(library, library.get_num_threads()) for library in _blas_libraries()]
+                for library, _ in _before:
+                    library.set_num_threads(1)
+            _inside += 1
+        try:
+            return kernel(*args, **kwargs)
+        finally:
+            with _lock:
+                _inside -= 1
+                if _inside == 0:
+                    for library, threads in _before:
+                        library.set_num_threads(threads)
+
+    return limited
+
+
+def set_threads(n: int) -> None:
+    """Use `n` threads in kernels, at most as many as Numba was started with.   torch: torch.set_num_threads(n)"""
+    most = numba.config.NUMBA_NUM_THREADS
+    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= most:
+        raise ValueError(f"set_threads: n should be an integer from 1 to {most}, received {n!r}; "
+                         "the environment variable NUMBA_NUM_THREADS raises the limit, before the program starts")
+    numba.set_num_threads(n)
+
+
+def get_threads() -> int:
+    """The number of threads that kernels use, from all of this machine's cores to one."""
+    return numba.get_num_threads()

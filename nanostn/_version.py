@@ -1,0 +1,3 @@
+"""The version of nanostn: the one place that states it."""
+
+version = "0.1.0"

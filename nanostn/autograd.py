@@ -1,0 +1,130 @@
+"""The engine: reverse-mode automatic differentiation over a recorded graph.
+
+Every result of an operation that depends on something which wants a gradient carries a `Node`: which nodes it came
+from, and how a cotangent of the result flows back to them. `backward` walks the nodes from the newest to the oldest, so
+each one has received all its contributions before it passes them on. The walk is a loop, not a recursion: the length
+of a graph is bounded by memory alone. A node refers to older nodes only and never to a tensor, so there are no
+reference cycles, and what the walk has passed is freed at once.
+"""
+
+import itertools
+import threading
+from collections.abc import Callable
+from contextlib import ContextDecorator
+from typing import Any
+
+import numpy as np
+
+from nanostn.checks import argument_error
+
+# Either one function per input (None where the input has no gradient), or one function for all inputs at once, which is
+# told which of them want a gradient: for operations whose gradients share one pass.
+Gradients = tuple[Callable[[np.ndarray], np.ndarray] | None, ...] | Callable[[np.ndarray, tuple[bool, ...]], tuple]
+
+_count = itertools.count()
+_state = threading.local()
+
+
+class Node:
+    """A place in the graph: a leaf (no `gradients`; collects `grad`) or the result of an operation."""
+
+    __slots__ = ("order", "name", "inputs", "gradients", "shape", "dtype", "grad", "freed")
+
+    def __init__(self, value: np.ndarray, name: str = "leaf",
+                 inputs: tuple["Node | None", ...] = (), gradients: Gradients | None = None):
+        self.order = next(_count)  # inputs are older than results: sorting by age is a topological order
+        self.name = name
+        self.inputs = inputs
+        self.gradients = gradients
+        self.shape = value.shape
+        self.dtype = value.dtype
+        self.grad: np.ndarray | None = None
+        self.freed = False
+
+    def flow_back(self, cotangent: np.ndarray) -> list[np.ndarray | None]:
+        """The contribution of this node to each of its inputs; checked against the input's shape and dtype."""
+        if self.freed:
+            raise RuntimeError(f"backward: the graph behind '{self.name}' was freed by an earlier backward(); "
+                               "run the forward pass again before the next one")
+        wanted = tuple(node is not None for node in self.inputs)
+        assert self.gradients is not None
+        if callable(self.gradients):
+            results = list(self.gradients(cotangent, wanted))
+        else:
+            results = [g(cotangent) if want and g is not None else None
+                       for want, g in zip(wanted, self.gradients, strict=True)]
+        for position, (node, result) in enumerate(zip(self.inputs, results, strict=True)):
+            if node is not None and result is not None and (result.shape, result.dtype) != (node.shape, node.dtype):
+                raise AssertionError(f"{self.name}: gradient of input {position} should be {node.shape} {node.dtype}, "
+                                     f"received {result.shape} {result.dtype}; the operation's backward part is wrong")
+        return results
+
+    def free(self) -> None:
+        self.freed, self.inputs, self.gradients = True, (), None
+
+
+def record(value: np.ndarray, name: str, inputs: tuple[Node | None, ...], gradients: Gradients) -> Node | None:
+    """A node for the result of an operation, or None where no input wants a gradient or recording is off."""
+    if not is_recording() or all(node is None for node in inputs):
+        return None
+    return Node(value, name, inputs, gradients)
+
+
+def backward(root: Node, cotangent: np.ndarray) -> None:
+    """Add to `grad` of every leaf below `root` the product of `cotangent` with the Jacobian; free the graph."""
+    if (cotangent.shape, cotangent.dtype) != (root.shape, root.dtype):
+        raise argument_error("backward", "the cotangent", f"{root.shape} {root.dtype}, like the value",
+                             f"{cotangent.shape} {cotangent.dtype}")
+    # The second entry says whether the walk owns the array and may add into it: a gradient function may well return
+    # its cotangent or a view of it.
+    pending: dict[Node, tuple[np.ndarray, bool]] = {root: (cotangent, False)}
+    for node in _newest_first(root):
+        if node not in pending:  # all its consumers had no gradient for it
+            node.free() if node.inputs else None
+            continue
+        total, owned = pending.pop(node)
+        if not node.inputs and not node.freed:
+            total = total if owned else total.copy()
+            node.grad = total if node.grad is None else node.grad + total
+            continue
+        results = node.flow_back(total)
+        for i, (parent, result) in enumerate(zip(node.inputs, results, strict=True)):
+            if parent is None or result is None:
+                continue
+            if parent in pending:
+                before, mine = pending[parent]
+                pending[parent] = (np.add(before, result, out=before if mine else None), True)
+            else:
+                shared = result.base is not None or result is total or any(r is result for r in results[:i])
+                pending[parent] = (result, not shared)
+        del total, results
+        node.free()
+
+
+def _newest_first(root: Node) -> list[Node]:
+    found, stack = {root}, [root]
+    while stack:
+        for node in stack.pop().inputs:
+            if node is not None and node not in found:
+                found.add(node)
+                stack.append(node)
+    return sorted(found, key=lambda node: node.order, reverse=True)
+
+
+def is_recording() -> bool:
+    return getattr(_state, "recording", True)
+
+
+class no_grad(ContextDecorator):
+    """Operations inside are not recorded: no gradient, and nothing kept for one.   torch: torch.no_grad()
+
+    Use it as `with nanostn.no_grad():` or as a decorator. It may be nested and holds for the current thread.
+    """
+
+    def __enter__(self) -> None:
+        self._before = getattr(self, "_before", [])
+        self._before.append(is_recording())
+        _state.recording = False
+
+    def __exit__(self, *error: Any) -> None:
+        _state.recording = self._before.pop()

@@ -1,0 +1,66 @@
+"""What is checked at an operation's door, and the one form in which a mistake is reported.
+
+    op: argument should be X, received Y; likely cause
+"""
+
+from typing import Any
+
+import numpy as np
+
+
+def argument_error(op: str, argument: str, expected: object, received: object, hint: str = "") -> ValueError:
+    """The error to raise: `raise argument_error("conv2d", "stride", "a positive integer", stride)`."""
+    return ValueError(f"{op}: {argument} should be {expected}, received {received}" + (f"; {hint}" if hint else ""))
+
+
+def describe(value: object) -> str:
+    """An argument as an error shows it: shape and dtype of an array, else its `repr`, kept short."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{tuple(value.shape)} {value.dtype}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def sizes(op: str, hint: str = "", **arguments: tuple[Any, str]) -> list[int]:
+    """Check shapes against patterns and return the named sizes in the order of their first appearance.
+
+    `N, C, H, W, P = sizes("sample", U=(U, "N C H W"), grid=(grid, "N P 2"))`: a name stands for one size wherever it
+    appears, a number for itself.
+    """
+    known: dict[str, int] = {}
+    origin: dict[str, str] = {}
+    for argument, (value, pattern) in arguments.items():
+        names = pattern.split()
+        shape = getattr(value, "shape", None)
+        shown = "(" + ", ".join(names) + ("," if len(names) == 1 else "") + ")"
+        if shape is None or len(shape) != len(names):
+            raise argument_error(op, argument, shown, describe(value), hint)
+        for name, size in zip(names, shape, strict=True):
+            if name.isdigit():
+                if size != int(name):
+                    raise argument_error(op, argument, shown, describe(value), hint)
+            elif known.setdefault(name, size) != size:
+                raise argument_error(op, argument, f"{shown} with {name} = {known[name]} from {origin[name]}",
+                                     describe(value), hint)
+            else:
+                origin.setdefault(name, argument)
+    return list(known.values())
+
+
+def same_float(op: str, **arguments: Any) -> np.dtype:
+    """Check that all arrays are of one floating dtype, float32 or float64, and return it. None is skipped."""
+    first: tuple[str, np.dtype] | None = None
+    for argument, value in arguments.items():
+        if value is None:
+            continue
+        dtype = getattr(value, "dtype", None)
+        if dtype not in (np.float32, np.float64):
+            raise argument_error(op, argument, "a float32 or float64 array", describe(value),
+                                 "convert it with .astype(np.float32)")
+        if first is None:
+            first = (argument, dtype)
+        elif dtype != first[1]:
+            raise argument_error(op, argument, f"{first[1]} like {first[0]}", describe(value),
+                                 "convert one of them with .astype")
+    assert first is not None
+    return first[1]

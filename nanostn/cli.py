@@ -1,0 +1,172 @@
+"""The command line: `nanostn --help`. Each command is a function; what it needs is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from nanostn._version import version
+from nanostn.console import Parser, guarded, positive, use_device
+from nanostn.experiments import EXPERIMENTS, find
+
+_EXAMPLES = """\
+start here:
+  nanostn demo                                             two minutes: a network with a spatial transformer, and one without
+  nanostn train distorted-mnist --model st-cnn-affine      the paper's main experiment; --help after it lists its options
+  nanostn report runs/distorted-mnist-...                  what the transformer learned to look at, as a page of pictures
+  nanostn verify                                           every gradient against finite differences
+
+Exit codes: 0 done, 1 the run failed, 2 wrong arguments, data or files, 130 interrupted.
+"""
+
+
+@guarded
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    named = [word for word in arguments[1:] if word in EXPERIMENTS]
+    if arguments[:1] == ["train"] and named:  # an experiment has options of its own, so it reads them itself
+        arguments.remove(named[0])
+        return find(named[0]).main(arguments[1:], f"nanostn train {named[0]}")
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    return options.run(options)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="nanostn", epilog=_EXAMPLES,
+                    description="Spatial Transformer Networks (Jaderberg et al. 2015) from scratch on NumPy and Numba.")
+    parser.add_argument("--version", action="version", version=f"nanostn {version}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+
+    def command(name: str, run, help: str, **options: str) -> Parser:
+        added = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", **options)
+        added.set_defaults(run=run)
+        return added
+
+    def place(added: Parser, data: bool = True) -> None:
+        added.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+        added.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
+        if data:
+            added.add_argument("--data-dir", metavar="DIR", help="where MNIST lies (default: $NANOSTN_DATA, else the user's cache)")
+
+    info = command("info", _info, "versions, CPU threads, GPU, data found")
+    info.add_argument("--data-dir", metavar="DIR", help="where MNIST lies (default: $NANOSTN_DATA, else the user's cache)")
+
+    demo = command("demo", _demo, "train a CNN and an ST-CNN on distorted digits in about two minutes, without a download")
+    place(demo, data=False)
+    demo.add_argument("--run-dir", metavar="DIR", help="keeps both runs and the report (default: a new folder in runs/)")
+
+    train = command("train", None, "train a network: nanostn train EXPERIMENT --help lists the options",
+                    epilog="experiments:\n" + "".join(f"  {name:18}{text}\n" for name, text in EXPERIMENTS.items()))
+    train.add_argument("experiment", metavar="EXPERIMENT", choices=EXPERIMENTS, help=", ".join(EXPERIMENTS))
+
+    evaluate = command("evaluate", _evaluate, "test error of a trained network, from its checkpoint")
+    evaluate.add_argument("run_dir", metavar="RUN_DIR", help="written by nanostn train")
+    place(evaluate)
+
+    report = command("report", _report, "pictures of one or several runs: learning curves, sampling grids, one HTML page")
+    report.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", help="written by nanostn train")
+    report.add_argument("--output", metavar="DIR", help="for the page and the PNG files (default: report/ in the first RUN_DIR)")
+    place(report)
+
+    verify = command("verify", _verify, "every operation and layer against finite differences; exit code 1 if one fails")
+    verify.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+
+    bench = command("bench", _bench, "times of the kernels, beside PyTorch's where that is installed")
+    bench.add_argument("--only", metavar="NAME", help="one group of measurements")
+    place(bench, data=False)
+
+    data = command("data", _data, "list the data sets found, or fetch one")
+    data.add_argument("action", choices=("list", "fetch"))
+    data.add_argument("name", nargs="?", metavar="NAME", help="what to fetch: mnist")
+    data.add_argument("--data-dir", metavar="DIR", help="default: $NANOSTN_DATA, else the user's cache directory")
+    return parser
+
+
+def _info(options: argparse.Namespace) -> int:
+    from importlib import metadata
+
+    import numba
+
+    from nanostn import datasets
+
+    def row(name: str, value: object) -> None:
+        print(f"{name:12}{value}")
+
+    row("nanostn", f"{version}  ({Path(__file__).resolve().parent})")
+    row("python", f"{platform.python_version()}  {platform.system()} {platform.machine()}")
+    for package in ("numpy", "numba", "scipy", "h5py", "matplotlib", "tqdm", "pooch"):
+        try:
+            row(package, metadata.version(package))
+        except metadata.PackageNotFoundError:
+            row(package, 'not installed (optional: pip install "nanostn[app]")')
+    row("CPU", f"{os.cpu_count()} cores, {numba.get_num_threads()} threads for kernels")
+    row("GPU", "none: this version has CPU kernels only")
+    row("data", datasets.data_directory(options.data_dir))
+    for name, place in datasets.available(options.data_dir).items():
+        row("", f"{name}: {place}")
+    if "mnist" not in datasets.available(options.data_dir):
+        row("", "mnist: not found (nanostn data fetch mnist)")
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from nanostn.experiments import demo
+
+    use_device(options.device, options.threads)
+    return demo.main(options.run_dir)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from nanostn import report, training
+
+    use_device(options.device, options.threads)
+    run, model, images, labels = report.revive(options.run_dir, options.data_dir)
+    print(f"{run.config['experiment']}, {run.config['model']}, {run.config['data']}: "
+          f"{len(images):,} test images", flush=True)
+    outcome = training.evaluate(model, images, labels)
+    print(f"test error {outcome['test_error']:.2f} %  loss {outcome['test_loss']:.4f}")
+    return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from nanostn import report
+
+    use_device(options.device, options.threads)
+    print(report.write(options.run_dirs, options.output, options.data_dir))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from nanostn import verify
+
+    use_device(options.device, None)
+    return verify.main()
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from nanostn import bench
+
+    use_device(options.device, None)
+    return bench.main(threads=options.threads, only=options.only) or 0
+
+
+def _data(options: argparse.Namespace) -> int:
+    from nanostn import datasets
+
+    if options.action == "list":
+        for name in datasets.names:
+            print(f"{name:10}{datasets.available(options.data_dir).get(name, 'not found; nanostn data fetch ' + name)}")
+        return 0
+    if options.name is None:
+        raise ValueError("data fetch: NAME should be given, received none; try: nanostn data fetch mnist")
+    print(datasets.fetch(options.name, options.data_dir))
+    return 0

@@ -1,0 +1,85 @@
+"""How the program speaks on a terminal: one clear line for a mistake, and an exit code that tells what went wrong.
+
+    0    done            2    wrong arguments, data or files
+    1    the run failed  130  interrupted with Ctrl-C
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from nanostn.checks import argument_error
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, and whose help keeps its lines as they are written."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def positive(text: str) -> int:
+    """An argument that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"should be a positive integer, received {text!r}")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """An argument such as a seed."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"should be an integer, 0 or more, received {text!r}")
+    return int(text)
+
+
+def positive_number(text: str) -> float:
+    """An argument such as a learning rate."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"should be a positive number, received {text!r}")
+    return value
+
+
+def guarded(command: Callable[..., int]) -> Callable[..., int]:
+    """Turn what a user can cause into a line on stderr and an exit code; a mistake of ours keeps its traceback."""
+    @functools.wraps(command)
+    def run(*arguments: Any, **options: Any) -> int:
+        try:
+            return command(*arguments, **options)
+        except KeyboardInterrupt as error:
+            code, message = 130, str(error) or "interrupted"
+        except ArithmeticError as error:  # NotFinite: the run diverged
+            code, message = 1, str(error)
+        except ModuleNotFoundError as error:
+            if error.name is not None:  # not one of the sentences that name the extra to install
+                raise
+            code, message = 2, str(error)
+        except (ConnectionError, FileNotFoundError, PermissionError) as error:
+            code, message = 2, str(error)
+        except ValueError as error:
+            if "should be" not in str(error):  # the form of every message of this package
+                raise
+            code, message = 2, str(error)
+        print(f"nanostn: {message}", file=sys.stderr)
+        return code
+    return run
+
+
+def use_device(device: str, threads: int | None) -> None:
+    """Act on --device and --threads."""
+    if device == "cuda":
+        raise argument_error("nanostn", "--device", "auto or cpu", "cuda", "this version has CPU kernels only")
+    if threads is not None:
+        from nanostn.kernels.threads import set_threads
+
+        set_threads(threads)

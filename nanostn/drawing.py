@@ -1,0 +1,121 @@
+"""Drawing: an image as text for a terminal, and with matplotlib (extra `app`) images, sampling grids, and both together.
+
+Figures are made without pyplot: no window system is needed and nothing global is changed.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+GRID, CORNER, INK, QUIET = "#ff9f1c", "#2ec4b6", "#22303c", "#7b8794"
+
+_RAMP = " .:-=+*#%@"
+
+
+def as_text(image: np.ndarray) -> str:
+    """A grey image (H, W) as lines of characters, from ' ' (its darkest) to '@' (its brightest).
+
+    A character is about twice as tall as it is wide, so it stands for two rows: H/2 lines of W characters.
+    """
+    rows = np.concatenate([image, image[-1:]]) if len(image) % 2 else image
+    grey = rows.reshape(-1, 2, image.shape[1]).mean(axis=1)
+    low, high = float(grey.min()), float(grey.max())
+    level = (grey - low) / (high - low) if high > low else np.zeros_like(grey)
+    return "\n".join("".join(_RAMP[int(v * (len(_RAMP) - 1) + 0.5)] for v in row) for row in level)
+
+
+def side_by_side(*texts: str, titles: Sequence[str] = (), gap: int = 4) -> str:
+    """Texts of several lines next to each other, centred vertically, each under its title."""
+    blocks = [text.split("\n") for text in texts]
+    height = max(len(block) for block in blocks)
+    columns = []
+    for block, title in zip_longest(blocks, titles, fillvalue=""):
+        width = max(len(title), *map(len, block))
+        above = (height - len(block)) // 2
+        lines = [""] * above + list(block) + [""] * (height - len(block) - above)
+        columns.append([line.ljust(width) for line in ([title] if titles else []) + lines])
+    return "\n".join((" " * gap).join(parts).rstrip() for parts in zip(*columns, strict=True))
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty matplotlib figure, in inches; without matplotlib one sentence that says how to get it."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise ModuleNotFoundError('drawing: pictures need matplotlib; install it with: pip install "nanostn[app]"') from None
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def png(figure: Any, path: str | Path | None = None, dpi: int = 120) -> bytes:
+    """The figure as PNG, also written to `path` where one is given."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=dpi)
+    if path is not None:
+        Path(path).write_bytes(buffer.getvalue())
+    return buffer.getvalue()
+
+
+def draw_image(axes: Any, image: np.ndarray, margin: float = 0.0) -> None:
+    """One image (H, W) or (C, H, W) in [0, 1]: pixel centres at whole numbers, `margin` of its size around it."""
+    H, W = image.shape[-2:]
+    shown = image if image.ndim == 2 else image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    axes.imshow(shown, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
+    axes.set_xlim(-0.5 - margin * W, W - 0.5 + margin * W)
+    axes.set_ylim(H - 0.5 + margin * H, -0.5 - margin * H)
+    axes.set_facecolor("#11161c")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def draw_grid(axes: Any, grid: np.ndarray, size: tuple[int, int], align_corners: bool = True, lines: int = 7) -> None:
+    """The sampling grid (H', W', 2) drawn over an image of `size` (H, W): where the output's rows and columns come from.
+
+    Every few lines of the grid, its rim thicker, and a dot on the corner that becomes the top left one of the output.
+    """
+    H, W = size
+    x, y = grid[..., 0], grid[..., 1]
+    if align_corners:
+        x, y = (x + 1) / 2 * (W - 1), (y + 1) / 2 * (H - 1)
+    else:
+        x, y = ((x + 1) * W - 1) / 2, ((y + 1) * H - 1) / 2
+    for count, line in ((len(x), lambda i: (x[i], y[i])), (x.shape[1], lambda j: (x[:, j], y[:, j]))):
+        for i in np.unique(np.linspace(0, count - 1, min(lines, count)).round().astype(int)):
+            rim = i in (0, count - 1)
+            axes.plot(*line(i), color=GRID, linewidth=1.8 if rim else 0.7, alpha=1.0 if rim else 0.8,
+                      solid_capstyle="round")
+    axes.plot(x[0, 0], y[0, 0], marker="o", markersize=4.5, color=CORNER, markeredgecolor="white", markeredgewidth=0.6)
+
+
+def transformer_sheet(inputs: np.ndarray, grids: np.ndarray, outputs: np.ndarray, titles: Sequence[str] = (),
+                      columns: int = 6, tile: float = 1.25, align_corners: bool = True) -> Any:
+    """A figure: for each image the input, the sampling grid over it, and the transformer's output, one above the other.
+
+    inputs (N, C, H, W), grids (N, H', W', 2), outputs (N, C, H', W'); `titles` are written above the inputs.
+    """
+    columns = min(columns, len(inputs))
+    blocks = -(-len(inputs) // columns)
+    figure = new_figure(tile * columns + 0.75, (3 * tile + 0.5) * blocks)
+    axes = figure.subplots(3 * blocks, columns, squeeze=False)
+    for cell in axes.ravel():
+        cell.axis("off")
+    for n, (image, grid, output) in enumerate(zip(inputs, grids, outputs, strict=True)):
+        block, column = divmod(n, columns)
+        top, middle, bottom = (axes[3 * block + row, column] for row in range(3))
+        for cell, content, margin in ((top, image, 0.0), (middle, image, 0.12), (bottom, output, 0.0)):
+            cell.axis("on")
+            draw_image(cell, np.clip(content, 0.0, 1.0), margin)
+        draw_grid(middle, grid, (image.shape[-2], image.shape[-1]), align_corners)
+        if titles:
+            top.set_title(titles[n], fontsize=8, color=INK, pad=4)
+        if column == 0:
+            for cell, label in ((top, "input"), (middle, "sampling grid"), (bottom, "output")):
+                cell.set_ylabel(label, fontsize=8, color=QUIET)
+    return figure

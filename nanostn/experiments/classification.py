@@ -1,0 +1,147 @@
+"""What the experiments with distorted digits have in common: options, data, optimiser, and the run itself."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nanostn import datasets
+from nanostn.console import Parser, guarded, natural, positive, positive_number, use_device
+from nanostn.nn import Module
+from nanostn.optim import SGD, Adam, Optimiser, StepDecay
+from nanostn.runs import RunDirectory
+from nanostn.training import Interrupted, evaluate, train
+
+# Settings of where, not of what: they change no bit of the result and are not part of config.json.
+_PLACES = ("device", "threads", "data_dir", "run_dir", "resume")
+
+TEST_SEED = 0  # one distorted test set for all runs, whatever their own seed
+
+
+def argument_parser(name: str, description: str | None, models: Sequence[str], prog: str | None) -> Parser:
+    """The options that every experiment with digits has."""
+    parser = Parser(prog=prog or f"python -m nanostn.experiments.{name.replace('-', '_')}", description=description)
+    what, how, where = (parser.add_argument_group(title) for title in ("what", "how", "where"))
+    what.add_argument("--model", choices=models, default="st-cnn-affine", metavar="NAME",
+                      help=f"{', '.join(models)} (default: %(default)s)")
+    what.add_argument("--data", choices=("mnist", "digits"),
+                      help="MNIST, or digits that the program draws itself (default: mnist where found, else digits)")
+    what.add_argument("--limit", type=positive, metavar="N", help="only the first N training images")
+    what.add_argument("--test-limit", type=positive, metavar="N", help="only the first N test images")
+    what.add_argument("--seed", type=natural, default=0, metavar="N",
+                      help="of initial weights, order and distortions (default: %(default)s)")
+    how.add_argument("--epochs", type=positive, default=10, metavar="N",
+                     help="passes over the training images, each distorted afresh (default: %(default)s)")
+    how.add_argument("--steps", type=positive, metavar="N", help="at most so many steps, whatever the epoch")
+    how.add_argument("--batch-size", type=positive, default=256, metavar="N", help="images per step (default: %(default)s)")
+    how.add_argument("--optimiser", choices=("adam", "sgd"), default="adam",
+                     help="adam gets further in few epochs; sgd has momentum 0.9 (default: %(default)s)")
+    how.add_argument("--learning-rate", type=positive_number, metavar="X",
+                     help="at the start (default: 0.001 for adam, 0.01 for sgd)")
+    how.add_argument("--localisation-rate", type=positive_number, default=0.1, metavar="X",
+                     help="learning rate of the localisation network, as a part of the other (default: %(default)s)")
+    how.add_argument("--decay", type=positive_number, default=0.5, metavar="X",
+                     help="factor on the learning rates at each decay (default: %(default)s)")
+    how.add_argument("--decay-every", type=positive, metavar="N", help="steps between decays (default: a ninth of the run)")
+    where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+    where.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
+    where.add_argument("--data-dir", metavar="DIR",
+                       help="holds a folder mnist with the four files (default: $NANOSTN_DATA, else the user's cache)")
+    where.add_argument("--run-dir", metavar="DIR", help="keeps the run (default: a folder in runs/, named after the settings)")
+    where.add_argument("--resume", action="store_true",
+                       help="go on with the run in the run directory, with its settings, to the same bits")
+    return parser
+
+
+@guarded
+def run(name: str, parser: Parser, build_model: Callable[[dict[str, Any]], Module],
+        arguments: Sequence[str] | None = None, **fixed: Any) -> int:
+    """Train as the arguments say; `fixed` are settings that the experiment does not leave open."""
+    options = parser.parse_args(arguments)
+    use_device(options.device, options.threads)
+    config = settings(name, options, **fixed)
+    path = Path(options.run_dir or Path("runs", "-".join(
+        [name, config["model"], config["distortion"], config["data"], f"seed{config['seed']}"])))
+    if options.resume:
+        directory = RunDirectory.open(path)
+        parser.set_defaults(**directory.config)  # what is not given again stays as it was
+        directory.check_same(settings(name, parser.parse_args(arguments), **fixed))
+        config = directory.config
+    images, labels, *test_set = load_data(config, options.data_dir)
+    if not options.resume:
+        directory = RunDirectory.create(path, config)
+    if (finished := directory.result()) is not None:
+        print(f"{path}: this run is finished, test error {finished['test_error']:.2f} %")
+        return 0
+
+    model = build_model(config)
+    training = Training(config, model, directory, images, labels, *test_set)
+    print(f"{name}: {config['model']} with {model.count_parameters():,} parameters, {len(images):,} {config['data']} images "
+          f"({config['distortion']}), {training.steps:,} steps of {config['batch_size']}, run directory {path}", flush=True)
+    try:
+        outcome = training.run()
+    except Interrupted as interruption:
+        raise Interrupted(f"{interruption}; saved, go on with: {parser.prog} --run-dir {path} --resume") from None
+    directory.finish(result(config, outcome))
+    print(f"test error {outcome['test_error']:.2f} %; look at it with: nanostn report {path}")
+    return 0
+
+
+class Training:
+    """A network, its optimiser and its data, brought together as a configuration says."""
+
+    def __init__(self, config: dict[str, Any], model: Module, directory: RunDirectory, images: np.ndarray, labels: np.ndarray,
+                 test_images: np.ndarray, test_labels: np.ndarray):
+        batch_size, kind, seed = config["batch_size"], config["distortion"], config["seed"]
+        self.steps_per_epoch = datasets.steps(len(images), batch_size)
+        self.steps = min(config["epochs"] * self.steps_per_epoch, config["steps"] or config["epochs"] * self.steps_per_epoch)
+        optimiser = make_optimiser(config, model)
+        self.options: dict[str, Any] = {
+            "model": model, "optimiser": optimiser, "run": directory, "steps_per_epoch": self.steps_per_epoch,
+            "schedule": StepDecay(optimiser, config["decay_every"] or max(1, -(-self.steps // 9)), config["decay"]),
+            "batches": lambda epoch, start: datasets.epoch_batches(images, labels, batch_size, kind, seed, epoch, start),
+            "evaluation": lambda model: evaluate(model, test_images, test_labels)}
+
+    def run(self, steps: int | None = None, **options: Any) -> dict[str, Any]:
+        """Train up to step `steps`, by default to the end."""
+        return train(steps=steps or self.steps, **self.options, **options)
+
+
+def load_data(config: dict[str, Any], data_dir: str | None = None) -> tuple[np.ndarray, ...]:
+    """Training images (as they are) and labels, test images (distorted) and labels."""
+    images, labels, test_images, test_labels = datasets.load(config["data"], data_dir)
+    test_images, test_labels = datasets.fixed_test_set(test_images[:config["test_limit"]], test_labels[:config["test_limit"]],
+                                                       config["distortion"], TEST_SEED)
+    return images[:config["limit"]], labels[:config["limit"]], test_images, test_labels
+
+
+def make_optimiser(config: dict[str, Any], model: Module) -> Optimiser:
+    """Adam, or SGD with momentum; the localisation network is a group with a learning rate of its own."""
+    rate = config["learning_rate"]
+    groups: list[dict[str, Any]] = [{"parameters": [], "learning_rate": rate},
+                                    {"parameters": [], "learning_rate": rate * config["localisation_rate"]}]
+    for name, parameter in model.named_parameters():
+        groups["localisation" in name]["parameters"].append(parameter)
+    if config["optimiser"] == "adam":
+        return Adam(groups)
+    return SGD(groups, momentum=0.9)
+
+
+def result(config: dict[str, Any], outcome: dict[str, Any]) -> dict[str, Any]:
+    """What result.json holds."""
+    return {key: config[key] for key in ("experiment", "model", "data", "distortion", "seed")} | outcome
+
+
+def settings(name: str, options: argparse.Namespace, **fixed: Any) -> dict[str, Any]:
+    """What the run is: every option but the places, with the defaults that depend on others filled in."""
+    given = {key: value for key, value in vars(options).items() if key not in (*_PLACES, "experiment")}
+    config = {"experiment": name, **fixed, **given}
+    if config["data"] is None:
+        config["data"] = "mnist" if "mnist" in datasets.available(options.data_dir) else "digits"
+    if config["learning_rate"] is None:
+        config["learning_rate"] = {"adam": 0.001, "sgd": 0.01}[config["optimiser"]]
+    return config

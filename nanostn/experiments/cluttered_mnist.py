@@ -1,0 +1,37 @@
+"""Cluttered MNIST with the network of the Lasagne example: digits anywhere on 60 x 60 pixels, among six distractors.
+
+    python -m nanostn.experiments.cluttered_mnist                     the transformer finds the digit: 20 x 20 pixels
+    python -m nanostn.experiments.cluttered_mnist --model cnn         its classifier alone, on all 60 x 60
+
+The published run reaches 93.7 % test accuracy within 14 epochs. As there, the localisation network learns at the full
+rate (the paper's experiments give it a tenth).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from nanostn.experiments import classification
+from nanostn.models import build_lasagne
+from nanostn.nn import Module
+
+NAME = "cluttered-mnist"
+
+
+def build_model(config: dict[str, Any]) -> Module:
+    return build_lasagne(config["model"], config["seed"])
+
+
+load_data = classification.load_data
+
+
+def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
+    parser = classification.argument_parser(NAME, __doc__, ("st-cnn-affine", "cnn"), prog)
+    parser.set_defaults(epochs=14, localisation_rate=1.0)
+    return classification.run(NAME, parser, build_model, arguments, distortion="TC")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

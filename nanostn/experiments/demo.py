@@ -1,0 +1,64 @@
+"""The demo: a CNN and the same CNN behind a spatial transformer, on digits that the program draws; no download.
+
+Digits turned by up to 45 degrees, scaled, anywhere on 42 x 42 pixels (RTS). Both networks see the same ones, epoch by
+epoch; then come the two test errors, a digit before and after the transformer, and a page of pictures.
+About two minutes on two cores:  nanostn demo
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+from nanostn import drawing, report
+from nanostn.experiments import classification, distorted_mnist
+from nanostn.runs import RunDirectory
+
+MODELS = ("cnn", "st-cnn-affine")
+SETTINGS = ["--data", "digits", "--distortion", "RTS", "--filters", "16", "--batch-size", "64", "--limit", "6400",
+            "--test-limit", "2000", "--epochs", "8", "--localisation-rate", "0.5"]
+
+
+def main(run_dir: str | None = None, settings: list[str] = SETTINGS) -> int:
+    """Train both networks, side by side, and show what the transformer does."""
+    folder = Path(run_dir) if run_dir else _new_folder(Path("runs"))
+    parser = distorted_mnist.argument_parser("nanostn demo")
+    configs = [classification.settings(distorted_mnist.NAME, parser.parse_args([*settings, "--model", name]))
+               for name in MODELS]
+    runs = [RunDirectory.create(folder / config["model"], config) for config in configs]
+    print("drawing digits ...", flush=True)
+    data = classification.load_data(configs[0])
+    models = [distorted_mnist.build_model(config) for config in configs]
+    trainings = [classification.Training(config, model, run, *data)
+                 for config, model, run in zip(configs, models, runs, strict=True)]
+    print(f"training on {len(data[0]):,} digits, turned, scaled and moved afresh in every epoch\n\n"
+          f"{'':12}" + "".join(f"{name + ' test error':>26}" for name in MODELS), flush=True)
+    for epoch in range(1, configs[0]["epochs"] + 1):
+        outcomes = [training.run(epoch * training.steps_per_epoch, report=lambda line: None) for training in trainings]
+        print(f"epoch {epoch}/{configs[0]['epochs']:<4}" + "".join(f"{o['test_error']:24.2f} %" for o in outcomes)
+              + f"{sum(o['seconds'] for o in outcomes):8.0f} s", flush=True)
+    for run, config, outcome in zip(runs, configs, outcomes, strict=True):
+        run.finish(classification.result(config, outcome))
+
+    images, labels = data[2][:200], data[3][:200]
+    _, outputs, found = report.look(models[1], images)
+    chosen = int(np.argmax(report.movement(models[1], images) * (found == labels)))
+    print("\n" + drawing.side_by_side(drawing.as_text(images[chosen, 0]), drawing.as_text(outputs[chosen, 0, ::2, ::2]),
+                                      titles=["a test image", "what its transformer makes of it"]))
+    for name, outcome in zip(MODELS, outcomes, strict=True):
+        print(f"test error of {name:14} {outcome['test_error']:5.2f} %   ({outcome['parameters']:,} parameters)")
+    if importlib.util.find_spec("matplotlib"):
+        print(f"report: {report.write([run.path for run in runs], folder / 'report')}")
+    else:
+        print(f'for pictures: pip install "nanostn[app]", then: nanostn report {runs[1].path}')
+    return 0
+
+
+def _new_folder(parent: Path) -> Path:
+    """demo, demo-2, demo-3 ...: a demo never touches an earlier one."""
+    number = 1
+    while (folder := parent / ("demo" if number == 1 else f"demo-{number}")).exists():
+        number += 1
+    return folder

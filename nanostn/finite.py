@@ -1,0 +1,86 @@
+"""When a run diverges: noticed in the very step, named by layer, before anything is written over.
+
+An infinite theta reads far outside the image and gives a finite, empty picture, so theta is watched by itself; NaN
+anywhere reaches the loss. Gradients are checked before the update, so the parameters stay good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from nanostn import no_grad
+from nanostn.nn import Module
+
+
+class NotFinite(ArithmeticError):
+    """A loss, theta or gradient is infinite or not a number."""
+
+
+def is_finite(array: np.ndarray) -> bool:
+    """Whether all entries are. The sum of squares is cheap and tells, but for entries so large that it overflows."""
+    flat = array.reshape(-1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(np.einsum("i,i->", flat, flat))) or bool(np.isfinite(flat).all())
+
+
+def check_gradients(model: Module) -> None:
+    """Raise NotFinite with the name of the first parameter whose gradient is not finite."""
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not is_finite(parameter.grad):
+            raise NotFinite(f"the gradient of {name} is no longer finite")
+
+
+@contextmanager
+def watch_theta(model: Module) -> Iterator[None]:
+    """Within this context, a spatial transformer of `model` whose theta is not finite raises NotFinite with its name."""
+    def check(name: str, theta: Any) -> None:
+        if not np.isfinite(theta.data).all():
+            bad = int(np.argmin(np.isfinite(theta.data.reshape(len(theta), -1)).all(axis=1)))
+            raise NotFinite(f"theta of {name or 'the transformer'} is no longer finite (image {bad} of the batch)")
+
+    watched = [(name, m.localisation) for name, m in model.named_modules() if hasattr(m, "localisation")]
+    with _after_forward(watched, check):
+        yield
+
+
+def name_first_layer(model: Module, forward: Callable[[], Any]) -> str:
+    """Run `forward` once more and name the first layer with a parameter, or a result, that is not finite."""
+    for name, parameter in model.named_parameters():
+        if not is_finite(parameter.data):
+            return f"parameter {name}"
+    found: list[str] = []
+
+    def check(name: str, value: Any) -> None:
+        if not np.isfinite(value.data).all():
+            found.append(name)
+
+    with _after_forward([(name, module) for name, module in model.named_modules() if name], check), no_grad():
+        forward()
+    return f"layer {found[0]}" if found else "the loss itself"
+
+
+@contextmanager
+def _after_forward(modules: list[tuple[str, Module]], check: Callable[[str, Any], None]) -> Iterator[None]:
+    """Call `check(name, result)` after each forward pass of these modules."""
+    def watched(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*inputs: Any) -> Any:
+            value = forward(*inputs)
+            check(name, value)
+            return value
+        return run
+
+    # An attribute of an object hides the method of its class. Another watch may have set one: that is kept.
+    before = [(module, vars(module).get("forward")) for _, module in modules]
+    for name, module in modules:
+        vars(module)["forward"] = watched(name, module.forward)
+    try:
+        yield
+    finally:
+        for module, forward in before:
+            del vars(module)["forward"]
+            if forward is not None:
+                vars(module)["forward"] = forward

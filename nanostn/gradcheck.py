@@ -1,0 +1,149 @@
+"""The gradient checker: what `backward()` says against finite differences in float64.
+
+Outputs are contracted with a random cotangent from [0.5, 1.5), so that none is ignored, and the derivative of that one
+number is compared, first along random directions (two evaluations each, whatever the size), then entry by entry. At a
+kink the one-sided derivatives differ by an amount that does not shrink with the step. There no central difference
+means anything; the checker says that it is a kink and accepts exactly what the operation promises there: the
+derivative from the left or the one from the right.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nanostn.autograd import no_grad
+from nanostn.checks import argument_error, describe
+from nanostn.tensor import Tensor
+
+
+class GradientError(AssertionError):
+    """A gradient that finite differences contradict."""
+
+
+@dataclass
+class GradientReport:
+    """What a check that passed has seen: the largest relative error, entries compared, and the kinks among them."""
+
+    name: str
+    error: float = 0.0
+    entries: int = 0
+    kinks: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        kinks = f", {len(self.kinks)} at a kink" if self.kinks else ""
+        return f"{self.name}: {self.entries} derivatives{kinks}, largest relative error {self.error:.1e}"
+
+
+def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Tensor], *, name: str | None = None, kinks: str = "refuse",
+              directions: int = 2, full: bool = True, step: float = 1e-6, tolerance: float = 1e-5,
+              seed: int = 0) -> GradientReport:
+    """Compare the gradients of `fn(*inputs)` with finite differences; return a report, or raise GradientError.
+
+    Inputs are float64 tensors; those with `requires_grad` are checked (parameters of a layer may be among them: their
+    data is moved in place and put back). `kinks` says what is promised where a one-sided derivative differs: "refuse"
+    (none should be met), "left" or "right". The relative error of a derivative is measured against the larger of the
+    two numbers, but no less than a thousandth of the largest derivative of that input. torch: autograd.gradcheck
+
+        >>> x = Tensor(np.array([-1.0, 0.0, 2.0]), requires_grad=True)
+        >>> print(gradcheck(nanostn.functional.relu, [x], kinks="left"))
+        relu: 3 derivatives, 1 at a kink, largest relative error ...
+    """
+    name = name or getattr(fn, "__name__", "function")
+    if kinks not in ("refuse", "left", "right"):
+        raise argument_error("gradcheck", "kinks", "'refuse', 'left' or 'right'", repr(kinks))
+    inputs = list(inputs)
+    for i, x in enumerate(inputs):
+        if not isinstance(x, Tensor) or (x.requires_grad and x.dtype != np.float64):
+            raise argument_error("gradcheck", f"input {i}", "a float64 tensor", describe(x),
+                                 "finite differences drown in float32 rounding; convert with .astype(np.float64)")
+    checked = [i for i, x in enumerate(inputs) if x.requires_grad]
+    if not checked:
+        raise argument_error("gradcheck", "inputs", "at least one tensor with requires_grad=True", "none")
+
+    rng = np.random.default_rng(seed)
+    with no_grad():
+        cotangent = rng.uniform(0.5, 1.5, fn(*inputs).shape)
+
+    def value() -> float:
+        with no_grad():
+            return float(np.sum(fn(*inputs).data * cotangent))
+
+    gradients = _gradients(name, fn, inputs, checked, cotangent)
+    check = _Check(name, value, kinks, step, tolerance)
+    if kinks == "refuse":
+        for k in range(directions):
+            moves = [rng.standard_normal(inputs[i].shape) for i in checked]
+            analytic = sum(float(np.sum(g * m)) for g, m in zip(gradients, moves, strict=True))
+            check.along([inputs[i].data for i in checked], moves, analytic, 0.0, f"random direction {k}")
+    if full:
+        for i, gradient in zip(checked, gradients, strict=True):
+            floor = 1e-3 * float(np.max(np.abs(gradient), initial=0.0))
+            for index in np.ndindex(inputs[i].shape):
+                move = np.zeros(inputs[i].shape)
+                move[index] = 1.0
+                place = f"input {i}, entry {index}"
+                check.along([inputs[i].data], [move], float(gradient[index]), floor, place)
+    return check.report
+
+
+def _gradients(name: str, fn: Callable[..., Tensor], inputs: list[Tensor], checked: list[int],
+               cotangent: np.ndarray) -> list[np.ndarray]:
+    """The gradients by backward(), which should be the same bits when asked twice."""
+    found: list[list[np.ndarray]] = []
+    for _ in range(2):
+        for i in checked:
+            inputs[i].grad = None
+        fn(*inputs).backward(cotangent)
+        found.append([np.zeros(inputs[i].shape) if inputs[i].grad is None else inputs[i].grad for i in checked])
+    for i, first, second in zip(checked, *found, strict=True):
+        inputs[i].grad = None
+        if not np.array_equal(first, second, equal_nan=True):
+            raise GradientError(f"{name}: the gradient of input {i} is not the same on a second run")
+    return found[0]
+
+
+class _Check:
+    """Finite differences of one number along given moves of the inputs' data."""
+
+    def __init__(self, name: str, value: Callable[[], float], kinks: str, step: float, tolerance: float):
+        self.value, self.kinks, self.step, self.tolerance = value, kinks, step, tolerance
+        self.report = GradientReport(name)
+        self.centre = value()
+
+    def slopes(self, arrays: list[np.ndarray], moves: list[np.ndarray], step: float) -> tuple[float, float]:
+        """The difference quotients to the left and to the right."""
+        before = [a.copy() for a in arrays]
+        quotients = []
+        for side in (-step, step):
+            for a, b, move in zip(arrays, before, moves, strict=True):
+                a[...] = b + side * move
+            quotients.append((self.value() - self.centre) / side)
+        for a, b in zip(arrays, before, strict=True):
+            a[...] = b
+        return quotients[0], quotients[1]
+
+    def along(self, arrays: list[np.ndarray], moves: list[np.ndarray], analytic: float, floor: float,
+              place: str) -> None:
+        left, right = self.slopes(arrays, moves, self.step)
+        numeric, what = (left + right) / 2, "central difference"
+        gap = abs(right - left)
+        scale = max(abs(left), abs(right), floor, 1e-12)
+        if gap > 1e-4 * scale:
+            # A smooth function's gap shrinks with the step, a kink's does not.
+            nearer = self.slopes(arrays, moves, self.step / 4)
+            if abs(nearer[1] - nearer[0]) > 0.5 * gap:
+                left, right = nearer
+                text = f"{place}: {left:.6g} from the left, {right:.6g} from the right"
+                if self.kinks == "refuse":
+                    raise GradientError(f"{self.report.name}: a kink at {text}; move the point, "
+                                        "or say which derivative is promised (kinks='left' or 'right')")
+                self.report.kinks.append(text)
+                numeric, what = (left, "left derivative") if self.kinks == "left" else (right, "right derivative")
+        error = abs(analytic - numeric) / max(abs(analytic), abs(numeric), floor, 1e-8)
+        if not error <= self.tolerance:  # NaN fails
+            raise GradientError(f"{self.report.name}: {place}: the gradient should be {numeric:.9g} ({what}), "
+                                f"received {analytic:.9g}, relative error {error:.1e}")
+        self.report.error = max(self.report.error, error)
+        self.report.entries += 1

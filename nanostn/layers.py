@@ -1,0 +1,166 @@
+"""The layers: modules that hold the parameters of the operations in `nanostn.functional`.
+
+Weights are drawn from a NumPy Generator that is handed in; without one a layer starts from fresh entropy. Weights of
+Dense are (out, in), of a convolution (filters, channels, height, width), as in PyTorch.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nanostn import functional as F
+from nanostn.checks import argument_error
+from nanostn.initialisers import he_uniform
+from nanostn.module import Module, Parameter
+from nanostn.tensor import Tensor
+
+Initialiser = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
+Pair = int | tuple[int, int]
+
+
+def pair(value: Pair) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _weight(shape: tuple[int, ...], initialise: Initialiser, generator: np.random.Generator | None,
+            dtype: Any) -> Parameter:
+    if min(shape) < 1:
+        raise argument_error("layer", "every size", "a positive integer", shape)
+    return Parameter(initialise(shape, generator or np.random.default_rng()).astype(dtype))
+
+
+class Sequential(Module):
+    """Modules one after the other.   torch: nn.Sequential"""
+
+    def __init__(self, *modules: Module):
+        self.modules = list(modules)
+
+    def named_children(self):
+        return ((str(i), module) for i, module in enumerate(self.modules))
+
+    def __getitem__(self, i: int) -> Module:
+        return self.modules[i]
+
+    def __len__(self) -> int:
+        return len(self.modules)
+
+    def forward(self, x: Any) -> Any:
+        for module in self.modules:
+            x = module(x)
+        return x
+
+
+class Dense(Module):
+    """y = x W^T + b; x (N, inputs) -> y (N, outputs).   torch: nn.Linear(inputs, outputs)"""
+
+    def __init__(self, inputs: int, outputs: int, bias: bool = True, generator: np.random.Generator | None = None,
+                 initialise: Initialiser = he_uniform, dtype: Any = np.float32):
+        self.weight = _weight((outputs, inputs), initialise, generator, dtype)
+        self.bias = Parameter(np.zeros(outputs, dtype)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dense(x, self.weight, self.bias)
+
+    def __repr__(self) -> str:
+        outputs, inputs = self.weight.shape
+        return f"Dense({inputs}, {outputs})"
+
+
+class Conv2d(Module):
+    """Cross-correlation with `filters` windows; (N, C, H, W) -> (N, filters, H', W'), H' = (H + 2 padding - k) // stride + 1.
+
+    torch: nn.Conv2d(channels, filters, kernel_size, stride, padding)
+    """
+
+    def __init__(self, channels: int, filters: int, kernel_size: Pair, stride: Pair = 1, padding: Pair = 0,
+                 bias: bool = True, generator: np.random.Generator | None = None,
+                 initialise: Initialiser = he_uniform, dtype: Any = np.float32):
+        self.weight = _weight((filters, channels, *pair(kernel_size)), initialise, generator, dtype)
+        self.bias = Parameter(np.zeros(filters, dtype)) if bias else None
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
+
+    def __repr__(self) -> str:
+        filters, channels, *window = self.weight.shape
+        return f"Conv2d({channels}, {filters}, {tuple(window)}, stride={self.stride}, padding={self.padding})"
+
+
+class _Pool2d(Module):
+    pool: Callable[..., Tensor]
+
+    def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0):
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return type(self).pool(x, self.kernel_size, stride=self.stride, padding=self.padding)
+
+    def __repr__(self) -> str:
+        stride = self.kernel_size if self.stride is None else self.stride
+        return f"{type(self).__name__}({self.kernel_size}, stride={stride}, padding={self.padding})"
+
+
+class MaxPool2d(_Pool2d):
+    """The largest entry of each window; the first of equal ones takes the gradient.   torch: nn.MaxPool2d"""
+
+    pool = staticmethod(F.max_pool2d)
+
+
+class AvgPool2d(_Pool2d):
+    """The mean of each window, padding counted as zeros.   torch: nn.AvgPool2d"""
+
+    pool = staticmethod(F.avg_pool2d)
+
+
+class BatchNorm2d(Module):
+    """y = gamma (x - mean) / sqrt(variance + eps) + beta, per channel of (N, C, H, W).
+
+    In training with the batch's statistics, which also move the running ones; in evaluation with the running ones.
+    torch: nn.BatchNorm2d(channels, eps, momentum)
+    """
+
+    buffers = ("running_mean", "running_var")
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = np.float32):
+        self.gamma, self.beta = Parameter(np.ones(channels, dtype)), Parameter(np.zeros(channels, dtype))
+        self.running_mean, self.running_var = np.zeros(channels, dtype), np.ones(channels, dtype)
+        self.eps, self.momentum = eps, momentum
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.batch_norm(x, self.gamma, self.beta, self.running_mean, self.running_var, training=self.training,
+                            momentum=self.momentum, eps=self.eps)
+
+    def __repr__(self) -> str:
+        return f"BatchNorm2d({self.gamma.size}, eps={self.eps}, momentum={self.momentum})"
+
+
+class Dropout(Module):
+    """In training, zero each entry with probability `rate` and divide the others by 1 - rate.   torch: nn.Dropout"""
+
+    def __init__(self, rate: float = 0.5, generator: np.random.Generator | None = None):
+        if not 0 <= rate < 1:
+            raise argument_error("Dropout", "rate", "in [0, 1)", rate)
+        self.rate = rate
+        self.generator = generator or np.random.default_rng()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, rate=self.rate, generator=self.generator, training=self.training)
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.rate})"
+
+
+class ReLU(Module):
+    """max(x, 0); the derivative at 0 is 0.   torch: nn.ReLU"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+
+class Flatten(Module):
+    """(N, ...) -> (N, product of the rest).   torch: nn.Flatten"""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(x.shape[0], int(np.prod(x.shape[1:])))

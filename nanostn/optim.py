@@ -1,0 +1,159 @@
+"""Optimisers, in order of complexity, and the step decay of the learning rate.
+
+Parameters come as a list, or as groups with options of their own, as the localisation network needs:
+
+    SGD([{"parameters": classifier}, {"parameters": localisation, "learning_rate": 0.001}], learning_rate=0.01)
+
+`state()` is a nested dict of numbers and arrays that `load_state` takes back: training goes on to the same bits.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from nanostn.checks import argument_error, describe
+from nanostn.kernels import updates
+from nanostn.module import Parameter
+
+
+class Optimiser:
+    """Groups of parameters, what is remembered of each parameter between steps, and the step."""
+
+    memories: tuple[str, ...] = ()  # one array like the parameter for each of these names
+
+    def __init__(self, parameters: Any, **options: float):
+        parameters = list(parameters)
+        groups = parameters if parameters and isinstance(parameters[0], dict) else [{"parameters": parameters}]
+        self.groups: list[dict[str, Any]] = []
+        self.steps = 0
+        seen: set[int] = set()
+        for given in groups:
+            unknown = sorted(given.keys() - options.keys() - {"parameters"})
+            if unknown:
+                raise argument_error(type(self).__name__, "a parameter group's keys",
+                                     f"'parameters' and some of {sorted(options)}", unknown)
+            group = {**options, **given, "parameters": list(given["parameters"])}
+            for p in group["parameters"]:
+                if not isinstance(p, Parameter):
+                    raise argument_error(type(self).__name__, "parameters", "nn.Parameter objects", describe(p))
+                if id(p) in seen:
+                    raise argument_error(type(self).__name__, "every parameter", "in one group only", describe(p))
+                seen.add(id(p))
+            for name in ("learning_rate", "weight_decay"):
+                if not group[name] >= 0:
+                    raise argument_error(type(self).__name__, name, "zero or more", group[name])
+            group["memory"] = [tuple(np.zeros_like(p.data) for _ in self.memories) for p in group["parameters"]]
+            self.groups.append(group)
+        if not seen:
+            raise argument_error(type(self).__name__, "parameters", "at least one parameter", "none")
+
+    def zero_grad(self) -> None:
+        for group in self.groups:
+            for p in group["parameters"]:
+                p.grad = None
+
+    def step(self) -> None:
+        """Move every parameter that has a gradient."""
+        self.steps += 1
+        for group in self.groups:
+            for p, memory in zip(group["parameters"], group["memory"], strict=True):
+                if p.grad is not None:
+                    self.update(p.data, p.grad, *memory, group=group)
+
+    def update(self, p: np.ndarray, g: np.ndarray, *memory: np.ndarray, group: dict[str, Any]) -> None:
+        raise TypeError(f"{type(self).__name__}: an optimiser should define update(), received none")
+
+    def state(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"steps": self.steps}
+        for i, group in enumerate(self.groups):
+            arrays = {f"{k}.{name}": array for k, memory in enumerate(group["memory"])
+                      for name, array in zip(self.memories, memory, strict=True)}
+            found[f"group {i}"] = {"learning_rate": group["learning_rate"], **arrays}
+        return found
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        own, who = self.state(), f"{type(self).__name__}.load_state"
+        shapes = [{name: np.shape(value) for name, value in _flat(s).items()} for s in (own, state)]
+        if shapes[0] != shapes[1]:
+            raise argument_error(who, "the state", "of an optimiser like this one, with the same parameters",
+                                 "names or shapes that differ", "is it the state of another model or optimiser?")
+        self.steps = int(state["steps"])
+        for i, group in enumerate(self.groups):
+            saved = state[f"group {i}"]
+            group["learning_rate"] = float(saved["learning_rate"])
+            for k, memory in enumerate(group["memory"]):
+                for name, array in zip(self.memories, memory, strict=True):
+                    array[...] = saved[f"{k}.{name}"]
+
+
+def _flat(state: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in state.items():
+        found |= _flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+class SGD(Optimiser):
+    """v <- momentum v + g + weight_decay p;  p <- p - learning_rate v   (nesterov: ... (g + momentum v)).
+
+    torch: optim.SGD(parameters, lr, momentum, weight_decay=weight_decay, nesterov=nesterov)
+    """
+
+    memories = ("velocity",)
+
+    def __init__(self, parameters: Any, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False,
+                 weight_decay: float = 0.0):
+        if nesterov and not momentum > 0:
+            raise argument_error("SGD", "momentum", "above 0 with nesterov=True", momentum)
+        super().__init__(parameters, learning_rate=learning_rate, momentum=momentum, nesterov=nesterov,
+                         weight_decay=weight_decay)
+
+    def update(self, p: np.ndarray, g: np.ndarray, *memory: np.ndarray, group: dict[str, Any]) -> None:
+        updates.sgd(p, g, *memory, group["learning_rate"], group["momentum"], group["weight_decay"], group["nesterov"])
+
+
+class Adam(Optimiser):
+    """m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  p <- p - learning_rate m^ / (sqrt(v^) + eps).
+
+    m^ = m / (1 - b1^t) and v^ = v / (1 - b2^t) undo the start at zero; `weight_decay` adds weight_decay p to g.
+    Kingma and Ba 2015, algorithm 1.   torch: optim.Adam(parameters, lr, betas, eps, weight_decay)
+    """
+
+    memories = ("m", "v")
+
+    def __init__(self, parameters: Any, learning_rate: float = 0.001, betas: tuple[float, float] = (0.9, 0.999),
+                 eps: float = 1e-8, weight_decay: float = 0.0):
+        self.betas, self.eps = betas, eps
+        super().__init__(parameters, learning_rate=learning_rate, weight_decay=weight_decay)
+
+    def update(self, p: np.ndarray, g: np.ndarray, *memory: np.ndarray, group: dict[str, Any]) -> None:
+        updates.adam(p, g, *memory, self.steps, group["learning_rate"], *self.betas, self.eps, group["weight_decay"])
+
+
+class StepDecay:
+    """Multiply every group's learning rate by `factor` after each `every` calls of step().
+
+    torch: optim.lr_scheduler.StepLR(optimiser, every, factor)
+    """
+
+    def __init__(self, optimiser: Optimiser, every: int, factor: float = 0.1):
+        if every < 1:
+            raise argument_error("StepDecay", "every", "a positive number of steps", every)
+        self.optimiser, self.every, self.factor = optimiser, every, factor
+        self.steps = 0
+        self.initial = [group["learning_rate"] for group in optimiser.groups]
+
+    def step(self) -> None:
+        self.steps += 1
+        self._set()
+
+    def _set(self) -> None:
+        for group, rate in zip(self.optimiser.groups, self.initial, strict=True):
+            group["learning_rate"] = rate * self.factor ** (self.steps // self.every)
+
+    def state(self) -> dict[str, Any]:
+        return {"steps": self.steps}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.steps = int(state["steps"])
+        self._set()

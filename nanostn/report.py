@@ -1,0 +1,198 @@
+"""The report: what a run learned, as pictures. Learning curves, and for test images the input, the sampling grid drawn
+over it, and the transformer's output; PNG files, and one HTML page that holds them all.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nanostn import drawing, experiments, no_grad
+from nanostn.nn import Module, SpatialTransformer
+from nanostn.runs import RunDirectory
+from nanostn.grid_generator import sampling_grid
+from nanostn.tensor import Tensor
+
+IMAGES = 12
+_COLOURS = ("#2a6fbb", "#e76f51", "#2a9d8f", "#8e5ea2", "#c49b0b", "#6b7785")
+
+
+def revive(run_dir: str | Path, data_dir: str | None = None) -> tuple[RunDirectory, Module, np.ndarray, np.ndarray]:
+    """A run's directory, its network with the weights of its checkpoint, and its test images and labels."""
+    run = RunDirectory.open(run_dir)
+    experiment = experiments.find(run.config["experiment"])
+    state = run.load_state()
+    if state is None:
+        raise FileNotFoundError(f"run directory should be one with a checkpoint, received {str(run_dir)!r}, "
+                                "whose training has not reached its first")
+    model = experiment.build_model(run.config)
+    model.load_state(state["model"])
+    *_, images, labels = experiment.load_data(run.config, data_dir)
+    return run, model.eval(), images, labels
+
+
+def find_transformer(model: Module) -> SpatialTransformer | None:
+    """The first spatial transformer of a network, or None."""
+    return next((module for _, module in model.named_modules() if isinstance(module, SpatialTransformer)), None)
+
+
+def look(model: Module, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a transformer at the input does with these images: grids (N, H', W', 2), outputs, and the classes found."""
+    transformer = find_transformer(model)
+    assert transformer is not None
+    with no_grad():
+        U = Tensor(np.ascontiguousarray(images))
+        theta = transformer.theta(U)
+        grids = sampling_grid(theta, transformer.transformation, transformer.size, transformer.align_corners)
+        return grids.data, transformer.transform(U, theta).data, model(U).data.argmax(axis=1)
+
+
+def movement(model: Module, images: np.ndarray) -> np.ndarray:
+    """How far the transformer moves each image's sampling grid from the identity, on average over its points."""
+    transformer = find_transformer(model)
+    assert transformer is not None
+    with no_grad():
+        theta = transformer.theta(Tensor(np.ascontiguousarray(images))).data
+    theta = np.concatenate([theta, np.ravel(transformer.transformation.identity())[None].astype(theta.dtype)])
+    *grids, still = sampling_grid(theta, transformer.transformation, transformer.size, transformer.align_corners).data
+    return np.abs(np.stack(grids) - still).mean(axis=(1, 2, 3))
+
+
+def write(run_dirs: Sequence[str | Path], output: str | Path | None = None, data_dir: str | None = None) -> Path:
+    """Write index.html and its PNG files to `output` (else report/ in the first run) and return the page's path.
+
+    Several runs share the learning curves and the table, for comparison. Needs matplotlib (extra `app`).
+    """
+    drawing.new_figure(1, 1)  # without matplotlib, say so before anything is done
+    revived = [revive(path, data_dir) for path in run_dirs]
+    runs = [run for run, *_ in revived]
+    folder = Path(output) if output is not None else runs[0].path / "report"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"report: --output should be a place to write in, received {str(folder)!r} "
+                         f"({error.strerror})") from None
+    pictures = [("Learning curves", "", "learning-curves.png", draw_curves(runs))]
+    for number, (run, model, images, labels) in enumerate(revived, 1):
+        transformer = find_transformer(model)
+        if transformer is None:
+            continue
+        images, labels = images[:IMAGES], labels[:IMAGES]
+        grids, outputs, found = look(model, images)
+        titles = [f"{label}" if label == seen else f"{label}, taken for {seen}" for label, seen in zip(labels, found, strict=True)]
+        sheet = drawing.transformer_sheet(images, grids, outputs, titles, align_corners=transformer.align_corners)
+        text = (f"The first {len(images)} test images. Above: what the network is given. Middle: where the transformer samples it; "
+                "the dot is the corner that becomes the top left one. Below: what the classifier gets.")
+        name = "transformer.png" if len(runs) == 1 else f"transformer-{number}.png"
+        pictures.append((f"What {_label(run)} looks at", text, name, sheet))
+    sections = []
+    for title, text, name, figure in pictures:
+        image = base64.b64encode(drawing.png(figure, folder / name)).decode()
+        sections.append(f'<h2>{html.escape(title)}</h2>\n<p>{html.escape(text)}</p>\n'
+                        f'<img alt="{html.escape(title)}" src="data:image/png;base64,{image}">')
+    page = folder / "index.html"
+    page.write_text(_PAGE.format(title=html.escape(_heading(runs)), table=_table(runs), sections="\n".join(sections)),
+                    encoding="utf-8")
+    return page
+
+
+def draw_curves(runs: Sequence[RunDirectory]) -> Any:
+    """Test error (and, thin, training error) and training loss over the epochs, a colour per run."""
+    figure = drawing.new_figure(9, 3.4)
+    errors, losses = figure.subplots(1, 2)
+    for run, colour in zip(runs, _COLOURS * len(runs), strict=False):
+        rows = run.metrics()
+        epochs = [row["epoch"] for row in rows]
+        marker = "o" if len(rows) < 30 else ""
+        errors.plot(epochs, [row["test_error"] for row in rows], color=colour, marker=marker, markersize=3.5, label=_label(run))
+        errors.plot(epochs, [row["train_error"] for row in rows], color=colour, linewidth=0.8, linestyle=":")
+        losses.plot(epochs, [row["train_loss"] for row in rows], color=colour, marker=marker, markersize=3.5)
+    for axes, title in ((errors, "test error, % (dotted: training)"), (losses, "training loss")):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}" if title.startswith("test") else "")
+        axes.tick_params(colors=drawing.QUIET, labelsize=8, which="both")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_title(title, fontsize=10, color=drawing.INK, loc="left")
+        axes.set_xlabel("epoch", fontsize=9, color=drawing.QUIET)
+        axes.grid(which="both", color="#e6eaee", linewidth=0.6)
+        for side in axes.spines.values():
+            side.set_visible(False)
+    errors.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def draw_example(run_dir: str | Path, path: str | Path, data_dir: str | None = None, digits: int = 6) -> None:
+    """The picture at the head of the README: distorted digits, the grid over each, the straightened digits.
+
+    Classes in turn, correctly recognised ones that the transformer moves the most.
+    """
+    _, model, images, labels = revive(run_dir, data_dir)
+    transformer = find_transformer(model)
+    if transformer is None:
+        raise ValueError(f"draw_example: run directory should hold a network with a transformer, received {str(run_dir)!r}")
+    images, labels = images[:500], labels[:500]
+    grids, outputs, found = look(model, images)
+    moved = movement(model, images) * (found == labels)
+    best = [max(np.flatnonzero(labels == digit), key=lambda n: moved[n]) for digit in np.unique(labels)]
+    chosen = sorted(sorted(best, key=lambda n: -moved[n])[:digits], key=lambda n: labels[n])
+    drawing.png(drawing.transformer_sheet(images[chosen], grids[chosen], outputs[chosen], columns=digits,
+                                          align_corners=transformer.align_corners), path, dpi=130)
+
+
+def _label(run: RunDirectory) -> str:
+    return str(run.config["model"])
+
+
+def _heading(runs: Sequence[RunDirectory]) -> str:
+    config = runs[0].config
+    return f"{config['experiment']}, {config['distortion']}, {config['data']}"
+
+
+def _table(runs: Sequence[RunDirectory]) -> str:
+    head = ("model", "epochs", "steps", "parameters", "test error", "minutes", "seed", "run directory")
+    rows = []
+    for run in runs:
+        result, last = run.result() or {}, (run.metrics() or [{}])[-1]
+        error = last.get("test_error")
+        rows.append((_label(run), f"{last.get('epoch', 0):.0f}", f"{last.get('steps', 0):,.0f}",
+                     f"{result['parameters']:,}" if result else "unfinished",
+                     "" if error is None else f"<b>{error:.2f} %</b>", f"{last.get('seconds', 0) / 60:.1f}",
+                     str(run.config["seed"]), html.escape(str(run.path))))
+    lines = ["<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+             for tag, cells in [("th", head), *(("td", row) for row in rows)]]
+    return "\n".join(lines)
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>nanostn: {title}</title>
+<style>
+body {{ max-width: 62rem; margin: 2.5rem auto; padding: 0 1.25rem; color: #22303c; background: #fff;
+       font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }}
+h1 {{ font-size: 1.6rem; margin-bottom: 1.2rem; }}
+h2 {{ font-size: 1.15rem; margin: 2.4rem 0 .3rem; }}
+p {{ color: #52606d; margin: 0 0 .8rem; max-width: 46rem; }}
+table {{ border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }}
+th, td {{ text-align: left; padding: .4rem 1.1rem .4rem 0; border-bottom: 1px solid #e6eaee; }}
+th {{ font-weight: 500; color: #7b8794; }}
+img {{ max-width: 100%; height: auto; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<table>
+{table}
+</table>
+{sections}
+</body>
+</html>
+"""

@@ -1,0 +1,55 @@
+"""The spatial transformer as a module: localisation network, grid generator and sampler (paper, Figure 2)."""
+
+import numpy as np
+
+from nanostn.checks import argument_error, describe
+from nanostn.layers import Dense
+from nanostn.module import Module
+from nanostn.sampler import spatial_transform
+from nanostn.tensor import Tensor
+
+
+class SpatialTransformer(Module):
+    """V = sampler(U, T_theta(G)) with theta = localisation(U); paper, section 3.
+
+    U (N, C, H, W) -> V (N, C, H', W'), `size` = (H', W'), larger or smaller than the input. `localisation` is any
+    module that ends in a Dense layer with as many outputs as the transformation has parameters; that layer starts with
+    zero weights and the identity as its bias, so a new transformer passes the image on (and training starts from the
+    plain network). Transformers may follow each other, or several may look at one input.
+
+        theta = st.theta(U)              # to be looked at, or fed forward to the rest of the network
+        V = st.transform(U, theta)       # st(U) is the two in one
+
+    torch: affine_grid(localisation(U).view(-1, 2, 3), size), then grid_sample(U, grid), for the affine family
+    """
+
+    def __init__(self, localisation: Module, transformation: object, size: tuple[int, int], mode: str = "bilinear",
+                 padding_mode: str = "zeros", align_corners: bool = True):
+        self.localisation = localisation
+        self.transformation = transformation
+        self.size, self.mode, self.padding_mode, self.align_corners = tuple(size), mode, padding_mode, align_corners
+        dense = [module for _, module in localisation.named_modules() if isinstance(module, Dense)]
+        wanted = transformation.parameters
+        if not dense or dense[-1].bias is None or dense[-1].weight.shape[0] != wanted:
+            raise argument_error("SpatialTransformer", "localisation",
+                                 f"a network that ends in Dense(..., {wanted}) for {transformation!r}",
+                                 repr(dense[-1]) if dense else describe(localisation))
+        dense[-1].weight.data[...] = 0
+        dense[-1].bias.data[...] = np.ravel(transformation.identity())
+
+    def theta(self, U: Tensor) -> Tensor:
+        """The parameters that the localisation network finds, (N, parameters)."""
+        return self.localisation(U)
+
+    def transform(self, U: Tensor, theta: Tensor) -> Tensor:
+        """U warped by theta, without a localisation network."""
+        return spatial_transform(U, theta, self.transformation, self.size, mode=self.mode,
+                                 padding_mode=self.padding_mode, align_corners=self.align_corners)
+
+    def forward(self, U: Tensor) -> Tensor:
+        return self.transform(U, self.theta(U))
+
+    def __repr__(self) -> str:
+        head, options = f"{self.transformation!r}, size={self.size}", f"mode={self.mode!r}"
+        inner = repr(self.localisation).replace("\n", "\n  ")
+        return f"SpatialTransformer({head}, {options}, padding_mode={self.padding_mode!r},\n  (localisation): {inner}\n)"

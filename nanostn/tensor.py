@@ -1,0 +1,444 @@
+"""The tensor: an array with a place in the graph; and the arithmetic that its operators need.
+
+An operation is one function. It takes arrays and returns its value and how a cotangent of the value flows back to each
+input; `op` makes it an operation on tensors. The gradient functions are closures: they keep exactly the arrays that
+they name. Other operations (layers, losses, the sampler) live in files of their own and are written the same way.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from nanostn import autograd
+from nanostn.checks import argument_error, describe
+
+Array = np.ndarray
+
+
+class Tensor:
+    """An array that remembers where it came from.   torch: torch.Tensor
+
+    `Tensor(data, requires_grad=False)`: an array keeps its dtype (float32 and float64 can want a gradient, integers
+    serve as labels and indices); Python numbers and lists become float32. `grad` is a NumPy array, or None before the
+    first `backward()`; several calls add up. The data is not copied.
+
+        >>> x = Tensor([1.0, 2.0], requires_grad=True)
+        >>> (x * x).sum().backward()
+        >>> x.grad
+        array([2., 4.], dtype=float32)
+    """
+
+    __slots__ = ("data", "node", "__weakref__")
+    __array_ufunc__ = None  # NumPy's operators step back: `array + tensor` is a tensor
+
+    def __init__(self, data: Any, requires_grad: bool = False):
+        if isinstance(data, Tensor):
+            data = data.data
+        if not isinstance(data, np.ndarray | np.generic):
+            data = np.asarray(data, dtype=np.float32)
+        self.data: Array = np.asarray(data)
+        if self.data.dtype.kind not in "fiub":
+            raise argument_error("Tensor", "data", "an array of numbers", describe(self.data))
+        self.node: autograd.Node | None = None
+        self.requires_grad = requires_grad
+
+    @property
+    def requires_grad(self) -> bool:
+        return self.node is not None
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        if self.node is not None and (self.node.inputs or self.node.freed):
+            raise argument_error("Tensor", "requires_grad", "set on a leaf", f"a result of '{self.node.name}'",
+                                 "call .detach() first")
+        if wanted and self.data.dtype not in (np.float32, np.float64):
+            raise argument_error("Tensor", "data", "float32 or float64 where a gradient is wanted", describe(self.data))
+        if wanted != self.requires_grad:
+            self.node = autograd.Node(self.data) if wanted else None
+
+    @property
+    def grad(self) -> Array | None:
+        return None if self.node is None else self.node.grad
+
+    @grad.setter
+    def grad(self, value: Array | None) -> None:
+        if self.node is None:
+            raise argument_error("Tensor", "grad", "set on a tensor that wants a gradient", "one that does not")
+        if value is not None and (value.shape, value.dtype) != (self.shape, self.dtype):
+            raise argument_error("Tensor", "grad", f"{self.shape} {self.dtype}", describe(value))
+        self.node.grad = value
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def device(self) -> str:
+        return "cpu"
+
+    def backward(self, dV: Any = None) -> None:
+        """Add d self / d leaf, contracted with the cotangent `dV`, to `grad` of every leaf; then free the graph.
+
+        `dV` has the shape of the tensor; it may be left out for a single number, where it is 1.
+        torch: Tensor.backward(gradient)
+        """
+        if self.node is None:
+            raise argument_error("backward", "the tensor", "a result that depends on a tensor with requires_grad=True",
+                                 f"a constant {describe(self)}", "or was it computed under no_grad()?")
+        if dV is None:
+            if self.size != 1:
+                raise argument_error("backward", "the tensor", "a single number when no cotangent is given",
+                                     describe(self), "use .sum(), .mean() or backward(dV)")
+            dV = np.ones_like(self.data)
+        elif isinstance(dV, Tensor):
+            dV = dV.data
+        autograd.backward(self.node, np.asarray(dV))
+
+    def numpy(self) -> Array:
+        """The array itself, not a copy."""
+        return self.data
+
+    def detach(self) -> "Tensor":
+        """The same data, cut from the graph.   torch: Tensor.detach()"""
+        return Tensor(self.data)
+
+    def item(self) -> float:
+        """The one number inside, as a Python number."""
+        return self.data.item()
+
+    def to(self, device: str) -> "Tensor":
+        """The tensor on a device: "cpu" is the only one that this version computes on."""
+        if device != "cpu":
+            raise argument_error("Tensor.to", "device", "'cpu'", repr(device), "this version has CPU kernels only")
+        return self
+
+    def astype(self, dtype: Any) -> "Tensor":
+        """float32 or float64; the gradient is converted back.   torch: Tensor.to(dtype)"""
+        return self if self.dtype == dtype else _astype(self, dtype=dtype)
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        inside = np.array2string(self.data, prefix="Tensor(", threshold=50)
+        return f"Tensor({inside}, {self.dtype}" + (", requires_grad=True)" if self.requires_grad else ")")
+
+    def __add__(self, other: Any) -> "Tensor":
+        return add(self, other)
+
+    __radd__ = __add__
+
+    def __sub__(self, other: Any) -> "Tensor":
+        return subtract(self, other)
+
+    def __rsub__(self, other: Any) -> "Tensor":
+        return subtract(other, self)
+
+    def __mul__(self, other: Any) -> "Tensor":
+        return multiply(self, other)
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> "Tensor":
+        return divide(self, other)
+
+    def __rtruediv__(self, other: Any) -> "Tensor":
+        return divide(other, self)
+
+    def __neg__(self) -> "Tensor":
+        return negative(self)
+
+    def __pow__(self, exponent: float) -> "Tensor":
+        return power(self, exponent=exponent)
+
+    def __matmul__(self, other: Any) -> "Tensor":
+        return matmul(self, other)
+
+    def __rmatmul__(self, other: Any) -> "Tensor":
+        return matmul(other, self)
+
+    def __getitem__(self, index: Any) -> "Tensor":
+        return _getitem(self, index=index)
+
+    def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
+        return _sum(self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
+        count = self.size // max(1, _sum_shape(self.shape, axis))
+        return self.sum(axis, keepdims) / max(1, count)
+
+    def max(self, axis: int | None = None, keepdims: bool = False) -> "Tensor":
+        """The largest entry; the first of several equal ones takes the gradient."""
+        return _max(self, axis=axis, keepdims=keepdims)
+
+    def reshape(self, *shape: Any) -> "Tensor":
+        return _reshape(self, shape=shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)
+
+    def transpose(self, *axes: int) -> "Tensor":
+        return _transpose(self, axes=axes or tuple(reversed(range(self.ndim))))
+
+    @property
+    def T(self) -> "Tensor":
+        return self.transpose()
+
+
+def op(function: Callable[..., tuple[Array, autograd.Gradients]]) -> Callable[..., Tensor]:
+    """Make an operation on tensors from a function of arrays that returns its value and its gradients.
+
+    Positional arguments are inputs: tensors, or arrays that stand for constants; `function` sees arrays. Keyword
+    arguments are options and pass through. The gradients are a tuple with a function dY -> dX (or None) for each input;
+    or one function (dY, wanted) -> (dX, ...) where they share their work.
+    """
+    name = function.__name__.lstrip("_")
+
+    @functools.wraps(function)
+    def apply(*inputs: Any, **options: Any) -> Tensor:
+        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+        value, gradients = function(*arrays, **options)
+        result = Tensor(np.asarray(value))
+        nodes = tuple(x.node if isinstance(x, Tensor) else None for x in inputs)
+        result.node = autograd.record(result.data, name, nodes, gradients)
+        return result
+
+    return apply
+
+
+# Broadcasting is an operation of its own, so that no other operation needs to undo it.
+
+
+@op
+def _broadcast_to(x: Array, *, shape: tuple[int, ...]) -> tuple[Array, autograd.Gradients]:
+    lead = len(shape) - x.ndim
+    stretched = tuple(lead + i for i, size in enumerate(x.shape) if size == 1 and shape[lead + i] != 1)
+    before = x.shape
+
+    def dx(dy: Array) -> Array:
+        return dy.sum(axis=tuple(range(lead)) + stretched).reshape(before)
+
+    return np.broadcast_to(x, shape), (dx,)
+
+
+def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
+    """Repeat `x` along axes of size 1 and new leading axes, without a copy; the gradient is the sum over the copies.
+
+    torch: Tensor.expand
+    """
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    return x if x.shape == tuple(shape) else _broadcast_to(x, shape=tuple(shape))
+
+
+def _operands(name: str, x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    """Two tensors of one shape and dtype. Python numbers take the dtype of the other operand."""
+    if not isinstance(x, Tensor | Array):
+        x = np.asarray(x, dtype=y.dtype)
+    if not isinstance(y, Tensor | Array):
+        y = np.asarray(y, dtype=x.dtype)
+    if x.dtype != y.dtype:
+        raise argument_error(name, "y", f"{x.dtype} like x", describe(y), "convert one of them with .astype")
+    try:
+        shape = np.broadcast_shapes(x.shape, y.shape)
+    except ValueError:
+        raise argument_error(name, "y", f"of a shape that broadcasts with x {x.shape}", describe(y)) from None
+    return broadcast_to(x, shape), broadcast_to(y, shape)
+
+
+def _binary(function: Callable[..., tuple[Array, autograd.Gradients]]) -> Callable[[Any, Any], Tensor]:
+    operation = op(function)
+
+    @functools.wraps(function)
+    def apply(x: Any, y: Any) -> Tensor:
+        return operation(*_operands(function.__name__, x, y))
+
+    return apply
+
+
+@_binary
+def add(x, y):
+    """x + y   torch: torch.add"""
+    return x + y, (lambda dz: dz, lambda dz: dz)
+
+
+@_binary
+def subtract(x, y):
+    """x - y   torch: torch.sub"""
+    return x - y, (lambda dz: dz, lambda dz: -dz)
+
+
+@_binary
+def multiply(x, y):
+    """x y   torch: torch.mul"""
+    return x * y, (lambda dz: dz * y, lambda dz: dz * x)
+
+
+@_binary
+def divide(x, y):
+    """x / y   torch: torch.div"""
+    return x / y, (lambda dz: dz / y, lambda dz: -dz * x / (y * y))
+
+
+@op
+def negative(x):
+    """-x   torch: torch.neg"""
+    return -x, (lambda dy: -dy,)
+
+
+@op
+def power(x, *, exponent: float):
+    """x ** exponent for a constant exponent; d/dx = exponent x ** (exponent - 1).   torch: torch.pow"""
+    def dx(dy):
+        return dy * (x.dtype.type(exponent) * x ** x.dtype.type(exponent - 1))
+
+    return x ** x.dtype.type(exponent), (dx,)
+
+
+@op
+def exp(x):
+    """e ** x   torch: torch.exp"""
+    y = np.exp(x)
+    return y, (lambda dy: dy * y,)
+
+
+@op
+def log(x):
+    """The natural logarithm.   torch: torch.log"""
+    return np.log(x), (lambda dy: dy / x,)
+
+
+@op
+def sqrt(x):
+    """The square root.   torch: torch.sqrt"""
+    y = np.sqrt(x)
+    return y, (lambda dy: dy / (y + y),)
+
+
+def matmul(x: Any, y: Any) -> Tensor:
+    """The matrix product over the last two axes; leading axes broadcast.   torch: torch.matmul
+
+    x (..., M, K), y (..., K, N) -> (..., M, N). Both need two axes or more.
+    """
+    if min(x.ndim, y.ndim) < 2 or x.shape[-1] != y.shape[-2]:
+        raise argument_error("matmul", "y", f"(..., {x.shape[-1] if x.ndim else 'K'}, N) for x {tuple(x.shape)}",
+                             describe(y), "both need two axes or more; use reshape for a vector")
+    if x.dtype != y.dtype:
+        raise argument_error("matmul", "y", f"{x.dtype} like x", describe(y), "convert one of them with .astype")
+    lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    return _matmul(broadcast_to(x, lead + x.shape[-2:]), broadcast_to(y, lead + y.shape[-2:]))
+
+
+@op
+def _matmul(x, y):
+    return x @ y, (lambda dz: dz @ y.swapaxes(-1, -2), lambda dz: x.swapaxes(-1, -2) @ dz)
+
+
+def _sum_shape(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> int:
+    """How many entries a reduction over `axis` leaves."""
+    axes = tuple(range(len(shape))) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    gone = {a % len(shape) for a in axes} if shape else set()
+    return int(np.prod([size for i, size in enumerate(shape) if i not in gone]))
+
+
+def _restore(dy: Array, axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:
+    """The cotangent of a reduction with the reduced axes back as axes of size 1."""
+    return dy if keepdims or axis is None else np.expand_dims(dy, axis)
+
+
+@op
+def _sum(x, *, axis, keepdims):
+    shape = x.shape
+    return x.sum(axis=axis, keepdims=keepdims), (lambda dy: np.broadcast_to(_restore(dy, axis, keepdims), shape),)
+
+
+@op
+def _max(x, *, axis, keepdims):
+    first = np.argmax(x, axis=axis, keepdims=axis is not None)
+    shape, dtype = x.shape, x.dtype
+
+    def dx(dy):
+        out = np.zeros(shape, dtype)
+        if axis is None:
+            out.reshape(-1)[first] = dy.reshape(())
+        else:
+            np.put_along_axis(out, first, _restore(dy, axis, keepdims), axis)
+        return out
+
+    return x.max(axis=axis, keepdims=keepdims), (dx,)
+
+
+@op
+def _reshape(x, *, shape):
+    before = x.shape
+    return x.reshape(shape), (lambda dy: dy.reshape(before),)
+
+
+@op
+def _transpose(x, *, axes):
+    return x.transpose(axes), (lambda dy: dy.transpose(np.argsort(axes)),)
+
+
+@op
+def _getitem(x, *, index):
+    shape, dtype = x.shape, x.dtype
+    parts = index if isinstance(index, tuple) else (index,)
+    repeats = any(isinstance(part, Array | list) for part in parts)
+
+    def dx(dy):
+        out = np.zeros(shape, dtype)
+        if repeats:  # an index array may name a cell twice
+            np.add.at(out, index, dy)
+        else:
+            out[index] = dy
+        return out
+
+    return x[index], (dx,)
+
+
+@op
+def _astype(x, *, dtype):
+    before = x.dtype
+    return x.astype(dtype), (lambda dy: dy.astype(before),)
+
+
+@op
+def _concatenate(*xs, axis):
+    ends = np.cumsum([x.shape[axis] for x in xs])
+
+    def part(i):
+        return lambda dy: np.split(dy, ends[:-1], axis=axis)[i]
+
+    return np.concatenate(xs, axis=axis), tuple(part(i) for i in range(len(xs)))
+
+
+def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
+    """Join tensors along an axis that exists.   torch: torch.cat"""
+    return _concatenate(*_sequence("concatenate", xs), axis=axis)
+
+
+def stack(xs: Sequence[Any], axis: int = 0) -> Tensor:
+    """Join tensors of one shape along a new axis.   torch: torch.stack"""
+    xs = _sequence("stack", xs)
+    place = axis % (xs[0].ndim + 1)
+    return concatenate([x.reshape(x.shape[:place] + (1,) + x.shape[place:]) for x in xs], axis=place)
+
+
+def _sequence(name: str, xs: Sequence[Any]) -> list[Tensor]:
+    tensors = [x if isinstance(x, Tensor) else Tensor(x) for x in xs]
+    if not tensors:
+        raise argument_error(name, "xs", "a sequence with at least one tensor", "an empty one")
+    for x in tensors:
+        if x.dtype != tensors[0].dtype or x.ndim != tensors[0].ndim:
+            raise argument_error(name, "every tensor", f"like the first, {describe(tensors[0])}", describe(x))
+    return tensors

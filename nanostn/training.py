@@ -1,0 +1,224 @@
+"""The one training loop of every experiment: batches, steps, evaluation, one line per epoch, and a run that can go on.
+
+What a step needs and what it leaves behind is in the checkpoint, and the batches of an epoch follow from its number
+alone; so a run that was interrupted, in the middle of an epoch too, ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nanostn import no_grad
+from nanostn._version import version
+from nanostn.compilation import announced_compilation
+from nanostn.finite import NotFinite, check_gradients, name_first_layer, watch_theta
+from nanostn.functional import cross_entropy
+from nanostn.nn import Module
+from nanostn.optim import Optimiser, StepDecay
+from nanostn.runs import RunDirectory
+from nanostn.tensor import Tensor
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, after the state was saved."""
+
+
+@dataclass
+class Progress:
+    """Where a run stands; the sums belong to the epoch under way."""
+
+    epoch: int = 0  # finished epochs
+    step: int = 0  # steps into the epoch under way
+    steps: int = 0  # steps in all
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    wrong: int = 0
+    seen: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def classification(model: Module, x: np.ndarray, y: np.ndarray) -> tuple[Tensor, int]:
+    """Cross-entropy of a batch, and how many of it the model gets wrong."""
+    scores = model(Tensor(x))
+    return cross_entropy(scores, y), int(np.count_nonzero(scores.data.argmax(axis=1) != y))
+
+
+def evaluate(model: Module, images: np.ndarray, labels: np.ndarray, batch_size: int = 500) -> dict[str, float]:
+    """Loss and error in percent over a whole set, in evaluation mode and without a graph."""
+    model.eval()
+    loss_sum, wrong = 0.0, 0
+    with no_grad():
+        for start in range(0, len(images), batch_size):
+            x, y = images[start:start + batch_size], labels[start:start + batch_size]
+            loss, errors = classification(model, x, y)
+            loss_sum += loss.item() * len(x)
+            wrong += errors
+    model.train()
+    return {"test_loss": loss_sum / len(images), "test_error": 100.0 * wrong / len(images)}
+
+
+def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Iterable[tuple[np.ndarray, ...]]],
+          evaluation: Callable[[Module], Mapping[str, float]], *, run: RunDirectory, steps_per_epoch: int, steps: int,
+          schedule: StepDecay | None = None, loss: Callable[..., tuple[Tensor, int]] = classification,
+          report: Callable[[str], None] = functools.partial(print, flush=True)) -> dict[str, Any]:
+    """Train `model` for `steps` steps, from the checkpoint in `run` if there is one; return what result.json will hold.
+
+    `batches(epoch, start)` yields the batches of an epoch from its step `start` on; `loss(model, *batch)` gives a loss
+    and a number of wrong answers; `evaluation(model)` the numbers to note after each epoch; `report(line)` tells of
+    them. Raises NotFinite where the run diverges (the last checkpoint stays as it was), and Interrupted on Ctrl-C,
+    after saving; a second Ctrl-C does not wait.
+    """
+    keep = _Keeper(run, model, optimiser, schedule)
+    at = keep.restore()
+    model.train()
+    began = time.perf_counter() - at.seconds
+    with _deferred_interrupt() as interrupted, watch_theta(model):
+        while at.steps < steps:
+            last = min(steps_per_epoch, steps - at.steps + at.step)  # the step that ends this epoch
+            with ExitStack() as compiling, _bar(at, last) as advance:
+                compiling.enter_context(announced_compilation())
+                for batch in batches(at.epoch, at.step):
+                    learning_rate = optimiser.groups[-1]["learning_rate"]
+                    _step(model, optimiser, schedule, loss, batch, at)
+                    at.seconds = time.perf_counter() - began
+                    compiling.close()  # the first step has compiled whatever the others need
+                    advance(at)
+                    if interrupted and at.step < last:
+                        keep.save(at)
+                        raise Interrupted(f"interrupted after step {at.steps} of {steps}")
+                    if at.step == last:
+                        break
+            with announced_compilation():
+                outcome = evaluation(model)
+            at.seconds = time.perf_counter() - began
+            at.history.append({"epoch": at.epoch + 1, "steps": at.steps, "learning_rate": learning_rate,
+                               "train_loss": at.loss_sum / at.seen, "train_error": 100 * at.wrong / at.seen,
+                               **outcome, "seconds": round(at.seconds, 1)})
+            at.epoch, at.step, at.loss_sum, at.wrong, at.seen = at.epoch + 1, 0, 0.0, 0, 0
+            keep.save(at)
+            report(_line(at, steps, steps_per_epoch))
+            if interrupted and at.steps < steps:
+                raise Interrupted(f"interrupted after step {at.steps} of {steps}")
+    return {"epochs": at.epoch, "steps": at.steps, "parameters": model.count_parameters(), **outcome_of(at),
+            "seconds": round(at.seconds, 1), "device": "cpu", "version": version}
+
+
+def _step(model: Module, optimiser: Optimiser, schedule: StepDecay | None, loss: Callable[..., tuple[Tensor, int]],
+          batch: tuple[np.ndarray, ...], at: Progress) -> None:
+    """Forward, backward, update; refuse to go on where a loss, theta or gradient is not finite."""
+    try:
+        value, wrong = loss(model, *batch)
+        if not np.isfinite(value.item()):
+            layer = name_first_layer(model, lambda: loss(model, *batch))
+            raise NotFinite(f"the loss is no longer finite ({value.item()}), first seen in {layer}")
+        optimiser.zero_grad()
+        value.backward()
+        check_gradients(model)
+    except NotFinite as error:
+        raise NotFinite(f"training stopped at step {at.steps + 1} (epoch {at.epoch + 1}): {error}; "
+                        "a smaller learning rate may help") from None
+    optimiser.step()
+    if schedule is not None:
+        schedule.step()
+    at.step, at.steps = at.step + 1, at.steps + 1
+    at.loss_sum, at.wrong, at.seen = at.loss_sum + value.item() * len(batch[0]), at.wrong + wrong, at.seen + len(batch[0])
+
+
+class _Keeper:
+    """What a checkpoint holds, and how it is put back."""
+
+    def __init__(self, run: RunDirectory, model: Module, optimiser: Optimiser, schedule: StepDecay | None):
+        self.run, self.model, self.optimiser, self.schedule = run, model, optimiser, schedule
+        self.generators = {f"{name}.generator": module.generator for name, module in model.named_modules()
+                           if hasattr(module, "generator")}  # dropout's
+
+    def save(self, at: Progress) -> None:
+        progress = {name: value for name, value in vars(at).items() if name != "history"}
+        self.run.save_state({
+            "model": self.model.state(), "optimiser": self.optimiser.state(), "progress": progress,
+            "schedule": {} if self.schedule is None else self.schedule.state(),
+            "random": {name: json.dumps(g.bit_generator.state) for name, g in self.generators.items()}}, at.history)
+
+    def restore(self) -> Progress:
+        saved = self.run.load_state()
+        if saved is None:
+            return Progress()
+        self.model.load_state(saved["model"])
+        self.optimiser.load_state(saved["optimiser"])
+        if self.schedule is not None:
+            self.schedule.load_state(saved["schedule"])
+        for name, generator in self.generators.items():
+            generator.bit_generator.state = json.loads(saved["random"][name])
+        return Progress(**saved["progress"], history=json.loads(saved["history"]))
+
+
+def outcome_of(at: Progress) -> dict[str, float]:
+    """The loss and error of the last epoch, as far as the evaluation reports them."""
+    last = at.history[-1] if at.history else {}
+    return {name: value for name, value in last.items() if name.startswith("test_")}
+
+
+def _line(at: Progress, steps: int, steps_per_epoch: int) -> str:
+    row = at.history[-1]
+    parts = [f"epoch {row['epoch']:>3}/{-(-steps // steps_per_epoch)}", f"loss {row['train_loss']:.4f}",
+             f"train error {row['train_error']:5.2f} %", f"test error {row['test_error']:5.2f} %",
+             f"{at.seconds:.0f} s"]
+    left = at.seconds / at.steps * (steps - at.steps)
+    return "  ".join(parts + ([f"{duration(left)} left"] if left else []))
+
+
+def duration(seconds: float) -> str:
+    """38 s, 12 min, 2 h 05 min"""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+@contextmanager
+def _bar(at: Progress, last: int) -> Iterator[Callable[[Progress], None]]:
+    """A bar over the steps of an epoch, with tqdm where that is installed and someone is looking."""
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        tqdm = None
+    if tqdm is None or not sys.stderr.isatty():
+        yield lambda at: None
+        return
+    with tqdm(total=last, initial=at.step, desc=f"epoch {at.epoch + 1}", leave=False, unit="step") as bar:
+        def advance(at: Progress) -> None:
+            bar.set_postfix_str(f"loss {at.loss_sum / at.seen:.4f}", refresh=False)
+            bar.update()
+        yield advance
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[list[bool]]:
+    """Ctrl-C waits for the end of a step, so that what is saved is whole: the list is empty until it comes."""
+    pressed: list[bool] = []
+    if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
+        yield pressed
+        return
+
+    def on_interrupt(number: int, frame: Any) -> None:
+        if pressed:
+            raise KeyboardInterrupt
+        pressed.append(True)
+        print("\ninterrupted: saving after this step (once more to stop at once)", file=sys.stderr, flush=True)
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield pressed
+    finally:
+        signal.signal(signal.SIGINT, before)

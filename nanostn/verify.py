@@ -1,0 +1,180 @@
+"""`nanostn verify`: every operation and every layer against finite differences, a row each.
+
+The table below is the only list of what can be differentiated; the tests run the same rows. A new operation adds one.
+Points are generic (no kinks) unless a row says what is promised at a kink.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nanostn import functional as F
+from nanostn import nn
+from nanostn import transformations as tr
+from nanostn.gradcheck import GradientError, GradientReport, gradcheck
+from nanostn.tensor import Tensor
+
+
+@dataclass
+class Case:
+    """One row: a function, the shapes of its inputs (or the inputs themselves), and what it promises at kinks."""
+
+    name: str
+    fn: Callable[..., Tensor]
+    inputs: list[Any]
+    kinks: str = "refuse"
+    parameters: list[nn.Parameter] = field(default_factory=list)  # a layer's own, checked beside its inputs
+
+    def run(self) -> GradientReport:
+        rng = np.random.default_rng(sum(map(ord, self.name)))
+        tensors = [Tensor(rng.uniform(0.3, 1.7, x) * rng.choice([-1, 1], x) if isinstance(x, tuple) else x,
+                          requires_grad=True) for x in self.inputs]
+        return gradcheck(lambda *xs: self.fn(*xs[: len(tensors)]), tensors + list(self.parameters), name=self.name,
+                         kinks=self.kinks)
+
+
+def cases() -> Iterator[Case]:
+    yield from _arithmetic()
+    yield from _operations()
+    yield from _sampler()
+    yield from _layers()
+
+
+def _positive(*shape: int) -> np.ndarray:
+    return np.random.default_rng(1).uniform(0.5, 2.0, shape)
+
+
+def _arithmetic() -> Iterator[Case]:
+    yield Case("add", lambda x, y: x + y, [(2, 3), (3,)])
+    yield Case("subtract", lambda x, y: x - y, [(2, 1), (3,)])
+    yield Case("multiply", lambda x, y: x * y, [(2, 1, 3), (4, 1)])
+    yield Case("divide", lambda x, y: x / y, [(2, 3), (2, 3)])
+    yield Case("power", lambda x: x ** 3, [(2, 3)])
+    yield Case("exp", F.exp, [(2, 3)])
+    yield Case("log", F.log, [_positive(2, 3)])
+    yield Case("sqrt", F.sqrt, [_positive(2, 3)])
+    yield Case("matmul", F.matmul, [(4, 1, 2, 3), (5, 3, 2)])
+    yield Case("sum", lambda x: x.sum(axis=(0, 2)), [(2, 3, 4)])
+    yield Case("mean", lambda x: x.mean(axis=1, keepdims=True), [(2, 3, 4)])
+    yield Case("max", lambda x: x.max(axis=1), [(2, 3, 4)])
+    yield Case("reshape", lambda x: x.reshape(4, 6), [(2, 3, 4)])
+    yield Case("transpose", lambda x: x.transpose(2, 0, 1), [(2, 3, 4)])
+    yield Case("index", lambda x: x[[0, 2, 0], 1:], [(3, 5)])
+    yield Case("concatenate", lambda x, y: F.concatenate([x, y], axis=1), [(2, 3), (2, 1)])
+    yield Case("stack", lambda x, y: F.stack([x, y], axis=1), [(2, 3), (2, 3)])
+
+
+def _operations() -> Iterator[Case]:
+    def seeded_dropout(x: Tensor) -> Tensor:
+        return F.dropout(x, rate=0.4, generator=np.random.default_rng(3), training=True)
+
+    statistics = np.array([0.3, -0.2, 0.1]), np.array([1.5, 0.7, 1.1])
+    labels = np.array([2, 0, 4])
+    yield Case("relu", F.relu, [(3, 5)])
+    yield Case("relu at its kink", F.relu, [np.array([[-1.0, 0.0, 0.0], [2.0, 0.0, 3.0]])], kinks="left")
+    yield Case("tanh", F.tanh, [(3, 5)])
+    yield Case("sigmoid", F.sigmoid, [(3, 5)])
+    yield Case("softmax", lambda x: F.softmax(x, axis=1), [(3, 5)])
+    yield Case("log_softmax", lambda x: F.log_softmax(x, axis=1), [(3, 5)])
+    yield Case("dropout", seeded_dropout, [(3, 5)])
+    yield Case("dense", F.dense, [(3, 5), (4, 5), (4,)])
+    yield Case("conv2d", F.conv2d, [(2, 3, 7, 6), (4, 3, 3, 2), (4,)])
+    yield Case("conv2d, stride and padding", lambda x, w, b: F.conv2d(x, w, b, stride=(2, 3), padding=(1, 2)),
+               [(2, 3, 7, 6), (4, 3, 3, 2), (4,)])
+    yield Case("max_pool2d", lambda x: F.max_pool2d(x, 2), [(2, 3, 7, 6)])
+    yield Case("max_pool2d, overlapping, padded", lambda x: F.max_pool2d(x, (3, 2), stride=(2, 1), padding=1),
+               [(2, 3, 7, 6)])
+    yield Case("avg_pool2d", lambda x: F.avg_pool2d(x, 2), [(2, 3, 7, 6)])
+    yield Case("avg_pool2d, overlapping, padded", lambda x: F.avg_pool2d(x, (3, 2), stride=(2, 1), padding=1),
+               [(2, 3, 7, 6)])
+    for training in (True, False):
+        yield Case(f"batch_norm, {'training' if training else 'evaluation'}",
+                   lambda x, g, b, t=training: F.batch_norm(x, g, b, statistics[0].copy(), statistics[1].copy(),
+                                                            training=t),
+                   [(4, 3, 2, 5), (3,), (3,)])
+    yield Case("cross_entropy", lambda x: F.cross_entropy(x, labels), [(3, 5)])
+    yield Case("mse_loss", F.mse_loss, [(3, 5), (3, 5)])
+    yield Case("triplet_hinge", lambda a, p, n: F.triplet_hinge(a, p, n, alpha=1.0), [(3, 5), (3, 5), (3, 5)])
+
+
+FAMILIES: list[Any] = [tr.Affine(), tr.Attention(), tr.Translation(0.6), tr.Projective(), tr.ThinPlateSpline(4)]
+
+
+def _thetas(family: Any, n: int, spread: float = 0.1) -> np.ndarray:
+    rng = np.random.default_rng(7)
+    return np.ravel(family.identity()) + spread * rng.standard_normal((n, family.parameters))
+
+
+def _sampler() -> Iterator[Case]:
+    image, size = (2, 3, 5, 6), (4, 7)
+    grid = np.random.default_rng(4).uniform(-1.3, 1.3, (2, 4, 7, 2))
+    for align in (True, False):
+        corners = "corners" if align else "edges"
+        yield Case(f"affine_grid, {corners}", lambda t, a=align: F.affine_grid(t, (2, 3, 4, 7), align_corners=a),
+                   [(2, 2, 3)])
+        for padding in ("zeros", "border"):
+            for mode in ("bilinear", "nearest"):
+                yield Case(f"grid_sample, {mode}, {padding}, {corners}",
+                           lambda U, g, m=mode, p=padding, a=align: F.grid_sample(
+                               U, g, mode=m, padding_mode=p, align_corners=a), [image, grid])
+            for family in FAMILIES:
+                yield Case(f"spatial_transform, {family!r}, {padding}, {corners}",
+                           lambda U, t, f=family, p=padding, a=align: F.spatial_transform(
+                               U, t, f, size, padding_mode=p, align_corners=a), [image, _thetas(family, 2)])
+    # The identity on the source's own grid meets pixels only: in the coordinates the promise is the right derivative.
+    pixels = np.stack(np.meshgrid(np.linspace(-1, 1, 6), np.linspace(-1, 1, 5)), axis=-1)[None].repeat(2, axis=0)
+    yield Case("grid_sample at pixels", lambda g: F.grid_sample(_signed(*image), g), [pixels[:, 1:-1, 1:-1].copy()],
+               kinks="right")
+
+
+def _signed(*shape: int) -> np.ndarray:
+    return np.random.default_rng(2).standard_normal(shape)
+
+
+def _layers() -> Iterator[Case]:
+    def layer(name: str, module: nn.Module, *inputs: Any) -> Case:
+        module.astype(np.float64)
+        return Case(name, module, list(inputs), parameters=module.parameters())
+
+    rng = np.random.default_rng(5)
+    yield layer("nn.Dense", nn.Dense(5, 4, generator=rng), (3, 5))
+    yield layer("nn.Conv2d", nn.Conv2d(3, 4, (3, 2), stride=2, padding=1, generator=rng), (2, 3, 7, 6))
+    yield layer("nn.MaxPool2d", nn.MaxPool2d(2), (2, 3, 7, 6))
+    yield layer("nn.AvgPool2d", nn.AvgPool2d(2), (2, 3, 7, 6))
+    yield layer("nn.BatchNorm2d", nn.BatchNorm2d(3), (4, 3, 2, 5))
+    yield layer("nn.Dropout, evaluation", nn.Dropout(0.5).eval(), (3, 5))
+    yield layer("nn.ReLU and nn.Flatten", nn.Sequential(nn.ReLU(), nn.Flatten()), (2, 3, 4, 5))
+    for family in FAMILIES:
+        localisation = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Dense(3 * 3 * 2, 4, generator=rng), nn.ReLU(),
+                                     nn.Dense(4, family.parameters, generator=rng))
+        transformer = nn.SpatialTransformer(localisation, family, size=(5, 4))
+        regression = localisation[4]
+        regression.weight.data += 0.05 * rng.standard_normal(regression.weight.shape)
+        regression.bias.data += 0.05 * rng.standard_normal(regression.bias.shape)  # away from the pixels
+        yield layer(f"nn.SpatialTransformer, {family!r}", transformer, (2, 3, 6, 5))
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 3, generator=rng), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dense(12, 5, generator=rng))
+    case = layer("a convolutional network and its loss", network, (3, 1, 9, 6))
+    case.fn = lambda x: F.cross_entropy(network(x), np.array([2, 0, 4]))
+    yield case
+
+
+def main(device: str = "cpu") -> int:
+    """Print the table; the exit code is 1 if a row fails."""
+    start, failed, count = time.perf_counter(), 0, 0
+    print(f"{'what':<62} {'derivatives':>11} {'kinks':>5}  largest relative error")
+    for case in cases():
+        count += 1
+        try:
+            report = case.run()
+        except GradientError as error:
+            failed += 1
+            print(f"{case.name:<62} FAILED  {error}")
+        else:
+            print(f"{case.name:<62} {report.entries:>11} {len(report.kinks):>5}  {report.error:.1e}")
+    seconds = time.perf_counter() - start
+    print(f"{count - failed} of {count} rows agree with finite differences in float64 ({device}, {seconds:.0f} s)")
+    return 1 if failed else 0

@@ -1,0 +1,9 @@
+"""What all tests share: a seeded generator."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(20150605)

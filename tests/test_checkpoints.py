@@ -1,0 +1,104 @@
+"""Saving and loading: the same bits back, atomically, and a clear refusal of everything else."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from nanostn.checkpoints import load, save
+
+CONTENTS = {
+    "model": {"conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "empty": np.zeros((0, 3)), "flat": np.array(2.5)},
+    "numbers": {"steps": 7, "rate": 0.1, "done": True, "name": "größer", "big": -2**62},
+    "mask": np.array([True, False, True]),
+    "nothing": {},
+}
+
+
+def test_comes_back_as_it_was(tmp_path):
+    path = tmp_path / "checkpoint.h5"
+    save(path, CONTENTS)
+    back = load(path)
+    assert back.keys() == CONTENTS.keys() and back["nothing"] == {}
+    assert back["numbers"] == CONTENTS["numbers"]
+    assert [type(value) for value in back["numbers"].values()] == \
+        [type(CONTENTS["numbers"][name]) for name in back["numbers"]]
+    for name, array in CONTENTS["model"].items():
+        assert back["model"][name].dtype == array.dtype and back["model"][name].shape == array.shape
+        assert back["model"][name].tobytes() == array.tobytes()
+    assert back["mask"].dtype == bool and back["mask"].tolist() == [True, False, True]
+    assert os.listdir(tmp_path) == ["checkpoint.h5"]
+
+
+def test_every_bit_counts_not_a_number_and_infinity_too(tmp_path):
+    odd = np.array([np.nan, -np.inf, -0.0, 5e-324, np.pi])
+    save(tmp_path / "a", {"odd": odd, "nan": float("inf")})
+    assert load(tmp_path / "a")["odd"].tobytes() == odd.tobytes()
+
+
+@pytest.mark.parametrize(("contents", "words"), [
+    ({"a": [1, 2]}, "'a' should be an array, .* received list"),
+    ({"a": {"b": None}}, "'a/b' should be .* received NoneType"),
+    ({"a": 2**63}, "received int"),
+    ({"a": np.array(["x"])}, "received ndarray"),
+    ({"a": np.array([{}], dtype=object)}, "received ndarray"),
+    ({"a/b": 1}, "without '/', received 'a/b'"),
+    ({3: 1}, "should be a string .* received 3"),
+])
+def test_refuses_what_it_cannot_keep(tmp_path, contents, words):
+    path = tmp_path / "kept"
+    save(path, {"x": 1})
+    with pytest.raises(ValueError, match=words):
+        save(path, contents)
+    assert load(path) == {"x": 1} and os.listdir(tmp_path) == ["kept"]
+
+
+def test_missing_foreign_and_newer_files(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        load(tmp_path / "none")
+    (tmp_path / "text").write_text("no hdf5")
+    with h5py.File(tmp_path / "other", "w") as file:
+        file["x"] = 1
+    for name in ("text", "other"):
+        with pytest.raises(ValueError, match=f"{name}.*a file of something else"):
+            load(tmp_path / name)
+    save(tmp_path / "newer", {"x": 1})
+    (tmp_path / "newer").write_bytes((tmp_path / "newer").read_bytes().replace(b"version 1", b"version 2"))
+    with pytest.raises(ValueError, match="format version 2"):
+        load(tmp_path / "newer")
+
+
+def test_other_programs_can_read_it(tmp_path):
+    save(tmp_path / "x.h5", {"model": {"weight": np.eye(2)}})
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert file["model/weight"][:].tolist() == [[1, 0], [0, 1]]
+
+
+def test_damage_is_noticed_wherever_it_is(tmp_path):
+    """Cut at many lengths, and one bit flipped at many places."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    save(whole, {"weight": np.arange(500, dtype=np.float32), "steps": 7, "name": "affine"})
+    good = whole.read_bytes()
+    used = [*range(80), *range(512, len(good), 29)]  # the header's padding means nothing
+    for damaged in ([good[:length] for length in used]
+                    + [good[:place] + bytes([good[place] ^ 0x10]) + good[place + 1:] for place in used]):
+        broken.write_bytes(damaged)
+        with pytest.raises(ValueError, match="should be a file written by nanostn.save"):
+            load(broken)
+
+
+@pytest.mark.parametrize("moment", ["os.replace", "os.fsync"])
+def test_killed_while_saving_leaves_the_old_file(tmp_path, moment):
+    path = tmp_path / "checkpoint.h5"
+    save(path, {"epoch": 1})
+    program = f"import os, signal; from nanostn.checkpoints import save\n" \
+              f"{moment} = lambda *a: os.kill(os.getpid(), signal.SIGKILL)\n" \
+              f"save({str(path)!r}, {{'epoch': 2}})"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == -signal.SIGKILL
+    assert load(path) == {"epoch": 1}
+    save(path, {"epoch": 3})  # what the killed process left behind is gone with the next save
+    assert load(path) == {"epoch": 3} and os.listdir(tmp_path) == ["checkpoint.h5"]

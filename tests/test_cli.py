@@ -1,0 +1,76 @@
+"""The command line: help worth reading, one line for a mistake, exit codes."""
+
+import subprocess
+import sys
+
+import pytest
+
+from nanostn.cli import main
+
+
+def run(arguments, capfd):
+    try:
+        code = main(arguments)
+    except SystemExit as exit:  # argparse leaves this way
+        code = exit.code
+    said = capfd.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ([], "start here"), (["--help"], "Exit codes"), (["train", "--help"], "cluttered-mnist"),
+    (["train", "distorted-mnist", "--help"], "--localisation-rate"), (["train", "cluttered-mnist", "--help"], "Lasagne"),
+    (["evaluate", "--help"], "RUN_DIR"), (["data", "list"], "digits"), (["--version"], "nanostn 0"),
+])
+def test_help_and_lists(arguments, words, capfd):
+    code, out, err = run(arguments, capfd)
+    assert code == 0 and words in out and err == ""
+
+
+def test_info(capfd, tmp_path):
+    code, out, _ = run(["info", "--data-dir", str(tmp_path)], capfd)
+    assert code == 0
+    for words in ("numba", "threads for kernels", "GPU         none", "digits: drawn", "mnist: not found"):
+        assert words in out
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["tarin"], "invalid choice: 'tarin'"),
+    (["train"], "required: EXPERIMENT"),
+    (["train", "imagenet"], "invalid choice: 'imagenet'"),
+    (["train", "distorted-mnist", "--model", "resnet"], "invalid choice: 'resnet'"),
+    (["train", "--epochs", "none", "distorted-mnist"], "positive integer, received 'none'"),
+    (["train", "distorted-mnist", "--learning-rate", "-1"], "positive number, received '-1'"),
+    (["train", "distorted-mnist", "--seed", "-1"], "0 or more, received '-1'"),
+    (["train", "distorted-mnist", "--wide"], "unrecognized arguments: --wide"),
+    (["train", "cluttered-mnist", "--distortion", "R"], "unrecognized arguments"),
+    (["train", "distorted-mnist", "--device", "cuda"], "this version has CPU kernels only"),
+    (["train", "distorted-mnist", "--data", "mnist", "--data-dir", "nowhere"], "nanostn data fetch mnist"),
+    (["train", "distorted-mnist", "--resume", "--run-dir", "nowhere"], "has no config.json"),
+    (["train", "distorted-mnist", "--data", "digits", "--run-dir", "/dev/null/run"], "should be a place to write in"),
+    (["train", "distorted-mnist", "--threads", "100000"], "should be"),
+    (["evaluate", "nowhere"], "has no config.json"),
+    (["data", "fetch"], "NAME should be given"),
+    (["data", "fetch", "cifar"], "should be mnist"),
+    (["report"], "required: RUN_DIR"),
+])
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, words, capfd):
+    code, out, err = run(arguments, capfd)
+    assert code == 2 and words in err and out == ""
+    assert len(err.splitlines()) == 1
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
+    from nanostn import datasets
+
+    def broken(*arguments):
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr(datasets, "available", broken)
+    with pytest.raises(ValueError, match="broadcast"):
+        main(["data", "list"])
+
+
+def test_help_needs_neither_numba_nor_matplotlib():
+    program = "import sys, nanostn.cli\nassert not {'matplotlib', 'tqdm', 'pooch', 'h5py', 'torch'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)

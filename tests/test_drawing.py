@@ -1,0 +1,49 @@
+"""Drawing: text that can be read, and a grid drawn where the sampler reads."""
+
+import numpy as np
+import pytest
+
+from nanostn import drawing
+
+
+def test_text_of_an_image():
+    image = np.zeros((5, 3))
+    image[0:2, 1] = 1.0  # the first line of text: two rows
+    image[2, 2] = 0.5
+    assert drawing.as_text(image) == " @ \n  :\n   "  # 0.5 in one of two rows is a quarter
+    assert drawing.as_text(np.full((2, 3), 0.7)) == "   "
+
+
+def test_texts_side_by_side_are_centred_under_titles():
+    text = drawing.side_by_side("ab\ncd\nef", "x", titles=["in", "out"], gap=2)
+    assert text.split("\n") == ["in  out", "ab", "cd  x", "ef"]
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_grid_is_drawn_where_the_sampler_reads(align_corners):
+    """The identity's rim goes through the centres of the outer pixels, or half a pixel inside the edges: the same."""
+    pytest.importorskip("matplotlib")
+    H, W = 4, 6
+    x, y = np.linspace(-1, 1, W), np.linspace(-1, 1, H)
+    if not align_corners:
+        x, y = (2 * np.arange(W) + 1) / W - 1, (2 * np.arange(H) + 1) / H - 1
+    axes = drawing.new_figure(2, 2).subplots()
+    drawing.draw_image(axes, np.zeros((H, W)))
+    drawing.draw_grid(axes, np.stack(np.meshgrid(x, y), axis=-1), (H, W), align_corners)
+    points = np.concatenate([line.get_xydata() for line in axes.lines])
+    assert np.allclose(points.min(axis=0), [0, 0]) and np.allclose(points.max(axis=0), [W - 1, H - 1])
+    assert len(axes.lines) == H + W + 1 and np.allclose(axes.lines[-1].get_xydata(), [[0, 0]])
+
+
+def test_sheet_of_images_is_a_png(tmp_path):
+    pytest.importorskip("matplotlib")
+    inputs, outputs = np.random.default_rng(0).random((5, 1, 6, 8)), np.zeros((5, 1, 3, 4))
+    figure = drawing.transformer_sheet(inputs, np.zeros((5, 3, 4, 2)), outputs, titles=list("abcde"), columns=3)
+    image = drawing.png(figure, tmp_path / "sheet.png", dpi=50)
+    assert image.startswith(b"\x89PNG") and (tmp_path / "sheet.png").read_bytes() == image
+
+
+def test_without_matplotlib_one_sentence(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "nanostn\[app\]"'):
+        drawing.new_figure(1, 1)

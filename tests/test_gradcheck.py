@@ -1,0 +1,123 @@
+"""The checker is checked: it must fail a wrong derivative by name, and know kinks."""
+
+import numpy as np
+import pytest
+
+from nanostn import Tensor, gradcheck
+from nanostn.gradcheck import GradientError
+from nanostn.tensor import op
+
+
+def wants(*values):
+    return Tensor(np.array(values), requires_grad=True)
+
+
+@op
+def rectifier(x):
+    return np.maximum(x, 0), (lambda dy: dy * (x > 0),)
+
+
+def test_a_right_derivative_passes_and_is_reported():
+    report = gradcheck(lambda x, y: x * y * y, [wants(1.0, 2.0), wants(3.0, -4.0)], name="cubic")
+    assert report.error < 1e-8
+    assert report.entries == 2 + 4
+    assert str(report).startswith("cubic: 6 derivatives, largest relative error")
+
+
+@pytest.mark.parametrize("full, directions", [(True, 0), (False, 2)])
+def test_a_derivative_wrong_by_a_thousandth_fails_by_name(full, directions):
+    @op
+    def square(x):
+        return x * x, (lambda dy: dy * 2.002 * x,)
+
+    with pytest.raises(GradientError, match="square: .*should be"):
+        gradcheck(square, [wants(0.5, 2.0)], full=full, directions=directions)
+
+
+def test_one_wrong_entry_among_many_is_found():
+    @op
+    def mostly(x):
+        def dx(dy):
+            out = 2 * x * dy
+            out[17] *= 1.001
+            return out
+        return x * x, (dx,)
+
+    with pytest.raises(GradientError, match=r"input 0, entry \(17,\)"):
+        gradcheck(mostly, [wants(*np.linspace(1, 2, 40))], directions=0)
+
+
+def test_a_lost_output_is_found():
+    @op
+    def lossy(x):
+        return x * x, (lambda dy: 2 * x * dy * (np.arange(4) != 2),)
+
+    with pytest.raises(GradientError, match="random direction 0"):
+        gradcheck(lossy, [wants(1.0, 2.0, 3.0, 4.0)], full=False)
+
+
+def test_a_nan_gradient_fails():
+    @op
+    def broken(x):
+        return x * x, (lambda dy: dy * np.nan,)
+
+    with pytest.raises(GradientError):
+        gradcheck(broken, [wants(1.0)])
+
+
+def test_a_gradient_that_is_never_given_counts_as_zero():
+    @op
+    def silent(x):
+        return x * x, (None,)
+
+    with pytest.raises(GradientError, match="received 0"):
+        gradcheck(silent, [wants(1.0)])
+
+
+def test_a_kink_is_refused_unless_a_promise_is_named():
+    with pytest.raises(GradientError, match="rectifier: a kink at"):
+        gradcheck(rectifier, [wants(-1.0, 0.0, 2.0)])
+
+
+def test_at_a_kink_exactly_the_promise_is_accepted():
+    report = gradcheck(rectifier, [wants(-1.0, 0.0, 2.0)], kinks="left")
+    assert len(report.kinks) == 1 and "entry (1,)" in report.kinks[0]
+    with pytest.raises(GradientError, match=r"entry \(1,\).*right derivative"):
+        gradcheck(rectifier, [wants(-1.0, 0.0, 2.0)], kinks="right")
+
+
+def test_strong_curvature_is_no_kink():
+    report = gradcheck(lambda x: (x * 3000.0) ** 2, [wants(1e-4, 2e-4)], kinks="left", tolerance=1e-4)
+    assert not report.kinks
+
+
+def test_a_gradient_that_changes_between_runs_fails():
+    calls = []
+
+    @op
+    def moody(x):
+        calls.append(1)
+        factor = 2 + 1e-12 * len(calls)
+        return x * x, (lambda dy: factor * x * dy,)
+
+    with pytest.raises(GradientError, match="not the same on a second run"):
+        gradcheck(moody, [wants(1.0)])
+
+
+def test_inputs_are_left_as_they_were():
+    x = wants(1.0, 2.0)
+    gradcheck(lambda x: x * x, [x])
+    np.testing.assert_array_equal(x.data, [1, 2])
+    assert x.grad is None
+
+
+@pytest.mark.parametrize("inputs, message", [
+    ([Tensor([1.0], requires_grad=True)], "should be a float64 tensor"),
+    ([np.ones(2)], "should be a float64 tensor"),
+    ([Tensor(np.ones(2))], "at least one tensor with requires_grad=True"),
+])
+def test_errors(inputs, message):
+    with pytest.raises(ValueError, match=message):
+        gradcheck(lambda x: x * 1.0, inputs)
+    with pytest.raises(ValueError, match="'refuse', 'left' or 'right'"):
+        gradcheck(lambda x: x, [wants(1.0)], kinks="both")

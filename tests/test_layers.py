@@ -1,0 +1,77 @@
+"""Layers: shapes, initial weights, repeatability, and the errors at their doors. Gradients are rows of test_verify."""
+
+import numpy as np
+import pytest
+
+from nanostn import Tensor, initialisers, nn
+from nanostn import functional as F
+
+
+def test_a_layer_is_its_operation(rng):
+    x = Tensor(rng.standard_normal((2, 3, 7, 6)).astype(np.float32))
+    conv = nn.Conv2d(3, 4, (3, 2), stride=2, padding=1)
+    np.testing.assert_array_equal(conv(x).data, F.conv2d(x, conv.weight, conv.bias, stride=2, padding=1).data)
+    np.testing.assert_array_equal(nn.MaxPool2d(2)(x).data, F.max_pool2d(x, 2).data)
+    np.testing.assert_array_equal(nn.AvgPool2d((3, 2), stride=1)(x).data, F.avg_pool2d(x, (3, 2), stride=1).data)
+    flat = nn.Flatten()(x)
+    assert flat.shape == (2, 126)
+    dense = nn.Dense(126, 5)
+    np.testing.assert_array_equal(dense(flat).data, F.dense(flat, dense.weight, dense.bias).data)
+
+
+def test_without_bias(rng):
+    assert [name for name, _ in nn.Dense(3, 4, bias=False).named_parameters()] == ["weight"]
+    assert nn.Conv2d(1, 2, 3, bias=False)(Tensor(np.ones((1, 1, 4, 5), np.float32))).shape == (1, 2, 2, 3)
+    assert nn.Dense(3, 4, bias=False)(Tensor(np.ones((2, 3), np.float32))).shape == (2, 4)
+
+
+def test_the_same_generator_gives_the_same_weights():
+    make = [lambda seed: nn.Dense(3, 4, generator=np.random.default_rng(seed)),
+            lambda seed: nn.Conv2d(3, 4, 5, generator=np.random.default_rng(seed))]
+    for layer in make:
+        np.testing.assert_array_equal(layer(1).weight.data, layer(1).weight.data)
+        assert np.any(layer(1).weight.data != layer(2).weight.data)
+
+
+@pytest.mark.parametrize("initialise, variance", [
+    (initialisers.he_uniform, 2 / 75), (initialisers.he_normal, 2 / 75),
+    (initialisers.glorot_uniform, 2 / (75 + 1000)), (initialisers.glorot_normal, 2 / (75 + 1000))])
+def test_initialisers_have_the_variance_of_their_formula(initialise, variance, rng):
+    weights = initialise((40, 3, 5, 5), rng)
+    assert initialisers.fans((40, 3, 5, 5)) == (75, 1000)
+    np.testing.assert_allclose(weights.var(), variance, rtol=0.06)
+    np.testing.assert_allclose(weights.mean(), 0, atol=4 * np.sqrt(variance / weights.size))
+
+
+def test_dropout_draws_anew_in_training_and_passes_on_in_evaluation(rng):
+    x = Tensor(np.ones((20, 30), np.float32))
+    dropout = nn.Dropout(0.25, generator=np.random.default_rng(0))
+    first, second = dropout(x).data, dropout(x).data
+    assert np.any(first != second)
+    np.testing.assert_allclose(np.unique(first), [0, 4 / 3], rtol=1e-6)
+    assert 0.2 < np.mean(first == 0) < 0.3
+    np.testing.assert_array_equal(dropout.eval()(x).data, x.data)
+
+
+def test_batch_norm_moves_its_statistics_in_training_only(rng):
+    x = Tensor((rng.standard_normal((4, 3, 2, 5)) * 2 + 1).astype(np.float32))
+    norm = nn.BatchNorm2d(3)
+    norm(x)
+    mean = x.data.mean(axis=(0, 2, 3))
+    np.testing.assert_allclose(norm.running_mean, 0.1 * mean, rtol=1e-5)
+    np.testing.assert_allclose(norm.running_var, 0.9 + 0.1 * x.data.var(axis=(0, 2, 3), ddof=1), rtol=1e-5)
+    before = norm.running_mean.copy()
+    norm.eval()(x)
+    np.testing.assert_array_equal(norm.running_mean, before)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: nn.Dense(0, 3), "every size should be a positive integer"),
+    (lambda: nn.Dropout(1.0), r"Dropout: rate should be in \[0, 1\), received 1.0"),
+    (lambda: nn.Dense(3, 2)(Tensor(np.ones((2, 4), np.float32))), "dense: .*should be"),
+    (lambda: nn.Conv2d(3, 2, 3)(Tensor(np.ones((2, 4, 5, 5), np.float32))), "conv2d: .*should be"),
+    (lambda: nn.Dense(3, 2)(Tensor(np.ones((2, 3)))), "dense: .*float32"),
+])
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,132 @@
+"""Optimisers against steps worked by hand and against PyTorch where it is installed."""
+
+import numpy as np
+import pytest
+
+from nanostn import nn, optim
+
+
+def parameter(values, gradient):
+    p = nn.Parameter(np.array(values))
+    p.grad = np.array(gradient)
+    return p
+
+
+def test_sgd_by_hand():
+    p = parameter([1.0, 2.0], [0.5, -1.0])
+    optim.SGD([p], learning_rate=0.1).step()
+    np.testing.assert_allclose(p.data, [0.95, 2.1])
+
+
+def test_momentum_by_hand():
+    p = parameter([1.0], [1.0])
+    sgd = optim.SGD([p], learning_rate=0.1, momentum=0.5)
+    sgd.step()  # v = 1
+    sgd.step()  # v = 1.5
+    np.testing.assert_allclose(p.data, [1 - 0.1 - 0.15])
+
+
+def test_nesterov_and_weight_decay_by_hand():
+    p = parameter([2.0], [1.0])
+    optim.SGD([p], learning_rate=0.1, momentum=0.5, nesterov=True, weight_decay=0.25).step()
+    # g = 1 + 0.25 * 2 = 1.5, v = 1.5, step by g + 0.5 v = 2.25
+    np.testing.assert_allclose(p.data, [2 - 0.225])
+
+
+def test_adam_by_hand():
+    p = parameter([1.0, 1.0], [0.3, -7.0])
+    adam = optim.Adam([p], learning_rate=0.01)
+    adam.step()  # the first step has the size of the learning rate, whatever the gradient
+    np.testing.assert_allclose(p.data, [0.99, 1.01], rtol=1e-7)
+    p.grad = np.array([0.0, 0.0])
+    adam.step()
+    m, v = 0.9 * 0.1 * 0.3, 0.999 * 0.001 * 0.09
+    expected = 0.99 - 0.01 * (m / (1 - 0.81)) / (np.sqrt(v / (1 - 0.999 ** 2)) + 1e-8)
+    np.testing.assert_allclose(p.data[0], expected, rtol=1e-7)
+
+
+@pytest.mark.parametrize("make, torch_make", [
+    (lambda o, ps: o.SGD(ps, learning_rate=0.1, momentum=0.9, weight_decay=0.01),
+     lambda o, ps: o.SGD(ps, lr=0.1, momentum=0.9, weight_decay=0.01)),
+    (lambda o, ps: o.SGD(ps, learning_rate=0.1, momentum=0.9, nesterov=True),
+     lambda o, ps: o.SGD(ps, lr=0.1, momentum=0.9, nesterov=True)),
+    (lambda o, ps: o.Adam(ps, learning_rate=0.1, weight_decay=0.02),
+     lambda o, ps: o.Adam(ps, lr=0.1, weight_decay=0.02)),
+])
+def test_ten_steps_as_in_pytorch(make, torch_make, rng):
+    torch = pytest.importorskip("torch")
+    start = rng.normal(size=(3, 4))
+    p, q = nn.Parameter(start.copy()), torch.nn.Parameter(torch.tensor(start))
+    ours, theirs = make(optim, [p]), torch_make(torch.optim, [q])
+    for _ in range(10):
+        g = rng.normal(size=(3, 4))
+        p.grad, q.grad = g, torch.tensor(g)
+        ours.step()
+        theirs.step()
+    np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-12)
+
+
+def test_groups_have_their_own_rate():
+    p, q = parameter([1.0], [1.0]), parameter([1.0], [1.0])
+    optim.SGD([{"parameters": [p]}, {"parameters": [q], "learning_rate": 0.01}], learning_rate=0.1).step()
+    np.testing.assert_allclose([p.data[0], q.data[0]], [0.9, 0.99])
+
+
+def test_a_parameter_without_gradient_stays():
+    p, q = nn.Parameter(np.ones(2)), parameter([1.0], [1.0])
+    sgd = optim.SGD([p, q], learning_rate=0.1, momentum=0.9, weight_decay=0.1)
+    sgd.step()
+    np.testing.assert_array_equal(p.data, 1)
+    sgd.zero_grad()
+    assert q.grad is None
+
+
+@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+def test_state_goes_on_to_the_same_bits(kind, rng):
+    def make(p):
+        return (optim.SGD([p], learning_rate=0.1, momentum=0.9) if kind == "SGD" else optim.Adam([p]))
+
+    gradients = rng.normal(size=(6, 3))
+    p = nn.Parameter(np.ones(3))
+    whole = make(p)
+    for i, g in enumerate(gradients):
+        p.grad = g
+        whole.step()
+        if i == 2:
+            q = nn.Parameter(p.data.copy())
+            second = make(q)
+            saved = {k: ({n: np.copy(a) for n, a in v.items()} if isinstance(v, dict) else v)
+                     for k, v in whole.state().items()}
+            second.load_state(saved)
+    for g in gradients[3:]:
+        q.grad = g
+        second.step()
+    np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_step_decay():
+    p = nn.Parameter(np.ones(1))
+    sgd = optim.SGD([{"parameters": [p], "learning_rate": 2.0}], learning_rate=1.0)
+    decay, rates = optim.StepDecay(sgd, every=2, factor=0.1), []
+    for _ in range(5):
+        rates.append(sgd.groups[0]["learning_rate"])
+        decay.step()
+    np.testing.assert_allclose(rates, [2, 2, 0.2, 0.2, 0.02])
+    later = optim.StepDecay(optim.SGD([p], learning_rate=2.0), every=2)
+    later.load_state(decay.state())
+    assert later.optimiser.groups[0]["learning_rate"] == sgd.groups[0]["learning_rate"]
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda p: optim.SGD([]), "at least one parameter"),
+    (lambda p: optim.SGD([p, p]), "in one group only"),
+    (lambda p: optim.SGD([np.ones(2)]), "nn.Parameter objects"),
+    (lambda p: optim.SGD([p], learning_rate=-1), "learning_rate should be zero or more, received -1"),
+    (lambda p: optim.SGD([p], nesterov=True), "momentum should be above 0"),
+    (lambda p: optim.SGD([{"parameters": [p], "lr": 1}]), "some of .*learning_rate.*received .'lr'"),
+    (lambda p: optim.StepDecay(optim.SGD([p]), every=0), "positive number of steps"),
+    (lambda p: optim.Adam([p]).load_state(optim.SGD([p]).state()), "state of another model or optimiser"),
+])
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(nn.Parameter(np.ones(2)))

@@ -1,0 +1,69 @@
+"""The report: a page that stands alone, and pictures of what the transformer does."""
+
+import re
+
+import numpy as np
+import pytest
+
+from nanostn import report
+from nanostn.cli import main
+from nanostn.models import build
+
+pytest.importorskip("matplotlib")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs of one epoch: with a transformer and without."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setenv("LOCALAPPDATA", str(folder / "cache"))
+        for model in ("st-fcn-affine", "fcn"):
+            assert main(["train", "distorted-mnist", "--data", "digits", "--limit", "16", "--test-limit", "15", "--batch-size", "8",
+                         "--epochs", "2", "--distortion", "R", "--model", model, "--run-dir", str(folder / model)]) == 0
+        yield folder
+
+
+def test_page_of_one_run(runs, capfd):
+    assert main(["report", str(runs / "st-fcn-affine")]) == 0
+    folder = runs / "st-fcn-affine" / "report"
+    assert str(folder / "index.html") in capfd.readouterr().out
+    assert sorted(path.name for path in folder.iterdir()) == ["index.html", "learning-curves.png", "transformer.png"]
+    page = (folder / "index.html").read_text()
+    sources = re.findall(r'src="([^"]{30})', page)
+    assert len(sources) == 2 and all(source.startswith("data:image/png;base64,") for source in sources)
+    assert "http" not in page.replace("http-equiv", "") and "distorted-mnist, R, digits" in page
+
+
+def test_page_of_several_runs(runs):
+    page = report.write([runs / "fcn", runs / "st-fcn-affine"], runs / "both")
+    assert sorted(path.name for path in page.parent.iterdir()) == ["index.html", "learning-curves.png", "transformer-2.png"]
+    assert page.read_text().count("<tr>") == 3
+
+
+def test_what_the_transformer_does(runs):
+    model = build("st-fcn-affine", 28)  # a new one: the identity
+    images = np.random.default_rng(0).random((3, 1, 28, 28), dtype=np.float32)
+    grids, outputs, found = report.look(model, images)
+    assert grids.shape == (3, 28, 28, 2) and found.shape == (3,)
+    assert np.allclose(grids[1, 0, 0], [-1, -1]) and np.allclose(grids[2, 0, -1], [1, -1])
+    assert np.allclose(outputs, images, atol=1e-5)
+    assert np.allclose(report.movement(model, images), 0, atol=1e-6)
+    model.transformer.localisation[5].bias.data[2] = 0.25  # t_x: every point moves by it, in x alone
+    assert np.allclose(report.movement(model, images), 0.125, atol=1e-6)
+
+
+def test_picture_for_the_readme(runs, tmp_path):
+    report.draw_example(runs / "st-fcn-affine", tmp_path / "example.png", digits=2)
+    assert (tmp_path / "example.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="should hold a network with a transformer"):
+        report.draw_example(runs / "fcn", tmp_path / "none.png")
+
+
+def test_runs_that_are_none(tmp_path, capfd):
+    assert main(["report", str(tmp_path)]) == 2
+    assert "has no config.json" in capfd.readouterr().err
+    (tmp_path / "config.json").write_text('{"experiment": "distorted-mnist"}')
+    assert main(["report", str(tmp_path)]) == 2
+    assert "has not reached its first" in capfd.readouterr().err

@@ -1,0 +1,112 @@
+"""Tensor arithmetic: values against NumPy, gradients against finite differences, broadcasting, errors."""
+
+import numpy as np
+import pytest
+
+from nanostn import Tensor, gradcheck
+from nanostn import functional as F
+from nanostn.tensor import broadcast_to, concatenate, matmul, stack
+
+OPERATIONS = {
+    "add": (lambda x, y: x + y, [(2, 3), (3,)]),
+    "subtract": (lambda x, y: x - y, [(3,), (2, 1)]),
+    "multiply": (lambda x, y: x * y, [(2, 1, 3), (4, 1)]),
+    "divide": (lambda x, y: x / y, [(2, 3), (2, 3)]),
+    "numbers": (lambda x: 2 - 3 * x / 4 + 1 / x, [(2, 3)]),
+    "negative": (lambda x: -x, [(2, 3)]),
+    "power": (lambda x: x ** 3 + x ** -0.5, [(2, 3)]),
+    "matmul": (lambda x, y: x @ y, [(2, 3), (3, 5)]),
+    "matmul, batches broadcast": (lambda x, y: x @ y, [(4, 1, 2, 3), (5, 3, 2)]),
+    "sum": (lambda x: x.sum(), [(2, 3, 4)]),
+    "sum, axes": (lambda x: x.sum(axis=(0, -1)), [(2, 3, 4)]),
+    "sum, keepdims": (lambda x: x.sum(axis=1, keepdims=True) * x, [(2, 3, 4)]),
+    "mean": (lambda x: x.mean(), [(2, 3)]),
+    "mean, axis": (lambda x: x.mean(axis=-2), [(2, 3, 4)]),
+    "max": (lambda x: x.max(), [(2, 3)]),
+    "max, axis": (lambda x: x.max(axis=1), [(2, 3, 4)]),
+    "max, keepdims": (lambda x: x / x.max(axis=-1, keepdims=True), [(2, 3)]),
+    "reshape": (lambda x: x.reshape(3, -1) * 2.0, [(2, 3, 4)]),
+    "transpose": (lambda x: x.transpose(2, 0, 1) * 2.0, [(2, 3, 4)]),
+    "T": (lambda x: x.T @ x, [(2, 3)]),
+    "slice": (lambda x: x[1:, ::2], [(3, 5)]),
+    "index array, repeated": (lambda x: x[[0, 2, 0]], [(3, 5)]),
+    "index pairs": (lambda x: x[np.array([0, 0]), np.array([1, 1])], [(3, 5)]),
+    "concatenate": (lambda x, y: concatenate([x, y, x], axis=1), [(2, 3), (2, 1)]),
+    "stack": (lambda x, y: stack([x, y], axis=-1), [(2, 3), (2, 3)]),
+    "exp": (F.exp, [(2, 3)]),
+    "log": (F.log, [(2, 3)]),
+    "sqrt": (F.sqrt, [(2, 3)]),
+    "astype": (lambda x: x.astype(np.float64), [(2, 3)]),
+    "broadcast_to": (lambda x: broadcast_to(x, (4, 2, 3)), [(2, 1)]),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_gradients(name, rng):
+    fn, shapes = OPERATIONS[name]
+    inputs = [Tensor(rng.uniform(0.5, 2.0, shape), requires_grad=True) for shape in shapes]
+    gradcheck(fn, inputs, name=name)
+
+
+@pytest.mark.parametrize("name", sorted(OPERATIONS.keys() - {"concatenate", "stack", "exp", "log", "sqrt",
+                                                             "broadcast_to"}))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_are_numpys_and_keep_the_dtype(name, dtype, rng):
+    fn, shapes = OPERATIONS[name]
+    arrays = [rng.uniform(0.5, 2.0, shape).astype(dtype) for shape in shapes]
+    result = fn(*[Tensor(a) for a in arrays])
+    np.testing.assert_array_equal(result.data, fn(*arrays))
+    assert result.dtype == (np.float64 if name == "astype" else dtype)
+
+
+def test_joins_are_numpys(rng):
+    x, y = rng.normal(size=(2, 3)), rng.normal(size=(2, 3))
+    np.testing.assert_array_equal(concatenate([x, y], axis=1).data, np.concatenate([x, y], axis=1))
+    for axis in (0, 1, 2, -1):
+        np.testing.assert_array_equal(stack([x, y], axis=axis).data, np.stack([x, y], axis=axis))
+
+
+def test_the_first_of_equal_maxima_takes_the_gradient():
+    x = Tensor(np.array([[1.0, 3.0, 3.0], [2.0, 2.0, 0.0]]), requires_grad=True)
+    x.max(axis=1).sum().backward()
+    np.testing.assert_array_equal(x.grad, [[0, 1, 0], [1, 0, 0]])
+    x.grad = None
+    x.max().backward()
+    np.testing.assert_array_equal(x.grad, [[0, 1, 0], [0, 0, 0]])
+
+
+def test_float32_stays_float32_beside_python_numbers():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    y = ((2 * x + 1) ** 2 / 3).mean()
+    y.backward()
+    assert x.dtype == y.dtype == x.grad.dtype == np.float32
+
+
+def test_an_array_on_the_left_gives_a_tensor():
+    y = np.ones(3) - Tensor(np.arange(3.0), requires_grad=True)
+    assert isinstance(y, Tensor) and y.requires_grad
+    np.testing.assert_array_equal(y.data, [1, 0, -1])
+
+
+def test_views_of_the_users_world():
+    x = Tensor(np.arange(6.0).reshape(2, 3), requires_grad=True)
+    assert (x.shape, x.ndim, x.size, len(x), x.device) == ((2, 3), 2, 6, 2, "cpu")
+    assert x.numpy() is x.data and x.to("cpu") is x
+    assert not x.detach().requires_grad and x.detach().data is x.data
+    assert Tensor([2.5]).item() == 2.5
+    assert repr(Tensor([1.0, 2.0], requires_grad=True)) == "Tensor([1. 2.], float32, requires_grad=True)"
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda: Tensor([1.0]) + np.ones(1), r"add: y should be float32 like x, received \(1,\) float64"),
+    (lambda: Tensor([1.0, 2.0]) * Tensor([1.0, 2.0, 3.0]), r"multiply: y should be of a shape that broadcasts"),
+    (lambda: Tensor([[1.0]]) @ Tensor([[1.0], [2.0]]), r"matmul: y should be \(..., 1, N\) for x \(1, 1\)"),
+    (lambda: matmul(np.ones(2), np.ones(2)), r"matmul: y should be"),
+    (lambda: concatenate([]), "concatenate: xs should be a sequence with at least one tensor"),
+    (lambda: concatenate([np.ones(2), np.ones((2, 2))]), "concatenate: every tensor should be like the first"),
+    (lambda: Tensor("text"), "Tensor|could not convert"),
+    (lambda: Tensor(np.array(["a"])), "Tensor: data should be an array of numbers"),
+])
+def test_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,239 @@
+"""The training loop: interrupted and resumed runs end with the same bits, diverging ones stop and say where."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from nanostn import nn
+from nanostn.finite import NotFinite
+from nanostn.optim import SGD, Adam, StepDecay
+from nanostn.runs import RunDirectory
+from nanostn.tensor import op
+from nanostn.training import Interrupted, duration, evaluate, train
+
+STEPS_PER_EPOCH = 5
+
+
+def make_model(seed=0):
+    generator = np.random.default_rng(seed)
+    return nn.Sequential(nn.Dense(6, 7, generator=generator), nn.ReLU(), nn.Dropout(0.3, generator),
+                         nn.Dense(7, 10, generator=generator))
+
+
+def batches(epoch, start):
+    """Like those of the data sets: a function of epoch and step; the last one is smaller."""
+    for step in range(start, STEPS_PER_EPOCH):
+        rng = np.random.default_rng([epoch, step])
+        count = 3 if step == STEPS_PER_EPOCH - 1 else 8
+        yield rng.normal(size=(count, 6)).astype(np.float32), rng.integers(0, 10, count)
+
+
+TEST_SET = next(iter(batches(99, 0)))
+
+
+class Trial:
+    """A model, its optimiser and its schedule, as a new process would make them, on a run directory."""
+
+    def __init__(self, path, model=None, optimiser=Adam, **changes):
+        self.model = model or make_model()
+        self.optimiser = optimiser(self.model.parameters(), learning_rate=0.01)
+        self.schedule = StepDecay(self.optimiser, every=7, factor=0.5)
+        self.directory = RunDirectory.create(path, {}) if not path.exists() else RunDirectory.open(path)
+        self.options = {"batches": batches, "evaluation": lambda model: evaluate(model, *TEST_SET),
+                        "report": lambda line: None, **changes}
+
+    def run(self, steps):
+        return train(self.model, self.optimiser, schedule=self.schedule, run=self.directory, steps=steps,
+                     steps_per_epoch=STEPS_PER_EPOCH, **self.options)
+
+    def bits(self):
+        state = self.directory.load_state()
+        arrays = [(name, array.tobytes()) for name, array in sorted(self.model.state().items())]
+        rows = [{name: value for name, value in row.items() if name != "seconds"} for row in self.directory.metrics()]
+        return arrays, state["random"], str(state["optimiser"]), rows
+
+
+def interrupting(at, times=1):
+    """The batches of every epoch, and Ctrl-C while step `at` of epoch 1 is under way."""
+    def interrupted(epoch, start):
+        for step, batch in enumerate(batches(epoch, start), start):
+            if (epoch, step) == (1, at):
+                for _ in range(times):
+                    os.kill(os.getpid(), signal.SIGINT)
+            yield batch
+    return interrupted
+
+
+@pytest.mark.parametrize("optimiser", [Adam, SGD])
+def test_resumed_run_has_the_bits_of_an_uninterrupted_one(tmp_path, optimiser):
+    whole = Trial(tmp_path / "whole", optimiser=optimiser)
+    outcome = whole.run(17)  # three epochs, and two steps of a fourth
+    Trial(tmp_path / "parts", optimiser=optimiser).run(10)
+    parts = Trial(tmp_path / "parts", make_model(seed=5), optimiser=optimiser)  # its own weights do not matter
+    again = parts.run(17)
+    assert whole.bits() == parts.bits()
+    assert {**outcome, "seconds": 0} == {**again, "seconds": 0}
+    assert (outcome["steps"], outcome["epochs"], outcome["parameters"]) == (17, 4, 6 * 7 + 7 + 7 * 10 + 10)
+    assert [row["steps"] for row in whole.directory.metrics()] == [5, 10, 15, 17]
+
+
+@pytest.mark.parametrize("step", [0, 2, STEPS_PER_EPOCH - 1])
+def test_interrupted_anywhere_in_an_epoch(tmp_path, step):
+    whole = Trial(tmp_path / "whole")
+    whole.run(15)
+    with pytest.raises(Interrupted, match=f"after step {5 + step + 1} of 15"):
+        Trial(tmp_path / "parts", batches=interrupting(step)).run(15)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    parts = Trial(tmp_path / "parts")
+    parts.run(15)
+    assert whole.bits() == parts.bits()
+
+
+def test_pressed_twice_does_not_wait_and_keeps_the_last_checkpoint(tmp_path):
+    with pytest.raises(KeyboardInterrupt) as caught:
+        Trial(tmp_path / "run", batches=interrupting(2, times=2)).run(15)
+    assert not isinstance(caught.value, Interrupted)
+    assert RunDirectory.open(tmp_path / "run").load_state()["progress"]["steps"] == 5
+
+
+def test_the_checks_would_notice_a_lost_random_state(tmp_path):
+    whole = Trial(tmp_path / "whole")
+    whole.run(10)
+    Trial(tmp_path / "parts").run(5)
+    parts = Trial(tmp_path / "parts")
+    saved = parts.directory.load_state
+    parts.directory.load_state = lambda: {**saved(), "random": {
+        name: Trial(tmp_path / "whole").directory.load_state()["random"][name] for name in saved()["random"]}}
+    parts.run(10)
+    assert whole.bits()[0] != parts.bits()[0]
+
+
+def test_learning_rate_falls_for_all_groups(tmp_path):
+    trial = Trial(tmp_path / "run")
+    trial.run(15)
+    assert [row["learning_rate"] for row in trial.directory.metrics()] == [0.01, 0.005, 0.0025]  # after 7 and 14 steps
+
+
+def planting(at, plant):
+    def planted(epoch, start):
+        for step, batch in enumerate(batches(epoch, start), start):
+            if (epoch, step) == at:
+                plant()
+            yield batch
+    return planted
+
+
+def test_a_loss_that_is_not_finite_names_step_and_parameter(tmp_path):
+    model = make_model()
+
+    def plant():
+        model[3].weight.data[2, 1] = np.nan
+
+    trial = Trial(tmp_path / "run", model, batches=planting((1, 2), plant))
+    with pytest.raises(NotFinite, match=r"step 8 \(epoch 2\): the loss .*\(nan\), first seen in parameter 3.weight"):
+        trial.run(15)
+    assert all(np.isfinite(array).all() for array in trial.directory.load_state()["model"].values())
+
+
+def test_a_layer_that_overflows_is_named(tmp_path):
+    model = make_model()
+
+    def plant():
+        model[0].weight.data[...] *= 1e30
+        model[3].weight.data[...] *= 1e30
+
+    with np.errstate(all="ignore"), pytest.raises(NotFinite, match="step 4 .*first seen in layer 3;"):
+        Trial(tmp_path / "run", model, batches=planting((0, 3), plant)).run(15)
+
+
+@op
+def _flat_with_a_cliff(x):
+    return x, (lambda dy: np.full_like(dy, np.inf),)
+
+
+class Cliff(nn.Module):
+    def forward(self, x):
+        return _flat_with_a_cliff(x)
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_update(tmp_path):
+    model = nn.Sequential(nn.Dense(6, 10, generator=np.random.default_rng(0)), Cliff())
+    before = model[0].weight.data.copy()
+    with np.errstate(all="ignore"), pytest.raises(NotFinite, match="step 1 .*gradient of 0.weight is no longer finite"):
+        Trial(tmp_path / "run", model).run(5)
+    assert np.array_equal(model[0].weight.data, before)
+
+
+class Blind(nn.Module):
+    """Like a transformer whose theta does not show in what comes out."""
+
+    def __init__(self):
+        self.localisation = nn.Dense(6, 2, generator=np.random.default_rng(0))
+
+    def forward(self, x):
+        self.localisation(x)
+        return x
+
+
+def test_a_theta_that_is_not_finite_is_named_even_where_the_loss_is(tmp_path):
+    blind = Blind()
+    model = nn.Sequential(blind, nn.Dense(6, 10, generator=np.random.default_rng(0)))
+
+    def plant():
+        blind.localisation.bias.data[1] = np.inf
+
+    with pytest.raises(NotFinite, match=r"step 3 .*theta of 0 is no longer finite \(image 0"):
+        Trial(tmp_path / "run", model, batches=planting((0, 2), plant)).run(5)
+    assert "forward" not in vars(blind.localisation)
+
+
+def test_a_loss_that_is_not_finite_is_traced_through_a_transformer_too(tmp_path):
+    blind = Blind()
+    model = nn.Sequential(blind, nn.Dense(6, 10, generator=np.random.default_rng(0)))
+    model[1].weight.data[...] = 1e38
+    with np.errstate(all="ignore"), pytest.raises(NotFinite, match="step 1 .*first seen in layer 1"):
+        Trial(tmp_path / "run", model).run(5)
+    assert not any("forward" in vars(module) for _, module in model.named_modules())
+
+
+def test_evaluation_is_by_hand_and_without_dropout(tmp_path):
+    class Fixed(nn.Module):
+        def forward(self, x):
+            assert not self.training
+            return x
+
+    model = nn.Sequential(Fixed())
+    scores = np.log(np.array([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25], [0.25, 0.25, 0.5]], np.float32))
+    outcome = evaluate(model, scores, np.array([0, 1, 2]), batch_size=2)
+    assert outcome["test_error"] == pytest.approx(100 / 3)
+    assert outcome["test_loss"] == pytest.approx((2 * np.log(2) + np.log(4)) / 3)
+    assert model.training
+
+
+def test_run_directories_do_not_mix(tmp_path):
+    run = RunDirectory.create(tmp_path / "a" / "run", {"seed": 1, "model": "cnn"})
+    with pytest.raises(ValueError, match=r"should be a new one, .*holds a run .*--resume"):
+        RunDirectory.create(tmp_path / "a" / "run", {"seed": 2})
+    assert RunDirectory.open(tmp_path / "a" / "run").config == {"seed": 1, "model": "cnn"}
+    run.check_same({"model": "cnn", "seed": 1})
+    with pytest.raises(ValueError, match="received seed = 2 for a run with seed = 1"):
+        run.check_same({"model": "cnn", "seed": 2})
+    with pytest.raises(FileNotFoundError, match="has no config.json"):
+        RunDirectory.open(tmp_path / "nothing")
+    (tmp_path / "a" / "run" / "config.json").write_text("{ half")
+    with pytest.raises(ValueError, match="config.json should be JSON"):
+        RunDirectory.open(tmp_path / "a" / "run")
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for path in (tmp_path / "file", tmp_path / "file" / "below", "/proc/nanostn"):
+        with pytest.raises(ValueError, match="run directory should be a place to write in"):
+            RunDirectory.create(path, {})
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_durations():
+    assert [duration(s) for s in (7.4, 100, 3600, 7500)] == ["7 s", "2 min", "60 min", "2 h 05 min"]
