@@ -20,7 +20,9 @@ and its share of dM need no other band. How things are divided depends on shapes
 """
 
 import numpy as np
-from numba import get_num_threads, njit, prange
+from numba import njit
+
+from .workers import Kernel
 
 NEAREST, BILINEAR = 0, 1
 ZEROS, BORDER = 0, 1
@@ -32,11 +34,12 @@ ITEMS = 16  # pieces of work to aim at where the batch is small
 
 index = np.uint64  # an unsigned index spares Numba's test for negative ones, which would prevent vectors
 
-options = {"cache": True, "nogil": True, "error_model": "numpy", "fastmath": {"contract"}}
+cpu = {"error_model": "numpy", "fastmath": {"contract"}}
+options = {**cpu, "cache": True, "nogil": True}
 summing = {**options, "fastmath": {"contract", "reassoc"}}  # sums in the order of vectors, fixed by the compiler
 
 
-@njit(**options)
+@njit(inline="always", **options)
 def _place(x, size, low, high, shift):
     """Of a coordinate: the first neighbour, from -1 to `size`, and the weight of the second."""
     T = type(x)
@@ -48,7 +51,7 @@ def _place(x, size, low, high, shift):
     return k, x - T(k)
 
 
-@njit(**options)
+@njit(inline="always", **options)
 def _range(T, size, mode, padding):
     """Where padding clamps a coordinate, and what rounding adds before the floor (eq. 4)."""
     low, high = (T(0), T(size - 1)) if padding == BORDER else (T(-np.inf), T(np.inf))
@@ -174,7 +177,7 @@ def _write_run(values, n, c, start, count, lanes, V):
             row[index(start + j)] = values[index(j * lanes + lane)]
 
 
-@njit(**options)
+@njit(inline="always", **options)
 def _weights(f_x, f_y):
     T = type(f_x)
     both = f_x * f_y
@@ -306,7 +309,6 @@ def _add_dM(g, basis, start, count, H_out, W_out, dM):
         done += length
 
 
-@njit(**options)
 def _forward_items(first, last, U, M, basis, grid, scale_x, scale_y, W_out, mode, padding, planes, lanes, run, parts,
                    images, V):
     _, C, H, W = U.shape
@@ -338,7 +340,6 @@ def _forward_items(first, last, U, M, basis, grid, scale_x, scale_y, W_out, mode
                 _write_run(values, n, c + p, start, count, lanes, V)
 
 
-@njit(**options)
 def _backward_items(first, last, U, M, basis, grid, scale_x, scale_y, W_out, mode, padding, planes, lanes, run, parts,
                     images, reach, dV, wanted_U, wanted_points, dU, dM, dgrid):
     _, C, H, W = U.shape
@@ -404,7 +405,6 @@ def _backward_items(first, last, U, M, basis, grid, scale_x, scale_y, W_out, mod
             _write_tile(target, n, c, row, rows, planes, lanes, dU)
 
 
-@njit(**options)
 def _reach_items(first, last, M, basis, grid, scale_x, scale_y, H, W, H_out, W_out, mode, padding, run, reach):
     """The first and last row of U that each run of points reads."""
     buffers = np.empty((3, run), M.dtype)
@@ -422,38 +422,16 @@ def _reach_items(first, last, M, basis, grid, scale_x, scale_y, H, W, H_out, W_o
         reach[n, r, 0], reach[n, r, 1] = low, high
 
 
-@njit(parallel=True, **options)
-def _forward(workers, items, U, M, basis, grid, scale_x, scale_y, W_out, mode, padding, planes, lanes, run, parts,
-             images, V):
-    for worker in prange(workers):
-        w = np.int64(worker)
-        _forward_items(items * w // workers, items * (w + 1) // workers, U, M, basis, grid, scale_x, scale_y, W_out,
-                       mode, padding, planes, lanes, run, parts, images, V)
-
-
-@njit(parallel=True, **options)
-def _backward(workers, items, U, M, basis, grid, scale_x, scale_y, W_out, mode, padding, planes, lanes, run, parts,
-              images, reach, dV, wanted_U, wanted_points, dU, dM, dgrid):
-    for worker in prange(workers):
-        w = np.int64(worker)
-        _backward_items(items * w // workers, items * (w + 1) // workers, U, M, basis, grid, scale_x, scale_y, W_out,
-                        mode, padding, planes, lanes, run, parts, images, reach, dV, wanted_U, wanted_points,
-                        dU, dM, dgrid)
-
-
-@njit(parallel=True, **options)
-def _reach(workers, items, M, basis, grid, scale_x, scale_y, H, W, H_out, W_out, mode, padding, run, reach):
-    for worker in prange(workers):
-        w = np.int64(worker)
-        _reach_items(items * w // workers, items * (w + 1) // workers, M, basis, grid, scale_x, scale_y, H, W,
-                     H_out, W_out, mode, padding, run, reach)
-
-
-@njit(parallel=True, **options)
-def _read_images(U, planes, lanes, images):
-    for image in prange(images.shape[0]):
-        n, block = divmod(np.int64(image), images.shape[0] // U.shape[0])
+def _read_images_items(first, last, U, planes, lanes, images):
+    for image in range(first, last):
+        n, block = divmod(image, images.shape[0] // U.shape[0])
         _read_tile(U, n, block * planes * lanes, 0, U.shape[2], planes, lanes, images[image])
+
+
+_forward = Kernel(_forward_items, **cpu)
+_backward = Kernel(_backward_items, **cpu)
+_reach = Kernel(_reach_items, **cpu)
+_read_images = Kernel(_read_images_items, **cpu)
 
 
 def _layout(C):
@@ -474,7 +452,7 @@ def _parts(images, rows, tile):
 def _margins(U, planes, lanes, blocks):
     """All images with their margin, for workers that share an image."""
     images = np.empty((U.shape[0] * blocks, planes * (U.shape[2] + 3) * (U.shape[3] + 3) * lanes), U.dtype)
-    _read_images(U, planes, lanes, images)
+    _read_images(len(images), U, planes, lanes, images)
     return images
 
 
@@ -485,7 +463,7 @@ def sample(U, M, basis, grid, scale, size, mode, padding):
     V = np.empty((N, C, size[0] * size[1]), U.dtype)
     parts = _parts(N * blocks, size[0], 0)
     images = _margins(U, planes, lanes, blocks) if parts > 1 else np.empty((0, 0), U.dtype)
-    _forward(get_num_threads(), N * blocks * parts, U, M, basis, grid, *scale, size[1], mode, padding,
+    _forward(N * blocks * parts, U, M, basis, grid, *scale, size[1], mode, padding,
              planes, lanes, run, parts, images, V)
     return V.reshape(N, C, *size)
 
@@ -505,18 +483,17 @@ def sample_gradients(U, M, basis, grid, scale, dV, mode, padding, wanted_U, want
     if grid.size and wanted_U and wanted_points and parts > 1:  # a point of the grid may read two bands of U
         dU, _ = sample_gradients(U, M, basis, grid, scale, dV, mode, padding, True, False)
         return dU, sample_gradients(U, M, basis, grid, scale, dV, mode, padding, False, True)[1]
-    workers = get_num_threads()
     images, reach = np.empty((0, 0), U.dtype), np.empty((N, 0, 2), np.int32)
     if parts > 1 and wanted_U:
         run = min(run, 128)
         reach = np.empty((N, -(-H_out * W_out // run), 2), np.int32)
-        _reach(workers, reach.size // 2, M, basis, grid, *scale, H, W, H_out, W_out, mode, padding, run, reach)
+        _reach(reach.size // 2, M, basis, grid, *scale, H, W, H_out, W_out, mode, padding, run, reach)
     elif parts > 1:
         images = _margins(U, planes, lanes, blocks)
     dU = np.empty(U.shape if wanted_U else (0, 0, 0, 0), U.dtype)
     dM = np.zeros((N, blocks * parts) + M.shape[1:], U.dtype)
     dgrid = np.empty((blocks,) + (grid.shape if wanted_points else (0, 0, 2)), U.dtype)
-    _backward(workers, N * blocks * parts, U, M, basis, grid, *scale, W_out, mode, padding, planes, lanes, run,
+    _backward(N * blocks * parts, U, M, basis, grid, *scale, W_out, mode, padding, planes, lanes, run,
               parts, images, reach, dV.reshape(N, C, -1), wanted_U, wanted_points, dU, dM, dgrid)
     dpoints = dgrid.sum(axis=0) if grid.size else dM.sum(axis=1)
     return dU if wanted_U else None, dpoints if wanted_points else None

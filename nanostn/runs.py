@@ -62,8 +62,8 @@ class RunDirectory:
         """A resumed run must be the same run, else its result would belong to neither."""
         for name in [*self.config, *config]:
             if self.config.get(name) != config.get(name):
-                raise ValueError(f"train: --resume goes on with the same settings, received {name} = "
-                                 f"{config.get(name)!r} for a run with {name} = {self.config.get(name)!r} in {str(self.path)!r}")
+                raise ValueError(f"train: with --resume the settings should be those of the run in {str(self.path)!r}, "
+                                 f"{name} = {self.config.get(name)!r}, received {name} = {config.get(name)!r}")
 
     def load_state(self) -> dict[str, Any] | None:
         """The last checkpoint, or None where the run has not reached its first."""

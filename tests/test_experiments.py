@@ -81,7 +81,7 @@ def test_another_run_is_never_touched(tmp_path, capfd):
     assert main(first) == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     for arguments, words in [(first, "holds a run"), ([*first, "--resume", "--seed", "3"], "received seed = 3"),
-                             ([*first, "--resume", "--model", "cnn"], "received model = 'cnn' for a run with model = 'fcn'")]:
+                             ([*first, "--resume", "--model", "cnn"], "model = 'fcn', received model = 'cnn'")]:
         assert main(arguments) == 2
         assert words in capfd.readouterr().err
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before

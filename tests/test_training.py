@@ -218,7 +218,7 @@ def test_run_directories_do_not_mix(tmp_path):
         RunDirectory.create(tmp_path / "a" / "run", {"seed": 2})
     assert RunDirectory.open(tmp_path / "a" / "run").config == {"seed": 1, "model": "cnn"}
     run.check_same({"model": "cnn", "seed": 1})
-    with pytest.raises(ValueError, match="received seed = 2 for a run with seed = 1"):
+    with pytest.raises(ValueError, match="should be those of the run .*, seed = 1, received seed = 2"):
         run.check_same({"model": "cnn", "seed": 2})
     with pytest.raises(FileNotFoundError, match="has no config.json"):
         RunDirectory.open(tmp_path / "nothing")

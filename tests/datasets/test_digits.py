@@ -1,8 +1,12 @@
+import importlib
+
 import numpy as np
 import pytest
 
-from nanostn.datasets.digits import BLOCK, digits, ink
+from nanostn.datasets.digits import BLOCK, CURVES, digits, ink, written
 from nanostn.datasets.strokes import WAYS, curve
+
+module = importlib.import_module("nanostn.datasets.digits")  # of one name with its function
 
 
 def test_same_seed_same_bits_and_another_seed_others():
@@ -47,6 +51,23 @@ def test_not_trivial_and_not_noise():
     test, test_labels = digits(500, seed=6)
     distance = ((test[:, None] - means) ** 2).sum(axis=(2, 3))
     assert 0.5 < (distance.argmin(axis=1) == test_labels).mean() < 0.95
+
+
+def test_a_hand_that_only_turns_keeps_the_shape(monkeypatch):
+    for knob, value in {"CUT": 0, "MISPLACED": 0, "WOBBLE": 0, "SLANT": 0, "WIDTH": (1, 1), "ROTATION": 0.5}.items():
+        monkeypatch.setattr(module, knob, value)
+    points, _, _ = written(np.random.default_rng(0))
+    turned, straight = (shape.reshape(2, len(shape[0]), -1) for shape in (points[:, :50], CURVES))
+    sizes = [np.hypot(*(shape - shape[..., :1])) for shape in (turned, straight)]
+    turned, straight = (size / size.max(axis=1, keepdims=True) for size in sizes)
+    assert abs(turned[:, None] - straight).max(axis=2).min(axis=1).max() < 1e-4
+
+
+def test_one_stroke_is_one_line():
+    points, _, _ = written(np.random.default_rng(1))
+    same = (points[:, :, 0] == points[:, :, 1]).all(axis=(0, 2))
+    share = np.mean([np.mean([len(way) == 1 for way in ways]) for ways in WAYS])
+    assert abs(same.mean() - share) < 0.06
 
 
 def test_the_pen_by_hand():
