@@ -1,4 +1,4 @@
-"""Two instructions for compiled code that Numba has no word for: a product of parts of matrices, and a move of one vector.
+"""Two instructions that Numba has no word for: a product of parts of matrices, and a move of one vector.
 
 `np.dot` in compiled code takes whole contiguous matrices. The BLAS function behind it also takes a part of a matrix
 (where it starts, and how far apart its rows are) and can add to its result, which spares kernels most of their copies.
@@ -26,7 +26,8 @@ def gemm(typingctx, rows, columns, inner, a, a_start, a_step, a_transposed, b, b
     is stored as its transpose. Arrays are of one dtype, sizes and starts int64.
     """
     def generate(context, builder, signature, args):
-        rows, columns, inner, a, a_start, a_step, a_transposed, b, b_start, b_step, b_transposed, c, c_start, c_step, add = args
+        rows, columns, inner, a, a_start, a_step, a_transposed = args[:7]
+        b, b_start, b_step, b_transposed, c, c_start, c_step, add = args[7:]
         kind = signature.args[3].dtype
         number = context.get_value_type(kind)
 
@@ -41,8 +42,9 @@ def gemm(typingctx, rows, columns, inner, a, a_start, a_step, a_transposed, b, b
 
         one, zero = ir.Constant(number, 1.0), ir.Constant(number, 0.0)
         # BLAS counts by columns, so it is asked for C^T = B^T A^T.
-        parts = [_char, _char, _char, _size, _size, _size, _pointer, _pointer, _size, _pointer, _size, _pointer, _pointer, _size]
-        blas = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), parts), "numba_xxgemm")
+        blas = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), [
+            _char, _char, _char, _size, _size, _size, _pointer, _pointer, _size, _pointer, _size, _pointer, _pointer,
+            _size]), "numba_xxgemm")
         builder.call(blas, [
             ir.Constant(_char, ord("s" if kind == types.float32 else "d")), form(b_transposed), form(a_transposed),
             columns, rows, inner, slot(one), address(signature.args[7], b, b_start), b_step,

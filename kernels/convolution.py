@@ -16,6 +16,7 @@ import numpy as np
 
 from .blas import gemm, move16
 from .threads import one_blas_thread
+from .workers import Kernel
 
 TILE = 32 * 1024  # entries of a patch buffer: BLAS is quickest where the patches and its own copy of them fit a cache
 WINDOWS = 128  # in a tile at least, where a window has so many entries that the buffer would hold few
@@ -40,7 +41,8 @@ def convolve(x, weight, bias, stride, padding):
     H_out, W_out = map(output_size, x.shape[2:], window, stride, padding)
     y = np.empty((N, F, H_out, W_out), x.dtype)
     flat = weight.transpose(0, 3, 1, 2).reshape(F, -1)  # (F, j c i)
-    _forward(x, flat, bias, window, stride, padding, _rows_per_tile(flat.shape[1], W_out, -(-N * H_out // 8)), y)
+    rows = _rows_per_tile(flat.shape[1], W_out, -(-N * H_out // 8))
+    _forward(-(-N * H_out // rows), y.size * C, x, flat, bias, np.array([window, stride, padding]), rows, y)
     return y
 
 
@@ -52,7 +54,7 @@ def convolve_dweight(x, dy, window, stride, padding):
     K = C * window[0] * window[1]
     parts = np.zeros((max(1, min(CHUNKS, N * H_out)), F, K + 1), x.dtype)
     rows = _rows_per_tile(K, W_out, -(-N * H_out // CHUNKS))
-    _dweight(x, dy, window, stride, padding, rows, parts)
+    _dweight(len(parts), dy.size * C, x, dy, np.array([window, stride, padding]), rows, parts)
     total = parts.sum(axis=0)
     dweight = total[:, :K].reshape(F, window[1], C, window[0]).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(dweight), np.ascontiguousarray(total[:, K])
@@ -68,7 +70,8 @@ def convolve_dx(dy, weight, size, stride, padding):
     # divided only where the batch is too small to occupy the cores.
     parts = 1 if N >= 8 else max(1, min(8, size[0] // (2 * kH)))
     flat = np.ascontiguousarray(weight.transpose(3, 1, 2, 0).reshape(-1, F))  # (j c i, F)
-    _dx(dy, flat, (kH, kW), stride, padding, _rows_per_tile(len(flat), W_out, H_out), parts, dx)
+    rows = _rows_per_tile(len(flat), W_out, H_out)
+    _dx(N * parts, dy.size * C, dy, flat, np.array([(kH, kW), stride, padding]), rows, parts, dx)
     return dx
 
 
@@ -88,6 +91,12 @@ def _copy(source, start, target, at, count):
         for q in range(0, count - 15, 16):
             move16(target, at + q, source, start + q)
         move16(target, at + count - 16, source, start + count - 16)
+
+
+@nb.njit(cache=True, nogil=True)
+def _pairs(geometry):
+    """Window, stride and padding."""
+    return (geometry[0, 0], geometry[0, 1]), (geometry[1, 0], geometry[1, 1]), (geometry[2, 0], geometry[2, 1])
 
 
 @nb.njit(cache=True, nogil=True)
@@ -160,34 +169,28 @@ def _patches(x, first, last, window, stride, padding, H_out, W_out, patches):
         row = end
 
 
-@nb.njit(cache=True, nogil=True)
-def _forward_tile(x, weight, bias, window, stride, padding, first, last, y):
-    _, F, H_out, W_out = y.shape
+def _forward_tiles(tile, end_tile, x, weight, bias, geometry, rows, y):
+    N, F, H_out, W_out = y.shape
     K = weight.shape[1]
+    window, stride, padding = _pairs(geometry)
+    patches = np.empty(K * rows * W_out, x.dtype)
+    product = np.empty(F * rows * W_out, x.dtype)
     target = y.reshape(-1)
-    size = (last - first) * W_out
-    patches = np.empty(K * size, x.dtype)
-    product = np.empty(F * size, x.dtype)
-    _patches(x, first, last, window, stride, padding, H_out, W_out, patches)
-    gemm(F, size, K, weight, 0, K, False, patches, 0, size, False, product, 0, size, False)
-    row = first
-    while row < last:  # the rows of one sample are neighbours in y
-        n = row // H_out
-        end = min(last, (n + 1) * H_out)
-        for f in range(F):
-            at = ((n * F + f) * H_out + row - n * H_out) * W_out
-            start = f * size + (row - first) * W_out
-            for q in range((end - row) * W_out):
-                target[np.uint64(at + q)] = product[np.uint64(start + q)] + bias[f]
-        row = end
-
-
-@nb.njit(cache=True, nogil=True, parallel=True)
-def _forward(x, weight, bias, window, stride, padding, rows, y):
-    total = y.shape[0] * y.shape[2]
-    for tile in nb.prange((total + rows - 1) // rows):
-        first = np.int64(tile) * rows
-        _forward_tile(x, weight, bias, window, stride, padding, first, min(total, first + rows), y)
+    for first in range(tile * rows, min(end_tile * rows, N * H_out), rows):
+        last = min(N * H_out, first + rows)
+        size = (last - first) * W_out
+        _patches(x, first, last, window, stride, padding, H_out, W_out, patches)
+        gemm(F, size, K, weight, 0, K, False, patches, 0, size, False, product, 0, size, False)
+        row = first
+        while row < last:  # the rows of one sample are neighbours in y
+            n = row // H_out
+            end = min(last, (n + 1) * H_out)
+            for f in range(F):
+                at = ((n * F + f) * H_out + row - n * H_out) * W_out
+                start = f * size + (row - first) * W_out
+                for q in range((end - row) * W_out):
+                    target[np.uint64(at + q)] = product[np.uint64(start + q)] + bias[f]
+            row = end
 
 
 @nb.njit(cache=True, nogil=True)
@@ -205,75 +208,74 @@ def _gather(dy, first, last, tile):
         row = end
 
 
-@nb.njit(cache=True, nogil=True)
-def _dweight_part(x, dy, window, stride, padding, first, end, rows, chunk, parts):
-    """parts[chunk, f, k] += sum of dy[f] patches[k] over the output rows from first to end; the last k is for the bias."""
-    _, F, H_out, W_out = dy.shape
-    K = parts.shape[2] - 1
-    patches = np.empty((K + 1) * rows * W_out, x.dtype)
+def _dweight_chunks(chunk, end_chunk, x, dy, geometry, rows, parts):
+    """parts[chunk, f, k] = sum of dy[f] patches[k] over the output rows of a chunk; the last k is for the bias."""
+    N, F, H_out, W_out = dy.shape
+    chunks, _, K_and_bias = parts.shape
+    K = K_and_bias - 1
+    window, stride, padding = _pairs(geometry)
+    patches = np.empty(K_and_bias * rows * W_out, x.dtype)
     dy_tile = np.empty(F * rows * W_out, x.dtype)
-    start = chunk * F * (K + 1)
-    while first < end:
-        last = min(end, first + rows)
-        size = (last - first) * W_out
-        _patches(x, first, last, window, stride, padding, H_out, W_out, patches)
-        for q in range(K * size, (K + 1) * size):
-            patches[q] = x.dtype.type(1)  # the bias is a weight of a patch of ones
-        _gather(dy, first, last, dy_tile)
-        gemm(F, K + 1, size, dy_tile, 0, size, False, patches, 0, size, True, parts, start, K + 1, True)
-        first = last
+    for c in range(chunk, end_chunk):
+        end = N * H_out * (c + 1) // chunks
+        for first in range(N * H_out * c // chunks, end, rows):
+            last = min(end, first + rows)
+            size = (last - first) * W_out
+            _patches(x, first, last, window, stride, padding, H_out, W_out, patches)
+            for q in range(K * size, K_and_bias * size):
+                patches[q] = x.dtype.type(1)  # the bias is a weight of a patch of ones
+            _gather(dy, first, last, dy_tile)
+            gemm(F, K_and_bias, size, dy_tile, 0, size, False, patches, 0, size, True,
+                 parts, c * F * K_and_bias, K_and_bias, True)
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
-def _dweight(x, dy, window, stride, padding, rows, parts):
-    total = dy.shape[0] * dy.shape[2]
-    chunks = len(parts)
-    for index in nb.prange(chunks):
-        chunk = np.int64(index)
-        first, end = total * chunk // chunks, total * (chunk + 1) // chunks
-        _dweight_part(x, dy, window, stride, padding, first, end, rows, chunk, parts)
-
-
-@nb.njit(cache=True, nogil=True)
-def _dx_part(dy, weight, window, stride, padding, rows, n, top, bottom, dx):
-    """Rows top to bottom of dx[n], from the output rows that see them."""
+def _dx_parts(item, end_item, dy, weight, geometry, rows, parts, dx):
+    """An item is one of the `parts` of a sample: rows top to bottom of dx[n], from the output rows that see them."""
     _, F, H_out, W_out = dy.shape
     _, C, H, W = dx.shape
     K = len(weight)
+    window, stride, padding = _pairs(geometry)
     target = dx.reshape(-1)
-    for c in range(C):
-        _zero(target, ((n * C + c) * H + top) * W, (bottom - top) * W)
-    p_first = max(0, (top + padding[0] - window[0] + stride[0]) // stride[0])
-    p_end = min(H_out, (bottom - 1 + padding[0]) // stride[0] + 1)
-    for start in range(p_first, p_end, rows):
-        stop = min(p_end, start + rows)
-        size = (stop - start) * W_out
-        dy_tile = np.empty(F * size, dy.dtype)
-        dpatches = np.empty(K * size, dy.dtype)
-        _gather(dy, n * H_out + start, n * H_out + stop, dy_tile)
-        gemm(K, size, F, weight, 0, F, False, dy_tile, 0, size, False, dpatches, 0, size, False)
-        begin = 0
-        for j in range(window[1]):
-            left, right = _columns_inside(j, W, W_out, stride[1], padding[1])
-            for c in range(C):
-                for i in range(window[0]):
-                    for p in range(start, stop):
-                        h = p * stride[0] + i - padding[0]
-                        if h >= top and h < bottom:
-                            at = ((n * C + c) * H + h) * W + j - padding[1]
-                            if stride[1] == 1:
-                                for q in range(left, right):
-                                    target[np.uint64(at + q)] += dpatches[np.uint64(begin + q)]
-                            else:
-                                for q in range(left, right):
-                                    target[np.uint64(at + q * stride[1])] += dpatches[np.uint64(begin + q)]
-                        begin += W_out
+    dy_tile = np.empty(F * rows * W_out, dy.dtype)
+    dpatches = np.empty(K * rows * W_out, dy.dtype)
+    for both in range(item, end_item):
+        n = both // parts
+        top, bottom = H * (both - n * parts) // parts, H * (both - n * parts + 1) // parts
+        for c in range(C):
+            _zero(target, ((n * C + c) * H + top) * W, (bottom - top) * W)
+        p_first = max(0, (top + padding[0] - window[0] + stride[0]) // stride[0])
+        p_end = min(H_out, (bottom - 1 + padding[0]) // stride[0] + 1)
+        for start in range(p_first, p_end, rows):
+            stop = min(p_end, start + rows)
+            size = (stop - start) * W_out
+            _gather(dy, n * H_out + start, n * H_out + stop, dy_tile)
+            gemm(K, size, F, weight, 0, F, False, dy_tile, 0, size, False, dpatches, 0, size, False)
+            _add_patches(dpatches, n, start, stop, top, bottom, window, stride, padding, W_out, dx)
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
-def _dx(dy, weight, window, stride, padding, rows, parts, dx):
-    N, _, H, _ = dx.shape
-    for item in nb.prange(N * parts):
-        n = np.int64(item) // parts
-        part = np.int64(item) - n * parts
-        _dx_part(dy, weight, window, stride, padding, rows, n, H * part // parts, H * (part + 1) // parts, dx)
+@nb.njit(cache=True, nogil=True)
+def _add_patches(dpatches, n, start, stop, top, bottom, window, stride, padding, W_out, dx):
+    """The adjoint of `_patches`, for output rows from start to stop and the rows of dx[n] from top to bottom."""
+    _, C, H, W = dx.shape
+    target = dx.reshape(-1)
+    begin = 0
+    for j in range(window[1]):
+        left, right = _columns_inside(j, W, W_out, stride[1], padding[1])
+        for c in range(C):
+            for i in range(window[0]):
+                for p in range(start, stop):
+                    h = p * stride[0] + i - padding[0]
+                    if h >= top and h < bottom:
+                        at = ((n * C + c) * H + h) * W + j - padding[1]
+                        if stride[1] == 1:
+                            for q in range(left, right):
+                                target[np.uint64(at + q)] += dpatches[np.uint64(begin + q)]
+                        else:
+                            for q in range(left, right):
+                                target[np.uint64(at + q * stride[1])] += dpatches[np.uint64(begin + q)]
+                    begin += W_out
+
+
+_forward = Kernel(_forward_tiles)
+_dweight = Kernel(_dweight_chunks)
+_dx = Kernel(_dx_parts)

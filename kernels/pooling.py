@@ -1,6 +1,6 @@
 """Pooling in 2D, forward and backward, over the planes (n, c) of an image.
 
-Window (p, q) of a plane covers rows p stride + i - padding and columns q stride + j - padding, 0 <= i < kH, 0 <= j < kW.
+Window (p, q) of a plane covers rows p stride + i - padding and columns q stride + j - padding, i < kH and j < kW.
 Forward, a worker owns rows of the output. Backward, it owns rows of dx and gathers from the windows that reach them, so
 windows may overlap without two workers meeting in one cell.
 
@@ -72,8 +72,9 @@ def _max_pool(x, window, stride, padding, y, place):
             for i in range(i_first, i_end):
                 for j in range(j_first, j_end):
                     value = source[np.uint64(at + i * W + j)]
-                    if value > best or (value != value and best == best):
-                        best, found = value, i * kW + j
+                    # No branch, as no processor could predict it; a NaN is larger than every number.
+                    larger = (not value <= best) & (best == best)
+                    best, found = value if larger else best, i * kW + j if larger else found
             target[np.uint64(row * W_out + q)] = best
             places[np.uint64(row * W_out + q)] = found
 
@@ -101,9 +102,12 @@ def _max_pool_dx(dy, place, window, stride, padding, dx):
             first = (h + padding[0] - p * stride[0]) * kW  # the place of the row's first entry in window p
             begin = (plane * H_out + p) * W_out
             for q in range(W_out):
-                j = places[np.uint64(begin + q)] - first
-                if 0 <= j < kW:
-                    target[np.uint64(row * W + q * stride[1] - padding[1] + j)] += source[np.uint64(begin + q)]
+                left = q * stride[1] - padding[1]
+                j_first, j_end = _inside(left, kW, W)
+                found = np.int64(places[np.uint64(begin + q)]) - first + left
+                value = source[np.uint64(begin + q)]
+                for w in range(left + j_first, left + j_end):
+                    target[np.uint64(row * W + w)] += value if w == found else zero
 
 
 @nb.njit(cache=True, nogil=True, parallel=True)
@@ -135,11 +139,13 @@ def _avg_pool_dx(dy, window, stride, padding, dx):
     share = dy.dtype.type(1) / dy.dtype.type(window[0] * window[1])
     for row in nb.prange(N * C * H):
         plane = row // H
-        p_first, p_end = _windows_over(row - plane * H, window[0], stride[0], padding[0], H_out)
         for w in range(W):
-            q_first, q_end = _windows_over(w, window[1], stride[1], padding[1], W_out)
-            total = dy.dtype.type(0)
-            for p in range(p_first, p_end):
-                for q in range(q_first, q_end):
-                    total += source[np.uint64((plane * H_out + p) * W_out + q)]
-            target[np.uint64(row * W + w)] = total * share
+            target[np.uint64(row * W + w)] = dy.dtype.type(0)
+        p_first, p_end = _windows_over(row - plane * H, window[0], stride[0], padding[0], H_out)
+        for p in range(p_first, p_end):
+            for q in range(W_out):
+                left = q * stride[1] - padding[1]
+                j_first, j_end = _inside(left, window[1], W)
+                value = source[np.uint64((plane * H_out + p) * W_out + q)] * share
+                for w in range(left + j_first, left + j_end):
+                    target[np.uint64(row * W + w)] += value

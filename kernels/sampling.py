@@ -452,7 +452,7 @@ def _parts(images, rows, tile):
 def _margins(U, planes, lanes, blocks):
     """All images with their margin, for workers that share an image."""
     images = np.empty((U.shape[0] * blocks, planes * (U.shape[2] + 3) * (U.shape[3] + 3) * lanes), U.dtype)
-    _read_images(len(images), U, planes, lanes, images)
+    _read_images(len(images), U.size, U, planes, lanes, images)
     return images
 
 
@@ -463,7 +463,7 @@ def sample(U, M, basis, grid, scale, size, mode, padding):
     V = np.empty((N, C, size[0] * size[1]), U.dtype)
     parts = _parts(N * blocks, size[0], 0)
     images = _margins(U, planes, lanes, blocks) if parts > 1 else np.empty((0, 0), U.dtype)
-    _forward(N * blocks * parts, U, M, basis, grid, *scale, size[1], mode, padding,
+    _forward(N * blocks * parts, U.size + V.size, U, M, basis, grid, *scale, size[1], mode, padding,
              planes, lanes, run, parts, images, V)
     return V.reshape(N, C, *size)
 
@@ -487,13 +487,14 @@ def sample_gradients(U, M, basis, grid, scale, dV, mode, padding, wanted_U, want
     if parts > 1 and wanted_U:
         run = min(run, 128)
         reach = np.empty((N, -(-H_out * W_out // run), 2), np.int32)
-        _reach(reach.size // 2, M, basis, grid, *scale, H, W, H_out, W_out, mode, padding, run, reach)
+        _reach(reach.size // 2, N * H_out * W_out, M, basis, grid, *scale, H, W, H_out, W_out, mode, padding, run,
+               reach)
     elif parts > 1:
         images = _margins(U, planes, lanes, blocks)
     dU = np.empty(U.shape if wanted_U else (0, 0, 0, 0), U.dtype)
     dM = np.zeros((N, blocks * parts) + M.shape[1:], U.dtype)
     dgrid = np.empty((blocks,) + (grid.shape if wanted_points else (0, 0, 2)), U.dtype)
-    _backward(N * blocks * parts, U, M, basis, grid, *scale, W_out, mode, padding, planes, lanes, run,
-              parts, images, reach, dV.reshape(N, C, -1), wanted_U, wanted_points, dU, dM, dgrid)
+    _backward(N * blocks * parts, U.size + dV.size, U, M, basis, grid, *scale, W_out, mode, padding, planes, lanes, run,
+              parts, images, reach, dV.reshape(N, C, H_out * W_out), wanted_U, wanted_points, dU, dM, dgrid)
     dpoints = dgrid.sum(axis=0) if grid.size else dM.sum(axis=1)
     return dU if wanted_U else None, dpoints if wanted_points else None

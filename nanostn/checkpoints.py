@@ -1,4 +1,4 @@
-"""Saving and loading: nested dicts of arrays, numbers and strings as one HDF5 file; no pickle, so a file can never run code.
+"""Saving and loading: nested dicts of arrays, numbers and strings as one HDF5 file. No pickle: a file never runs code.
 
     save("weights.h5", {"model": model.state(), "epoch": 3})
     load("weights.h5")["epoch"]                                       # 3
@@ -32,7 +32,7 @@ _SCALARS = {"bool": bool, "int": int, "float": float, "str": str}
 def save(path: str | os.PathLike[str], contents: Mapping[str, Any]) -> None:
     """Write a (nested) dict of arrays, numbers and strings to `path`, atomically.
 
-    Raises ValueError for anything else inside, OSError if the place cannot be written; the old file then stays as it was.
+    Raises ValueError for anything else inside and OSError if the place cannot be written; the old file then stays.
     torch: torch.save(contents, path)
     """
     import h5py
@@ -58,7 +58,7 @@ def save(path: str | os.PathLike[str], contents: Mapping[str, Any]) -> None:
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read back what `save` wrote: the same nesting, types, shapes and bits.
 
-    Raises FileNotFoundError if nothing is there, ValueError if the file is not ours, newer than this version, or damaged.
+    Raises FileNotFoundError if nothing is there, ValueError if the file is not ours, too new, or damaged.
     torch: torch.load(path)
     """
     import h5py
@@ -79,7 +79,7 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         return _read(file)
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary)` and give the finished file the name `path`; on failure `path` stays as it was."""
     # One fixed name: what a killed process leaves behind is overwritten by the next save, not collected.
     temporary = path.with_name(f".{path.name}.unfinished")

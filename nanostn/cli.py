@@ -6,22 +6,24 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nanostn._version import version
 from nanostn.console import Parser, guarded, positive, use_device
-from nanostn.experiments import EXPERIMENTS, find
+from nanostn.experiments import EXPERIMENTS, find, revive
 
 _EXAMPLES = """\
 start here:
-  nanostn demo                                             two minutes: a network with a spatial transformer, and one without
-  nanostn train distorted-mnist --model st-cnn-affine      the paper's main experiment; --help after it lists its options
-  nanostn report runs/distorted-mnist-...                  what the transformer learned to look at, as a page of pictures
-  nanostn verify                                           every gradient against finite differences
+  nanostn demo                                          two minutes: with a spatial transformer, and without
+  nanostn train distorted-mnist --model st-cnn-affine   the paper's main experiment; add --help for its options
+  nanostn report runs/distorted-mnist-...               what the transformer looks at, as a page of pictures
+  nanostn verify                                        every gradient against finite differences
 
 Exit codes: 0 done, 1 the run failed, 2 wrong arguments, data or files, 130 interrupted.
 """
+
+_DATA_DIR = "holds a folder mnist with the four files (default: $NANOSTN_DATA, else the user's cache)"
 
 
 @guarded
@@ -46,8 +48,8 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"nanostn {version}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
 
-    def command(name: str, run, help: str, **options: str) -> Parser:
-        added = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", **options)
+    def command(name: str, run: Callable[[argparse.Namespace], int] | None, help: str, epilog: str = "") -> Parser:
+        added = commands.add_parser(name, help=help, description=help[0].upper() + help[1:] + ".", epilog=epilog)
         added.set_defaults(run=run)
         return added
 
@@ -55,14 +57,14 @@ def _parser() -> Parser:
         added.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
         added.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
         if data:
-            added.add_argument("--data-dir", metavar="DIR", help="where MNIST lies (default: $NANOSTN_DATA, else the user's cache)")
+            added.add_argument("--data-dir", metavar="DIR", help=_DATA_DIR)
 
     info = command("info", _info, "versions, CPU threads, GPU, data found")
-    info.add_argument("--data-dir", metavar="DIR", help="where MNIST lies (default: $NANOSTN_DATA, else the user's cache)")
+    info.add_argument("--data-dir", metavar="DIR", help=_DATA_DIR)
 
-    demo = command("demo", _demo, "train a CNN and an ST-CNN on distorted digits in about two minutes, without a download")
+    demo = command("demo", _demo, "a CNN and an ST-CNN on distorted digits, in about two minutes, without a download")
     place(demo, data=False)
-    demo.add_argument("--run-dir", metavar="DIR", help="keeps both runs and the report (default: a new folder in runs/)")
+    demo.add_argument("--run-dir", metavar="DIR", help="for both runs and the report (default: a new folder in runs/)")
 
     train = command("train", None, "train a network: nanostn train EXPERIMENT --help lists the options",
                     epilog="experiments:\n" + "".join(f"  {name:18}{text}\n" for name, text in EXPERIMENTS.items()))
@@ -72,12 +74,12 @@ def _parser() -> Parser:
     evaluate.add_argument("run_dir", metavar="RUN_DIR", help="written by nanostn train")
     place(evaluate)
 
-    report = command("report", _report, "pictures of one or several runs: learning curves, sampling grids, one HTML page")
+    report = command("report", _report, "pictures of runs: learning curves, sampling grids; one HTML page")
     report.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", help="written by nanostn train")
-    report.add_argument("--output", metavar="DIR", help="for the page and the PNG files (default: report/ in the first RUN_DIR)")
+    report.add_argument("--output", metavar="DIR", help="for page and pictures (default: report/ in RUN_DIR)")
     place(report)
 
-    verify = command("verify", _verify, "every operation and layer against finite differences; exit code 1 if one fails")
+    verify = command("verify", _verify, "operations and layers against finite differences; exit code 1 if one fails")
     verify.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
 
     bench = command("bench", _bench, "times of the kernels, beside PyTorch's where that is installed")
@@ -87,7 +89,7 @@ def _parser() -> Parser:
     data = command("data", _data, "list the data sets found, or fetch one")
     data.add_argument("action", choices=("list", "fetch"))
     data.add_argument("name", nargs="?", metavar="NAME", help="what to fetch: mnist")
-    data.add_argument("--data-dir", metavar="DIR", help="default: $NANOSTN_DATA, else the user's cache directory")
+    data.add_argument("--data-dir", metavar="DIR", help=_DATA_DIR)
     return parser
 
 
@@ -126,10 +128,10 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from nanostn import report, training
+    from nanostn import training
 
     use_device(options.device, options.threads)
-    run, model, images, labels = report.revive(options.run_dir, options.data_dir)
+    run, model, images, labels = revive(options.run_dir, options.data_dir)
     print(f"{run.config['experiment']}, {run.config['model']}, {run.config['data']}: "
           f"{len(images):,} test images", flush=True)
     outcome = training.evaluate(model, images, labels)
@@ -138,10 +140,11 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from nanostn import report
+    from nanostn import drawing, report
 
     use_device(options.device, options.threads)
-    print(report.write(options.run_dirs, options.output, options.data_dir))
+    drawing.new_figure(1, 1)  # without matplotlib, say so before anything is done
+    print(report.write([revive(run_dir, options.data_dir) for run_dir in options.run_dirs], options.output))
     return 0
 
 

@@ -1,6 +1,6 @@
 """Says what is being compiled: the first step on a machine takes seconds longer, and silence would look like a hang.
 
-Numba tells its listeners when it compiles a function, and stays quiet when it finds it in its cache on disk.
+Numba tells its listeners of every pass of its compiler; there are none where a kernel is found in the cache on disk.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, TextIO
 
 @contextmanager
 def announced_compilation(stream: TextIO | None = None) -> Iterator[list[str]]:
-    """Within this context, kernels that Numba compiles are named on one line, which ends with the seconds it took.
+    """Within this context, what Numba compiles is named on one line, by the file in kernels/ that it comes from.
 
-    Yields the list of names so far. Nothing is printed where everything is in the cache.
+    The line ends with the seconds it took. Yields the list of names so far. Where all is in the cache, it is silent.
     """
     from numba.core import event
 
@@ -25,18 +25,17 @@ def announced_compilation(stream: TextIO | None = None) -> Iterator[list[str]]:
     out = stream or sys.stderr
 
     class Listener(event.Listener):
-        under_way = 0  # a kernel compiles the formulas that it calls: those start while it is under way
+        under_way = 0  # a kernel compiles the formulas that it calls: their passes run inside one of its own
         began = 0.0
 
         def on_start(self, compiling: Any) -> None:
-            function = compiling.data["dispatcher"].py_func
             if self.under_way == 0:
                 self.began = time.perf_counter()
-                name = function.__name__.strip("_")
-                if function.__module__.startswith("nanostn") and name not in names:
-                    start = "compiling kernels (first run on this machine, cached afterwards): " if not names else ", "
-                    print(start + name, end="", file=out, flush=True)
-                    names.append(name)
+            package, _, topic = compiling.data["module"].rpartition(".")
+            if package.startswith("nanostn") and topic not in names:
+                start = "compiling kernels (first run on this machine, cached afterwards): " if not names else ", "
+                print(start + topic, end="", file=out, flush=True)
+                names.append(topic)
             self.under_way += 1
 
         def on_end(self, compiled: Any) -> None:
@@ -46,10 +45,10 @@ def announced_compilation(stream: TextIO | None = None) -> Iterator[list[str]]:
                 seconds += time.perf_counter() - self.began
 
     listener = Listener()
-    event.register("numba:compile", listener)
+    event.register("numba:run_pass", listener)
     try:
         yield names
     finally:
-        event.unregister("numba:compile", listener)
+        event.unregister("numba:run_pass", listener)
         if names:
             print(f" ({seconds:.0f} s)", file=out, flush=True)

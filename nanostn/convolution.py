@@ -24,10 +24,12 @@ def pair(name: str, argument: str, value: Pair, least: int) -> tuple[int, int]:
 def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pair = 0) -> Tensor:
     """Every filter's weighted sum over each window of the image, with zeros outside.
 
-        y[n, f, p, q] = bias[f] + sum over c, i, j of weight[f, c, i, j] x[n, c, p stride + i - padding, q stride + j - padding]
+        y[n, f, p, q] = bias[f] + sum over c, i, j of  weight[f, c, i, j] x[n, c, h, w],
+        h = p stride + i - padding,  w = q stride + j - padding
 
     x (N, C, H, W), weight (F, C, kH, kW), bias (F,) or None -> (N, F, H', W'), H' = (H + 2 padding - kH) // stride + 1.
-    `stride` and `padding` are numbers or pairs (vertical, horizontal).   torch: F.conv2d(x, weight, bias, stride, padding)
+    `stride` and `padding` are numbers or pairs (vertical, horizontal). Raises ValueError for shapes that do not fit.
+    torch: F.conv2d(x, weight, bias, stride, padding)
     """
     arguments = {"x": (x, "N C H W"), "weight": (weight, "F C kH kW")}
     if bias is not None:
@@ -36,7 +38,7 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pai
     same_float("conv2d", x=x, weight=weight, bias=bias)
     stride, padding = pair("conv2d", "stride", stride, 1), pair("conv2d", "padding", padding, 0)
     if min(kH, kW) < 1 or H + 2 * padding[0] < kH or W + 2 * padding[1] < kW:
-        raise argument_error("conv2d", "weight", f"with windows of at most the image {(H, W)} with its padding {padding}",
+        raise argument_error("conv2d", "weight", f"with windows of at most the image {(H, W)} with padding {padding}",
                              f"windows {(kH, kW)}")
     inputs = (x, weight) if bias is None else (x, weight, bias)
     return _conv2d(*inputs, stride=stride, padding=padding)

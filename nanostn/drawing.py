@@ -1,4 +1,4 @@
-"""Drawing: an image as text for a terminal, and with matplotlib (extra `app`) images, sampling grids, and both together.
+"""Drawing: an image as text for a terminal; with matplotlib (extra `app`) images with the sampling grid over them.
 
 Figures are made without pyplot: no window system is needed and nothing global is changed.
 """
@@ -48,7 +48,7 @@ def new_figure(width: float, height: float) -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ModuleNotFoundError('drawing: pictures need matplotlib; install it with: pip install "nanostn[app]"') from None
+        raise ModuleNotFoundError('pictures need matplotlib; install it with: pip install "nanostn[app]"') from None
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
@@ -76,7 +76,7 @@ def draw_image(axes: Any, image: np.ndarray, margin: float = 0.0) -> None:
 
 
 def draw_grid(axes: Any, grid: np.ndarray, size: tuple[int, int], align_corners: bool = True, lines: int = 7) -> None:
-    """The sampling grid (H', W', 2) drawn over an image of `size` (H, W): where the output's rows and columns come from.
+    """The sampling grid (H', W', 2) over an image of `size` (H, W): where the output's rows and columns come from.
 
     Every few lines of the grid, its rim thicker, and a dot on the corner that becomes the top left one of the output.
     """
@@ -109,7 +109,7 @@ def transformer_sheet(inputs: np.ndarray, grids: np.ndarray, outputs: np.ndarray
     for n, (image, grid, output) in enumerate(zip(inputs, grids, outputs, strict=True)):
         block, column = divmod(n, columns)
         top, middle, bottom = (axes[3 * block + row, column] for row in range(3))
-        for cell, content, margin in ((top, image, 0.0), (middle, image, 0.12), (bottom, output, 0.0)):
+        for cell, content, margin in ((top, image, 0.0), (middle, image, 0.2), (bottom, output, 0.0)):
             cell.axis("on")
             draw_image(cell, np.clip(content, 0.0, 1.0), margin)
         draw_grid(middle, grid, (image.shape[-2], image.shape[-1]), align_corners)

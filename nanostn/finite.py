@@ -36,7 +36,7 @@ def check_gradients(model: Module) -> None:
 
 @contextmanager
 def watch_theta(model: Module) -> Iterator[None]:
-    """Within this context, a spatial transformer of `model` whose theta is not finite raises NotFinite with its name."""
+    """Within this context, a spatial transformer whose theta is not finite raises NotFinite with its name."""
     def check(name: str, theta: Any) -> None:
         if not np.isfinite(theta.data).all():
             bad = int(np.argmin(np.isfinite(theta.data.reshape(len(theta), -1)).all(axis=1)))

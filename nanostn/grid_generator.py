@@ -3,7 +3,7 @@
 Every family of transformations is T_theta(G) = M_theta B: a small matrix that depends on theta times a basis over the
 target points that does not; a projective one divides by its last row. Coordinates are (x, y), x first, normalised.
 With `align_corners=True`, as in the paper's code lineage, -1 and 1 are the centres of the first and the last pixel;
-with False they are the edges of the image. An axis of size 1 has its target coordinate at 0.
+with False they are the edges of the image. An axis of size 1 has its target coordinate at 0. (`kernels/coordinates.py`)
 
 The spatial transformer never makes this grid (see `sampler.py`); it is here to be looked at, compared and changed.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, describe
 from nanostn.tensor import Tensor, op
-from nanostn.transformations import Affine, target_points
+from nanostn.transformations import Affine, Transformation
 
 
 @op
@@ -36,24 +36,31 @@ def _grid(M: np.ndarray, *, basis: np.ndarray, size: tuple[int, int]) -> tuple[n
     return np.ascontiguousarray(points.transpose(0, 2, 1)).reshape(N, *size, 2), (dM,)
 
 
-def sampling_grid(theta: Any, transformation: Any, size: tuple[int, int], align_corners: bool = True) -> Tensor:
-    """The grid T_theta(G) of any family, for an output of `size` (H', W'): (N, H', W', 2), with its gradient to theta.
+def output_size(name: str, size: Any) -> tuple[int, int]:
+    """(H', W') as plain integers, or an error that names the operation."""
+    whole = np.ndim(size) == 1 and all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in size)
+    if not whole or len(size) != 2 or min(size) < 1:
+        raise argument_error(name, "size", "(H', W'), two positive integers", repr(size))
+    return int(size[0]), int(size[1])
 
-    `grid_sample(U, sampling_grid(theta, ...))` is `spatial_transform(U, theta, ...)`, with the grid in memory.
+
+def sampling_grid(theta: Any, transformation: Transformation, size: tuple[int, int],
+                  align_corners: bool = True) -> Tensor:
+    """The grid T_theta(G) = M_theta B of any family, for an output of `size` (H', W'), with its gradient to theta.
+
+    theta (N, parameters) -> (N, H', W', 2), the last axis (x, y). `grid_sample(U, sampling_grid(theta, ...))` is
+    `spatial_transform(U, theta, ...)` to rounding, with the grid in memory.   torch: affine_grid, for Affine
     """
-    M = transformation.matrix(theta if isinstance(theta, Tensor) else Tensor(theta))
-    basis = transformation.basis(size, align_corners)
-    if basis is None:
-        points = target_points(size, align_corners)
-        basis = np.concatenate([points, np.ones((1, points.shape[1]))])
-    return _grid(M, basis=basis.astype(M.dtype), size=tuple(size))
+    size = output_size("sampling_grid", size)
+    M = transformation.matrix(theta)
+    return _grid(M, basis=transformation.basis(size, align_corners).astype(M.dtype), size=size)
 
 
-def affine_grid(theta: Any, size: tuple[int, ...], align_corners: bool = True) -> Tensor:
+def affine_grid(theta: Any, size: tuple[int, int, int, int], align_corners: bool = True) -> Tensor:
     """(x_s, y_s) = theta (x_t, y_t, 1) for every target point; paper, eq. 1.
 
     theta (N, 2, 3), `size` = (N, C, H', W') -> grid (N, H', W', 2). Raises ValueError where N differs.
-    torch: affine_grid(theta, size, align_corners=align_corners)
+    torch: affine_grid(theta, size, align_corners=True); PyTorch's own default is False
     """
     if len(size) != 4 or tuple(np.shape(theta)) != (size[0], 2, 3):
         raise argument_error("affine_grid", "theta", "(N, 2, 3) with size (N, C, H', W')",

@@ -25,14 +25,14 @@ FAMILIES: dict[str, Callable[[], Any]] = {
 }
 MODELS = ("fcn", "cnn", *(f"st-{net}-{family}" for net in ("fcn", "cnn") for family in FAMILIES))
 
-# Side of the images -> (side of the transformer's output, side that the classifier sees). Where the digit covers a part of the image only, the
-# paper pools by 2 after the transformer, against aliasing. RTS: 42 / 2 = 21 pixels are too few for convolutions of 9 and 7
-# with pooling, so the transformer samples 56 x 56 (an output larger than its input) and the classifier sees 28 x 28.
+# Side of the images -> (side of the transformer's output, side that the classifier sees). Where the digit covers only
+# a part of the image, the paper pools by 2 after the transformer, against aliasing. RTS: 42 / 2 = 21 pixels are too few
+# for windows of 9 and 7 with pooling, so the transformer samples 56 x 56, more than it is given, and 28 x 28 remain.
 SAMPLED = {28: (28, 28), 42: (56, 28), 60: (60, 30)}
 
 
 class TransformedClassifier(Module):
-    """A spatial transformer at the input, average pooling where it samples finer than the classifier sees, the classifier."""
+    """A spatial transformer at the input, average pooling where it samples finer than is seen, and the classifier."""
 
     def __init__(self, transformer: SpatialTransformer, classifier: Module, pool: int = 1):
         self.transformer = transformer
@@ -44,9 +44,10 @@ class TransformedClassifier(Module):
 
 
 def build(model: str, size: int, seed: int = 0, filters: int = 64, dtype: Any = np.float32) -> Module:
-    """A network of table 1 for grey images of side `size`: 28 (R, P, E), 42 (RTS) or 60 (T, TC); scores (N, 10) come out.
+    """A network of table 1 for grey images of side `size`, 28 (R, P, E), 42 (RTS) or 60 (T, TC), to scores (N, 10).
 
-    `filters` of each convolution of the CNN; the paper has 32 to 64. The same seed gives the same initial weights. Raises ValueError for a model or a size that does not exist.
+    `filters` of each convolution of the CNN; the paper has 32 to 64. The same seed gives the same initial weights.
+    Raises ValueError for a model or a size that does not exist.
     """
     if model not in MODELS:
         raise argument_error("build", "model", f"one of {', '.join(MODELS)}", repr(model))
@@ -61,7 +62,8 @@ def build(model: str, size: int, seed: int = 0, filters: int = 64, dtype: Any = 
     sampled, seen = SAMPLED[size]
     localise = _cnn_localisation if net == "cnn" else _fcn_localisation
     localisation = localise(size, transformation.parameters, options)
-    classifier = _cnn(seen, filters, options) if net == "cnn" else _fcn(seen, target - localisation.count_parameters(), options)
+    left = target - localisation.count_parameters()
+    classifier = _cnn(seen, filters, options) if net == "cnn" else _fcn(seen, left, options)
     transformer = SpatialTransformer(localisation, transformation, (sampled, sampled))
     return TransformedClassifier(transformer, classifier, sampled // seen)
 
@@ -118,12 +120,14 @@ def _fcn_localisation(side: int, parameters: int, options: dict[str, Any]) -> Se
 def _cnn_localisation(side: int, parameters: int, options: dict[str, Any]) -> Sequential:
     """The image at half its size, conv 20 5x5, max-pool 2, conv 20 5x5, dense 20, and the regression of theta."""
     left = (side // 2 - 4) // 2 - 4
-    return Sequential(AvgPool2d(2), Conv2d(1, 20, 5, **options), ReLU(), MaxPool2d(2), Conv2d(20, 20, 5, **options), ReLU(),
-                      Flatten(), Dense(20 * left * left, 20, **options), ReLU(), Dense(20, parameters, **options))
+    return Sequential(AvgPool2d(2), Conv2d(1, 20, 5, **options), ReLU(), MaxPool2d(2),
+                      Conv2d(20, 20, 5, **options), ReLU(), Flatten(),
+                      Dense(20 * left * left, 20, **options), ReLU(), Dense(20, parameters, **options))
 
 
 def _lasagne_classifier(side: int, options: dict[str, Any]) -> Sequential:
     """conv 32 3x3, max-pool 2, conv 32 3x3, max-pool 2, dense 256, dense 10."""
     left = ((side - 2) // 2 - 2) // 2
-    return Sequential(Conv2d(1, 32, 3, **options), ReLU(), MaxPool2d(2), Conv2d(32, 32, 3, **options), ReLU(), MaxPool2d(2),
+    return Sequential(Conv2d(1, 32, 3, **options), ReLU(), MaxPool2d(2),
+                      Conv2d(32, 32, 3, **options), ReLU(), MaxPool2d(2),
                       Flatten(), Dense(32 * left * left, 256, **options), ReLU(), Dense(256, 10, **options))

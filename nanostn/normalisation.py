@@ -15,8 +15,8 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: Array, running_var: 
 
         y = gamma (x - mean) / sqrt(var + eps) + beta        x (N, C) or (N, C, H, W), the others (C,)
 
-    In training, mean and (biased) variance are the batch's, and move the running ones in place by `momentum` towards the
-    batch's mean and unbiased variance; otherwise they are the running ones.
+    In training, mean and (biased) variance are the batch's, and the running ones move in place by `momentum` towards
+    the batch's mean and unbiased variance; otherwise they are the running ones.
     torch: F.batch_norm(x, running_mean, running_var, gamma, beta, training, momentum, eps)
     """
     if getattr(x, "ndim", 0) not in (2, 4):

@@ -1,4 +1,4 @@
-"""Optimisers, in order of complexity, and the step decay of the learning rate.
+"""Optimisers, in order of complexity, and schedules of the learning rate.
 
 Parameters come as a list, or as groups with options of their own, as the localisation network needs:
 
@@ -7,6 +7,7 @@ Parameters come as a list, or as groups with options of their own, as the locali
 `state()` is a nested dict of numbers and arrays that `load_state` takes back: training goes on to the same bits.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -130,26 +131,25 @@ class Adam(Optimiser):
         updates.adam(p, g, *memory, self.steps, group["learning_rate"], *self.betas, self.eps, group["weight_decay"])
 
 
-class StepDecay:
-    """Multiply every group's learning rate by `factor` after each `every` calls of step().
+class Schedule:
+    """What schedules share: they count steps and set every group's learning rate to a factor times its first value."""
 
-    torch: optim.lr_scheduler.StepLR(optimiser, every, factor)
-    """
-
-    def __init__(self, optimiser: Optimiser, every: int, factor: float = 0.1):
-        if every < 1:
-            raise argument_error("StepDecay", "every", "a positive number of steps", every)
-        self.optimiser, self.every, self.factor = optimiser, every, factor
+    def __init__(self, optimiser: Optimiser):
+        self.optimiser = optimiser
         self.steps = 0
         self.initial = [group["learning_rate"] for group in optimiser.groups]
 
+    def factor_at(self, steps: int) -> float:
+        raise TypeError(f"{type(self).__name__}: a schedule should define factor_at(), received none")
+
     def step(self) -> None:
+        """To be called after each step of the optimiser."""
         self.steps += 1
         self._set()
 
     def _set(self) -> None:
         for group, rate in zip(self.optimiser.groups, self.initial, strict=True):
-            group["learning_rate"] = rate * self.factor ** (self.steps // self.every)
+            group["learning_rate"] = rate * self.factor_at(self.steps)
 
     def state(self) -> dict[str, Any]:
         return {"steps": self.steps}
@@ -157,3 +157,35 @@ class StepDecay:
     def load_state(self, state: dict[str, Any]) -> None:
         self.steps = int(state["steps"])
         self._set()
+
+
+class StepDecay(Schedule):
+    """Multiply every group's learning rate by `factor` after each `every` steps.
+
+    torch: optim.lr_scheduler.StepLR(optimiser, every, factor)
+    """
+
+    def __init__(self, optimiser: Optimiser, every: int, factor: float = 0.1):
+        if every < 1:
+            raise argument_error("StepDecay", "every", "a positive number of steps", every)
+        super().__init__(optimiser)
+        self.every, self.factor = every, factor
+
+    def factor_at(self, steps: int) -> float:
+        return self.factor ** (steps // self.every)
+
+
+class CosineDecay(Schedule):
+    """Let every group's learning rate fall to zero along half a cosine: (1 + cos(pi t / total)) / 2 after t steps.
+
+    Loshchilov and Hutter 2017, eq. 5, without restarts.   torch: optim.lr_scheduler.CosineAnnealingLR(optimiser, total)
+    """
+
+    def __init__(self, optimiser: Optimiser, total: int):
+        if total < 1:
+            raise argument_error("CosineDecay", "total", "a positive number of steps", total)
+        super().__init__(optimiser)
+        self.total = total
+
+    def factor_at(self, steps: int) -> float:
+        return (1 + math.cos(math.pi * min(steps, self.total) / self.total)) / 2

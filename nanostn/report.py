@@ -12,28 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from nanostn import drawing, experiments, no_grad
-from nanostn.nn import Module, SpatialTransformer
-from nanostn.runs import RunDirectory
+from nanostn import drawing, no_grad
 from nanostn.grid_generator import sampling_grid
+from nanostn.nn import Module, SpatialTransformer
+from nanostn.runs import Revived, RunDirectory
 from nanostn.tensor import Tensor
 
 IMAGES = 12
 _COLOURS = ("#2a6fbb", "#e76f51", "#2a9d8f", "#8e5ea2", "#c49b0b", "#6b7785")
-
-
-def revive(run_dir: str | Path, data_dir: str | None = None) -> tuple[RunDirectory, Module, np.ndarray, np.ndarray]:
-    """A run's directory, its network with the weights of its checkpoint, and its test images and labels."""
-    run = RunDirectory.open(run_dir)
-    experiment = experiments.find(run.config["experiment"])
-    state = run.load_state()
-    if state is None:
-        raise FileNotFoundError(f"run directory should be one with a checkpoint, received {str(run_dir)!r}, "
-                                "whose training has not reached its first")
-    model = experiment.build_model(run.config)
-    model.load_state(state["model"])
-    *_, images, labels = experiment.load_data(run.config, data_dir)
-    return run, model.eval(), images, labels
 
 
 def find_transformer(model: Module) -> SpatialTransformer | None:
@@ -63,13 +49,11 @@ def movement(model: Module, images: np.ndarray) -> np.ndarray:
     return np.abs(np.stack(grids) - still).mean(axis=(1, 2, 3))
 
 
-def write(run_dirs: Sequence[str | Path], output: str | Path | None = None, data_dir: str | None = None) -> Path:
+def write(revived: Sequence[Revived], output: str | Path | None = None) -> Path:
     """Write index.html and its PNG files to `output` (else report/ in the first run) and return the page's path.
 
     Several runs share the learning curves and the table, for comparison. Needs matplotlib (extra `app`).
     """
-    drawing.new_figure(1, 1)  # without matplotlib, say so before anything is done
-    revived = [revive(path, data_dir) for path in run_dirs]
     runs = [run for run, *_ in revived]
     folder = Path(output) if output is not None else runs[0].path / "report"
     try:
@@ -84,10 +68,11 @@ def write(run_dirs: Sequence[str | Path], output: str | Path | None = None, data
             continue
         images, labels = images[:IMAGES], labels[:IMAGES]
         grids, outputs, found = look(model, images)
-        titles = [f"{label}" if label == seen else f"{label}, taken for {seen}" for label, seen in zip(labels, found, strict=True)]
+        titles = [f"{label}" if label == seen else f"{label}, taken for {seen}"
+                  for label, seen in zip(labels, found, strict=True)]
         sheet = drawing.transformer_sheet(images, grids, outputs, titles, align_corners=transformer.align_corners)
-        text = (f"The first {len(images)} test images. Above: what the network is given. Middle: where the transformer samples it; "
-                "the dot is the corner that becomes the top left one. Below: what the classifier gets.")
+        text = (f"The first {len(images)} test images. Above: what the network is given. Middle: where the transformer "
+                "samples it; the dot is the corner that becomes the top left one. Below: what it makes of it.")
         name = "transformer.png" if len(runs) == 1 else f"transformer-{number}.png"
         pictures.append((f"What {_label(run)} looks at", text, name, sheet))
     sections = []
@@ -109,13 +94,15 @@ def draw_curves(runs: Sequence[RunDirectory]) -> Any:
         rows = run.metrics()
         epochs = [row["epoch"] for row in rows]
         marker = "o" if len(rows) < 30 else ""
-        errors.plot(epochs, [row["test_error"] for row in rows], color=colour, marker=marker, markersize=3.5, label=_label(run))
+        errors.plot(epochs, [row["test_error"] for row in rows], color=colour, marker=marker, markersize=3.5,
+                    label=_label(run))
         errors.plot(epochs, [row["train_error"] for row in rows], color=colour, linewidth=0.8, linestyle=":")
         losses.plot(epochs, [row["train_loss"] for row in rows], color=colour, marker=marker, markersize=3.5)
     for axes, title in ((errors, "test error, % (dotted: training)"), (losses, "training loss")):
         axes.set_yscale("log")
+        axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
         axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}" if title.startswith("test") else "")
+        axes.yaxis.set_minor_formatter("")
         axes.tick_params(colors=drawing.QUIET, labelsize=8, which="both")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_title(title, fontsize=10, color=drawing.INK, loc="left")
@@ -127,15 +114,16 @@ def draw_curves(runs: Sequence[RunDirectory]) -> Any:
     return figure
 
 
-def draw_example(run_dir: str | Path, path: str | Path, data_dir: str | None = None, digits: int = 6) -> None:
+def draw_example(revived: Revived, path: str | Path, digits: int = 6) -> None:
     """The picture at the head of the README: distorted digits, the grid over each, the straightened digits.
 
-    Classes in turn, correctly recognised ones that the transformer moves the most.
+    A digit of each class, of those that the network recognises the one that its transformer moves most.
     """
-    _, model, images, labels = revive(run_dir, data_dir)
+    run, model, images, labels = revived
     transformer = find_transformer(model)
     if transformer is None:
-        raise ValueError(f"draw_example: run directory should hold a network with a transformer, received {str(run_dir)!r}")
+        raise ValueError("draw_example: the run should be of a network with a transformer, "
+                         f"received {run.config['model']!r}")
     images, labels = images[:500], labels[:500]
     grids, outputs, found = look(model, images)
     moved = movement(model, images) * (found == labels)

@@ -15,10 +15,13 @@ import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from nanostn import checkpoints
 from nanostn._version import version
+from nanostn.module import Module
 
 _FILES = ("config.json", "metrics.csv", "checkpoint.h5", "result.json")
 
@@ -100,7 +103,16 @@ class RunDirectory:
         self._write(name, json.dumps(contents, indent=2) + "\n")
 
     def _write(self, name: str, text: str) -> None:
-        checkpoints.write_atomically(self.path / name, lambda file: file.write_text(text, encoding="utf-8") and None)
+        checkpoints.write_atomically(self.path / name, lambda file: file.write_text(text, encoding="utf-8"))
+
+
+class Revived(NamedTuple):
+    """A run brought back to life, to be evaluated or looked at."""
+
+    run: RunDirectory
+    model: Module
+    images: np.ndarray  # of the test set
+    labels: np.ndarray
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -109,6 +121,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     except ValueError:
         contents = None
     if not isinstance(contents, dict):
-        raise ValueError(f"run directory: {path.name} should be JSON as `nanostn train` writes it, received {str(path)!r}, "
-                         "which is damaged")
+        raise ValueError(f"run directory: {path.name} should be JSON as `nanostn train` writes it, "
+                         f"received {str(path)!r}, which is damaged")
     return contents

@@ -4,7 +4,8 @@ Conventions, for all functions here. Coordinates are normalised, (x, y), x first
 pixels has the derivative from the right: its neighbours are floor(x) and floor(x) + 1. (The paper's printed eq. 7 is
 not a one-sided derivative there, and a transformer at the identity meets integers only.) Nearest rounds as floor(x +
 0.5), eq. 4, and has no gradient to the coordinates. Outside the image, `zeros` reads 0 and `border` clamps the
-coordinate. Infinite and huge coordinates are far outside; NaN gives NaN in V, and nothing to dU.
+coordinate, which then has the derivative 0. Infinite and huge coordinates are far outside. A NaN gives NaN in V, adds
+nothing to dU, and gets the gradient 0 where dV is finite.
 """
 
 from typing import Any
@@ -12,9 +13,14 @@ from typing import Any
 import numpy as np
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, same_float, sizes
+from nanostn.checks import argument_error, describe, same_float, sizes
+from nanostn.grid_generator import output_size, sampling_grid
 from nanostn.kernels import sampling
+from nanostn.kernels.coordinates import half_extent
 from nanostn.tensor import Tensor, op
+from nanostn.transformations import Transformation
+
+__all__ = ["grid_sample", "sampling_grid", "spatial_transform"]
 
 MODES = {"nearest": sampling.NEAREST, "bilinear": sampling.BILINEAR}
 PADDINGS = {"zeros": sampling.ZEROS, "border": sampling.BORDER}
@@ -26,12 +32,12 @@ def grid_sample(U: Any, grid: Any, mode: str = "bilinear", padding_mode: str = "
 
     U (N, C, H, W), grid (N, H', W', 2) as (x, y) -> V (N, C, H', W'). `mode` is "bilinear" or "nearest",
     `padding_mode` "zeros" or "border". Raises ValueError for other shapes, dtypes and options.
-    torch: grid_sample(U, grid, mode, padding_mode, align_corners)
+    torch: grid_sample(U, grid, mode, padding_mode, align_corners=True); PyTorch's own default is False
     """
     return _grid_sample(U, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners)
 
 
-def spatial_transform(U: Any, theta: Any, transformation: Any, size: tuple[int, int], mode: str = "bilinear",
+def spatial_transform(U: Any, theta: Any, transformation: Transformation, size: tuple[int, int], mode: str = "bilinear",
                       padding_mode: str = "zeros", align_corners: bool = True) -> Tensor:
     """V = U sampled at T_theta(G) = M_theta B; the grid is never in memory, and d theta is reduced where it arises.
 
@@ -39,16 +45,20 @@ def spatial_transform(U: Any, theta: Any, transformation: Any, size: tuple[int, 
     as in `grid_sample`.
     torch: grid_sample(U, affine_grid(theta, (N, C, H', W')), ...), for the affine family
     """
-    size = (int(size[0]), int(size[1]))
-    M = transformation.matrix(theta if isinstance(theta, Tensor) else Tensor(theta))
-    return _transform(U, M, basis=transformation.basis(size, align_corners), size=size, mode=mode,
-                      padding_mode=padding_mode, align_corners=align_corners)
+    size = output_size("spatial_transform", size)
+    M = transformation.matrix(theta)
+    basis = None if transformation.plane else transformation.basis(size, align_corners)
+    return _transform(U, M, basis=basis, size=size, mode=mode, padding_mode=padding_mode, align_corners=align_corners)
 
 
-def _half_extents(size: tuple[int, ...], align_corners: bool) -> tuple[float, float]:
+def _half_extents(size: tuple[int, int], align_corners: bool) -> np.ndarray:
     """Pixels, in x and y, from the centre of an image (H, W) to the coordinate 1."""
-    H, W = size
-    return ((W - 1) / 2, (H - 1) / 2) if align_corners else (W / 2, H / 2)
+    return np.array([half_extent(n, align_corners) for n in reversed(size)])
+
+
+def _plain(array: np.ndarray) -> np.ndarray:
+    """Contiguous and writeable: for other arrays the kernels would be compiled once more."""
+    return np.require(array, requirements=("C", "W"))
 
 
 def _options(name: str, mode: str, padding_mode: str) -> tuple[int, int]:
@@ -60,7 +70,7 @@ def _options(name: str, mode: str, padding_mode: str) -> tuple[int, int]:
 
 def _check_image(name: str, U: np.ndarray) -> None:
     if min(U.shape[2:]) < 1:
-        raise argument_error(name, "U", "images of at least one pixel", tuple(U.shape))
+        raise argument_error(name, "U", "images of at least one pixel", describe(U))
 
 
 @op
@@ -71,13 +81,13 @@ def _grid_sample(U: np.ndarray, grid: np.ndarray, *, mode: str, padding_mode: st
     dtype = same_float(name, U=U, grid=grid)
     _check_image(name, U)
     options = _options(name, mode, padding_mode)
-    U, points = np.ascontiguousarray(U), np.ascontiguousarray(grid).reshape(N, H_out * W_out, 2)
+    U, points = _plain(U), _plain(grid).reshape(N, H_out * W_out, 2)
     scale = tuple(dtype.type(h) for h in _half_extents((H, W), align_corners))
     nothing = np.zeros((N, 2, 0), dtype), np.zeros((0, 0), dtype)
     V = sampling.sample(U, *nothing, points, scale, (H_out, W_out), *options)
 
     def gradients(dV: np.ndarray, wanted: tuple[bool, ...]) -> tuple:
-        dU, dpoints = sampling.sample_gradients(U, *nothing, points, scale, np.ascontiguousarray(dV), *options, *wanted)
+        dU, dpoints = sampling.sample_gradients(U, *nothing, points, scale, _plain(dV), *options, *wanted)
         return dU, None if dpoints is None else dpoints.reshape(N, H_out, W_out, 2)
 
     return V, gradients
@@ -91,20 +101,21 @@ def _transform(U: np.ndarray, M: np.ndarray, *, basis: np.ndarray | None, size: 
     dtype = same_float(name, U=U, theta=M)
     _check_image(name, U)
     options = _options(name, mode, padding_mode)
-    # The kernel counts in pixels from the centres of source and target.
+    # The kernel counts in pixels from the centres of source and target. A quotient of half extents is exactly 1 for
+    # equal sizes, so that the identity gives U back bit for bit.
     to_pixels = np.ones((rows, K))
-    to_pixels[:2] *= np.array(_half_extents((H, W), align_corners))[:, None]
+    to_pixels[:2] = _half_extents((H, W), align_corners)[:, None]
     if basis is None:
-        target = np.array(_half_extents(size, align_corners))
-        to_pixels[:, :2] *= np.divide(1, target, out=np.zeros(2), where=target > 0)
+        to_pixels[:, :2] /= _half_extents(size, align_corners)
     to_pixels = to_pixels.astype(dtype)
-    basis = np.zeros((K, 0), dtype) if basis is None else np.ascontiguousarray(basis, dtype)
-    U, M = np.ascontiguousarray(U), M * to_pixels
+    basis = np.zeros((K, 0), dtype) if basis is None else _plain(basis.astype(dtype))
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN have their meaning
+        U, M = _plain(U), M * to_pixels
     one, no_grid = (dtype.type(1), dtype.type(1)), np.zeros((N, 0, 2), dtype)
     V = sampling.sample(U, M, basis, no_grid, one, size, *options)
 
     def gradients(dV: np.ndarray, wanted: tuple[bool, ...]) -> tuple:
-        dU, dM = sampling.sample_gradients(U, M, basis, no_grid, one, np.ascontiguousarray(dV), *options, *wanted)
+        dU, dM = sampling.sample_gradients(U, M, basis, no_grid, one, _plain(dV), *options, *wanted)
         return dU, None if dM is None else dM * to_pixels
 
     return V, gradients

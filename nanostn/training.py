@@ -6,7 +6,6 @@ alone; so a run that was interrupted, in the middle of an epoch too, ends with t
 
 from __future__ import annotations
 
-import functools
 import json
 import signal
 import sys
@@ -68,10 +67,14 @@ def evaluate(model: Module, images: np.ndarray, labels: np.ndarray, batch_size: 
     return {"test_loss": loss_sum / len(images), "test_error": 100.0 * wrong / len(images)}
 
 
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
 def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Iterable[tuple[np.ndarray, ...]]],
           evaluation: Callable[[Module], Mapping[str, float]], *, run: RunDirectory, steps_per_epoch: int, steps: int,
           schedule: StepDecay | None = None, loss: Callable[..., tuple[Tensor, int]] = classification,
-          report: Callable[[str], None] = functools.partial(print, flush=True)) -> dict[str, Any]:
+          report: Callable[[str], None] = say) -> dict[str, Any]:
     """Train `model` for `steps` steps, from the checkpoint in `run` if there is one; return what result.json will hold.
 
     `batches(epoch, start)` yields the batches of an epoch from its step `start` on; `loss(model, *batch)` gives a loss
@@ -132,7 +135,9 @@ def _step(model: Module, optimiser: Optimiser, schedule: StepDecay | None, loss:
     if schedule is not None:
         schedule.step()
     at.step, at.steps = at.step + 1, at.steps + 1
-    at.loss_sum, at.wrong, at.seen = at.loss_sum + value.item() * len(batch[0]), at.wrong + wrong, at.seen + len(batch[0])
+    at.loss_sum += value.item() * len(batch[0])
+    at.wrong += wrong
+    at.seen += len(batch[0])
 
 
 class _Keeper:

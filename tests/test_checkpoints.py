@@ -12,7 +12,8 @@ import pytest
 from nanostn.checkpoints import load, save
 
 CONTENTS = {
-    "model": {"conv.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "empty": np.zeros((0, 3)), "flat": np.array(2.5)},
+    "model": {"weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "empty": np.zeros((0, 3)),
+              "flat": np.array(2.5)},
     "numbers": {"steps": 7, "rate": 0.1, "done": True, "name": "größer", "big": -2**62},
     "mask": np.array([True, False, True]),
     "nothing": {},

@@ -19,7 +19,8 @@ def run(arguments, capfd):
 
 @pytest.mark.parametrize(("arguments", "words"), [
     ([], "start here"), (["--help"], "Exit codes"), (["train", "--help"], "cluttered-mnist"),
-    (["train", "distorted-mnist", "--help"], "--localisation-rate"), (["train", "cluttered-mnist", "--help"], "Lasagne"),
+    (["train", "distorted-mnist", "--help"], "--localisation-rate"),
+    (["train", "cluttered-mnist", "--help"], "Lasagne"),
     (["evaluate", "--help"], "RUN_DIR"), (["data", "list"], "digits"), (["--version"], "nanostn 0"),
 ])
 def test_help_and_lists(arguments, words, capfd):

@@ -36,8 +36,8 @@ def test_two_steps_of_each(experiment, tmp_path, capfd):
     out = capfd.readouterr().out
     assert "epoch   1/1" in out and "nanostn report run" in out
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert {"experiment", "model", "data", "distortion", "seed", "epochs", "parameters", "test_error", "seconds", "device",
-            "version"} <= result.keys()
+    assert {"experiment", "model", "data", "distortion", "seed", "epochs", "parameters", "test_error", "seconds",
+            "device", "version"} <= result.keys()
     assert (result["experiment"], result["data"], result["steps"], result["device"]) == (experiment, "digits", 2, "cpu")
     assert 0 <= result["test_error"] <= 100
     assert find(experiment).build_model(json.loads((tmp_path / "run" / "config.json").read_text())).count_parameters() \
@@ -45,8 +45,8 @@ def test_two_steps_of_each(experiment, tmp_path, capfd):
 
 
 def test_script_of_its_own(tmp_path):
-    program = [sys.executable, "-m", "nanostn.experiments.distorted_mnist", *DISTORTED[2:], "--model", "fcn", "--steps", "1",
-               "--run-dir", str(tmp_path / "run")]
+    program = [sys.executable, "-m", "nanostn.experiments.distorted_mnist", *DISTORTED[2:], "--model", "fcn",
+               "--steps", "1", "--run-dir", str(tmp_path / "run")]
     where = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     assert subprocess.run(program, capture_output=True, cwd=where).returncode == 0
     assert (tmp_path / "run" / "result.json").exists()

@@ -64,7 +64,8 @@ def test_seeds():
 
 
 def test_float64_for_verification():
-    assert {p.dtype for p in build("st-cnn-affine", 28, filters=2, dtype=np.float64).parameters()} == {np.dtype(np.float64)}
+    network = build("st-cnn-affine", 28, filters=2, dtype=np.float64)
+    assert {parameter.dtype for parameter in network.parameters()} == {np.dtype(np.float64)}
 
 
 def test_names_and_sizes_that_do_not_exist():

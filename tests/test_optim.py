@@ -117,6 +117,16 @@ def test_step_decay():
     assert later.optimiser.groups[0]["learning_rate"] == sgd.groups[0]["learning_rate"]
 
 
+def test_cosine_decay():
+    p = nn.Parameter(np.ones(1))
+    sgd = optim.SGD([p], learning_rate=2.0)
+    decay, rates = optim.CosineDecay(sgd, total=4), []
+    for _ in range(6):
+        rates.append(sgd.groups[0]["learning_rate"])
+        decay.step()
+    np.testing.assert_allclose(rates, [2, 1 + np.sqrt(0.5), 1, 1 - np.sqrt(0.5), 0, 0], atol=1e-15)
+
+
 @pytest.mark.parametrize("call, message", [
     (lambda p: optim.SGD([]), "at least one parameter"),
     (lambda p: optim.SGD([p, p]), "in one group only"),
@@ -125,6 +135,7 @@ def test_step_decay():
     (lambda p: optim.SGD([p], nesterov=True), "momentum should be above 0"),
     (lambda p: optim.SGD([{"parameters": [p], "lr": 1}]), "some of .*learning_rate.*received .'lr'"),
     (lambda p: optim.StepDecay(optim.SGD([p]), every=0), "positive number of steps"),
+    (lambda p: optim.CosineDecay(optim.SGD([p]), total=0), "positive number of steps"),
     (lambda p: optim.Adam([p]).load_state(optim.SGD([p]).state()), "state of another model or optimiser"),
 ])
 def test_errors(call, message):

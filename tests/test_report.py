@@ -7,6 +7,7 @@ import pytest
 
 from nanostn import report
 from nanostn.cli import main
+from nanostn.experiments import revive
 from nanostn.models import build
 
 pytest.importorskip("matplotlib")
@@ -20,8 +21,9 @@ def runs(tmp_path_factory):
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         patch.setenv("LOCALAPPDATA", str(folder / "cache"))
         for model in ("st-fcn-affine", "fcn"):
-            assert main(["train", "distorted-mnist", "--data", "digits", "--limit", "16", "--test-limit", "15", "--batch-size", "8",
-                         "--epochs", "2", "--distortion", "R", "--model", model, "--run-dir", str(folder / model)]) == 0
+            assert main(["train", "distorted-mnist", "--data", "digits", "--limit", "16", "--test-limit", "15",
+                         "--batch-size", "8", "--epochs", "2", "--distortion", "R", "--model", model,
+                         "--run-dir", str(folder / model)]) == 0
         yield folder
 
 
@@ -37,8 +39,8 @@ def test_page_of_one_run(runs, capfd):
 
 
 def test_page_of_several_runs(runs):
-    page = report.write([runs / "fcn", runs / "st-fcn-affine"], runs / "both")
-    assert sorted(path.name for path in page.parent.iterdir()) == ["index.html", "learning-curves.png", "transformer-2.png"]
+    page = report.write([revive(runs / "fcn"), revive(runs / "st-fcn-affine")], runs / "both")
+    assert {path.name for path in page.parent.iterdir()} == {"index.html", "learning-curves.png", "transformer-2.png"}
     assert page.read_text().count("<tr>") == 3
 
 
@@ -55,10 +57,10 @@ def test_what_the_transformer_does(runs):
 
 
 def test_picture_for_the_readme(runs, tmp_path):
-    report.draw_example(runs / "st-fcn-affine", tmp_path / "example.png", digits=2)
+    report.draw_example(revive(runs / "st-fcn-affine"), tmp_path / "example.png", digits=2)
     assert (tmp_path / "example.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="should hold a network with a transformer"):
-        report.draw_example(runs / "fcn", tmp_path / "none.png")
+    with pytest.raises(ValueError, match="should be of a network with a transformer, received 'fcn'"):
+        report.draw_example(revive(runs / "fcn"), tmp_path / "none.png")
 
 
 def test_runs_that_are_none(tmp_path, capfd):

@@ -1,11 +1,14 @@
 """The paper's experiments: each a script of its own, `python -m nanostn.experiments.distorted_mnist --help`.
 
-An experiment is a module with `main(arguments, prog)`, and with `build_model(config)` and `load_data(config, data_dir)`,
-from which `nanostn evaluate` and `nanostn report` bring a finished run back to life.
+An experiment is a module with `main(arguments, prog)`, and with `build_model(config)` and `load_data(config, data_dir)`
+from which a run that lies on disk is brought back to life.
 """
 
 import importlib
+from pathlib import Path
 from types import ModuleType
+
+from nanostn.runs import Revived, RunDirectory
 
 EXPERIMENTS = {"distorted-mnist": "the paper's table 1: distorted digits, with and without a spatial transformer",
                "cluttered-mnist": "the Lasagne example: translated digits among clutter, 60 x 60"}
@@ -14,5 +17,19 @@ EXPERIMENTS = {"distorted-mnist": "the paper's table 1: distorted digits, with a
 def find(name: str) -> ModuleType:
     """The module of an experiment by its name on the command line."""
     if name not in EXPERIMENTS:
-        raise ValueError(f"train: experiment should be one of {', '.join(EXPERIMENTS)}, received {name!r}")
+        raise ValueError(f"experiment should be one of {', '.join(EXPERIMENTS)}, received {name!r}")
     return importlib.import_module("nanostn.experiments." + name.replace("-", "_"))
+
+
+def revive(run_dir: str | Path, data_dir: str | None = None) -> Revived:
+    """A run from disk: its directory, its network with the last checkpoint's weights, its test images and labels."""
+    run = RunDirectory.open(run_dir)
+    experiment = find(run.config["experiment"])
+    state = run.load_state()
+    if state is None:
+        raise FileNotFoundError(f"run directory should be one with a checkpoint, received {str(run_dir)!r}, "
+                                "whose training has not reached its first")
+    model = experiment.build_model(run.config)
+    model.load_state(state["model"])
+    *_, images, labels = experiment.load_data(run.config, data_dir)
+    return Revived(run, model.eval(), images, labels)

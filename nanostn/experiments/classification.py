@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,21 +37,24 @@ def argument_parser(name: str, description: str | None, models: Sequence[str], p
     how.add_argument("--epochs", type=positive, default=10, metavar="N",
                      help="passes over the training images, each distorted afresh (default: %(default)s)")
     how.add_argument("--steps", type=positive, metavar="N", help="at most so many steps, whatever the epoch")
-    how.add_argument("--batch-size", type=positive, default=256, metavar="N", help="images per step (default: %(default)s)")
+    how.add_argument("--batch-size", type=positive, default=256, metavar="N",
+                     help="images per step (default: %(default)s)")
     how.add_argument("--optimiser", choices=("adam", "sgd"), default="adam",
                      help="adam gets further in few epochs; sgd has momentum 0.9 (default: %(default)s)")
     how.add_argument("--learning-rate", type=positive_number, metavar="X",
                      help="at the start (default: 0.001 for adam, 0.01 for sgd)")
     how.add_argument("--localisation-rate", type=positive_number, default=0.1, metavar="X",
                      help="learning rate of the localisation network, as a part of the other (default: %(default)s)")
-    how.add_argument("--decay", type=positive_number, default=0.5, metavar="X",
+    how.add_argument("--decay", type=positive_number, default=0.3, metavar="X",
                      help="factor on the learning rates at each decay (default: %(default)s)")
-    how.add_argument("--decay-every", type=positive, metavar="N", help="steps between decays (default: a ninth of the run)")
+    how.add_argument("--decay-every", type=positive, metavar="N",
+                     help="steps between decays (default: 3 tenths of the run)")
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     where.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
     where.add_argument("--data-dir", metavar="DIR",
                        help="holds a folder mnist with the four files (default: $NANOSTN_DATA, else the user's cache)")
-    where.add_argument("--run-dir", metavar="DIR", help="keeps the run (default: a folder in runs/, named after the settings)")
+    where.add_argument("--run-dir", metavar="DIR",
+                       help="keeps the run (default: a folder in runs/, named after the settings)")
     where.add_argument("--resume", action="store_true",
                        help="go on with the run in the run directory, with its settings, to the same bits")
     return parser
@@ -80,8 +83,9 @@ def run(name: str, parser: Parser, build_model: Callable[[dict[str, Any]], Modul
 
     model = build_model(config)
     training = Training(config, model, directory, images, labels, *test_set)
-    print(f"{name}: {config['model']} with {model.count_parameters():,} parameters, {len(images):,} {config['data']} images "
-          f"({config['distortion']}), {training.steps:,} steps of {config['batch_size']}, run directory {path}", flush=True)
+    print(f"{name}: {config['model']} with {model.count_parameters():,} parameters on {config['distortion']} "
+          f"of {len(images):,} {config['data']}, {training.steps:,} steps of {config['batch_size']}, in {path}",
+          flush=True)
     try:
         outcome = training.run()
     except Interrupted as interruption:
@@ -94,16 +98,21 @@ def run(name: str, parser: Parser, build_model: Callable[[dict[str, Any]], Modul
 class Training:
     """A network, its optimiser and its data, brought together as a configuration says."""
 
-    def __init__(self, config: dict[str, Any], model: Module, directory: RunDirectory, images: np.ndarray, labels: np.ndarray,
-                 test_images: np.ndarray, test_labels: np.ndarray):
+    def __init__(self, config: dict[str, Any], model: Module, directory: RunDirectory,
+                 images: np.ndarray, labels: np.ndarray, test_images: np.ndarray, test_labels: np.ndarray):
         batch_size, kind, seed = config["batch_size"], config["distortion"], config["seed"]
         self.steps_per_epoch = datasets.steps(len(images), batch_size)
-        self.steps = min(config["epochs"] * self.steps_per_epoch, config["steps"] or config["epochs"] * self.steps_per_epoch)
+        most = config["epochs"] * self.steps_per_epoch
+        self.steps = min(most, config["steps"] or most)
         optimiser = make_optimiser(config, model)
+        decay_every = config["decay_every"] or -(-3 * self.steps // 10)
+
+        def batches(epoch: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+            return datasets.epoch_batches(images, labels, batch_size, kind, seed, epoch, start)
+
         self.options: dict[str, Any] = {
             "model": model, "optimiser": optimiser, "run": directory, "steps_per_epoch": self.steps_per_epoch,
-            "schedule": StepDecay(optimiser, config["decay_every"] or max(1, -(-self.steps // 9)), config["decay"]),
-            "batches": lambda epoch, start: datasets.epoch_batches(images, labels, batch_size, kind, seed, epoch, start),
+            "schedule": StepDecay(optimiser, decay_every, config["decay"]), "batches": batches,
             "evaluation": lambda model: evaluate(model, test_images, test_labels)}
 
     def run(self, steps: int | None = None, **options: Any) -> dict[str, Any]:
@@ -114,9 +123,9 @@ class Training:
 def load_data(config: dict[str, Any], data_dir: str | None = None) -> tuple[np.ndarray, ...]:
     """Training images (as they are) and labels, test images (distorted) and labels."""
     images, labels, test_images, test_labels = datasets.load(config["data"], data_dir)
-    test_images, test_labels = datasets.fixed_test_set(test_images[:config["test_limit"]], test_labels[:config["test_limit"]],
-                                                       config["distortion"], TEST_SEED)
-    return images[:config["limit"]], labels[:config["limit"]], test_images, test_labels
+    limit, count = config["limit"], config["test_limit"]
+    test_set = datasets.fixed_test_set(test_images[:count], test_labels[:count], config["distortion"], TEST_SEED)
+    return images[:limit], labels[:limit], *test_set
 
 
 def make_optimiser(config: dict[str, Any], model: Module) -> Optimiser:

@@ -14,11 +14,11 @@ import numpy as np
 
 from nanostn import drawing, report
 from nanostn.experiments import classification, distorted_mnist
-from nanostn.runs import RunDirectory
+from nanostn.runs import Revived, RunDirectory
 
 MODELS = ("cnn", "st-cnn-affine")
-SETTINGS = ["--data", "digits", "--distortion", "RTS", "--filters", "16", "--batch-size", "64", "--limit", "6400",
-            "--test-limit", "2000", "--epochs", "8", "--localisation-rate", "0.5"]
+SETTINGS = ["--data", "digits", "--distortion", "RTS", "--filters", "24", "--batch-size", "64", "--limit", "9600",
+            "--test-limit", "2000", "--epochs", "12", "--learning-rate", "0.003", "--localisation-rate", "0.3"]
 
 
 def main(run_dir: str | None = None, settings: list[str] = SETTINGS) -> int:
@@ -49,8 +49,9 @@ def main(run_dir: str | None = None, settings: list[str] = SETTINGS) -> int:
                                       titles=["a test image", "what its transformer makes of it"]))
     for name, outcome in zip(MODELS, outcomes, strict=True):
         print(f"test error of {name:14} {outcome['test_error']:5.2f} %   ({outcome['parameters']:,} parameters)")
+    revived = [Revived(run, model, *data[2:]) for run, model in zip(runs, models, strict=True)]
     if importlib.util.find_spec("matplotlib"):
-        print(f"report: {report.write([run.path for run in runs], folder / 'report')}")
+        print(f"report: {report.write(revived, folder / 'report')}")
     else:
         print(f'for pictures: pip install "nanostn[app]", then: nanostn report {runs[1].path}')
     return 0

@@ -1,4 +1,4 @@
-"""BLAS is held to one thread inside kernels, and gets its threads back, also after an error and from several threads."""
+"""BLAS is held to one thread inside kernels and gets its threads back, also after an error and from several threads."""
 
 import threading
 

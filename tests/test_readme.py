@@ -1,0 +1,53 @@
+"""The README's Python runs and prints what it says, and the commands it names exist. Needs the checkout."""
+
+import contextlib
+import io
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+pytestmark = pytest.mark.skipif(not README.exists(), reason="reads the README of a checkout")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(blocks("python")) if README.exists() else 0))
+def test_python_blocks_run(number):
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        exec(compile(blocks("python")[number], f"README block {number}", "exec"), {})
+    said = re.findall(r"#> (.*)", blocks("python")[number])
+    assert shown.getvalue().splitlines() == said
+
+
+def test_the_first_screen_has_the_two_commands():
+    head = README.read_text(encoding="utf-8").splitlines()[:40]
+    assert 'pip install -e ".[app]" && nanostn demo' in head
+    assert 'pip install -e ".[test]" && pytest' in head
+
+
+def test_files_that_are_named_exist():
+    text = README.read_text(encoding="utf-8")
+    for path in set(re.findall(r"`((?:kernels|nanostn|datasets|tests)/[\w/]+\.py)`", text)) | set(
+            re.findall(r"\]\((?!http|#)([^)]+)\)", text)):
+        assert (README.parent / path).exists(), path
+
+
+def test_options_of_train_that_are_named_exist(capsys):
+    from nanostn.experiments import find
+
+    for line in re.findall(r"nanostn train [^\n`|]+", README.read_text(encoding="utf-8")):
+        _, _, experiment, *options = shlex.split(line, comments=True)
+        if not experiment.islower():  # the general form
+            continue
+        with pytest.raises(SystemExit):
+            find(experiment).main(["--help"])
+        shown = capsys.readouterr().out
+        for option in options:
+            if option.startswith("--"):
+                assert option in shown, f"{option} in: {line}"
