@@ -31,7 +31,7 @@ def _set(library: Any, threads: int) -> None:
 
 
 def one_blas_thread(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Hold BLAS to one thread while `kernel` runs. The first kernel to enter saves the setting, the last restores it."""
+    """Hold BLAS to one thread while `kernel` runs; of kernels that overlap, the last gives BLAS its threads back."""
 
     @functools.wraps(kernel)
     def limited(*args: Any, **kwargs: Any) -> Any:

@@ -31,7 +31,7 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pai
     `stride` and `padding` are numbers or pairs (vertical, horizontal). Raises ValueError for shapes that do not fit.
     torch: F.conv2d(x, weight, bias, stride, padding)
     """
-    arguments = {"x": (x, "N C H W"), "weight": (weight, "F C kH kW")}
+    arguments: dict[str, Any] = {"x": (x, "N C H W"), "weight": (weight, "F C kH kW")}
     if bias is not None:
         arguments["bias"] = (bias, "F")
     _, _, H, W, _, kH, kW = sizes("conv2d", **arguments)

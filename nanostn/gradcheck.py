@@ -50,7 +50,7 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Tensor], *, name: str 
         >>> print(gradcheck(nanostn.functional.relu, [x], kinks="left"))
         relu: 3 derivatives, 1 at a kink, largest relative error ...
     """
-    name = name or getattr(fn, "__name__", "function")
+    name = str(name or getattr(fn, "__name__", "function"))
     if kinks not in ("refuse", "left", "right"):
         raise argument_error("gradcheck", "kinks", "'refuse', 'left' or 'right'", repr(kinks))
     inputs = list(inputs)
@@ -96,7 +96,8 @@ def _gradients(name: str, fn: Callable[..., Tensor], inputs: list[Tensor], check
         for i in checked:
             inputs[i].grad = None
         fn(*inputs).backward(cotangent)
-        found.append([np.zeros(inputs[i].shape) if inputs[i].grad is None else inputs[i].grad for i in checked])
+        gradients = (inputs[i].grad for i in checked)
+        found.append([np.zeros(inputs[i].shape) if g is None else g for i, g in zip(checked, gradients, strict=True)])
     for i, first, second in zip(checked, *found, strict=True):
         inputs[i].grad = None
         if not np.array_equal(first, second, equal_nan=True):

@@ -68,7 +68,7 @@ class Dense(Module):
 
 
 class Conv2d(Module):
-    """Cross-correlation with `filters` windows; (N, C, H, W) -> (N, filters, H', W'), H' = (H + 2 padding - k) // stride + 1.
+    """Cross-correlation: (N, C, H, W) -> (N, filters, H', W') with H' = (H + 2 padding - kernel) // stride + 1.
 
     torch: nn.Conv2d(channels, filters, kernel_size, stride, padding)
     """

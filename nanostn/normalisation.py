@@ -15,14 +15,15 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: Array, running_var: 
 
         y = gamma (x - mean) / sqrt(var + eps) + beta        x (N, C) or (N, C, H, W), the others (C,)
 
-    In training, mean and (biased) variance are the batch's, and the running ones move in place by `momentum` towards
-    the batch's mean and unbiased variance; otherwise they are the running ones.
+    In training, mean and (biased) variance are the batch's, and the running ones move in place by `momentum`
+    towards the batch's mean and unbiased variance; otherwise they are the running ones.
     torch: F.batch_norm(x, running_mean, running_var, gamma, beta, training, momentum, eps)
     """
     if getattr(x, "ndim", 0) not in (2, 4):
         raise argument_error("batch_norm", "x", "(N, C) or (N, C, H, W)", describe(x))
     per_channel = {"gamma": gamma, "beta": beta, "running_mean": running_mean, "running_var": running_var}
-    sizes("batch_norm", x=(x, "N C" if x.ndim == 2 else "N C H W"), **{k: (v, "C") for k, v in per_channel.items()})
+    patterns: dict[str, Any] = {name: (value, "C") for name, value in per_channel.items()}
+    sizes("batch_norm", x=(x, "N C" if x.ndim == 2 else "N C H W"), **patterns)
     same_float("batch_norm", x=x, **per_channel)
     if not training:
         return _normalise(x, gamma, beta, mean=running_mean, var=running_var, eps=eps)

@@ -110,7 +110,8 @@ class SGD(Optimiser):
                          weight_decay=weight_decay)
 
     def update(self, p: np.ndarray, g: np.ndarray, *memory: np.ndarray, group: dict[str, Any]) -> None:
-        updates.sgd(p, g, *memory, group["learning_rate"], group["momentum"], group["weight_decay"], group["nesterov"])
+        (velocity,) = memory
+        updates.sgd(p, g, velocity, group["learning_rate"], group["momentum"], group["weight_decay"], group["nesterov"])
 
 
 class Adam(Optimiser):
@@ -128,7 +129,8 @@ class Adam(Optimiser):
         super().__init__(parameters, learning_rate=learning_rate, weight_decay=weight_decay)
 
     def update(self, p: np.ndarray, g: np.ndarray, *memory: np.ndarray, group: dict[str, Any]) -> None:
-        updates.adam(p, g, *memory, self.steps, group["learning_rate"], *self.betas, self.eps, group["weight_decay"])
+        m, v = memory
+        updates.adam(p, g, m, v, self.steps, group["learning_rate"], *self.betas, self.eps, group["weight_decay"])
 
 
 class Schedule:

@@ -103,6 +103,7 @@ def draw_curves(runs: Sequence[RunDirectory]) -> Any:
         axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
+        axes.tick_params(which="minor", length=0)
         axes.tick_params(colors=drawing.QUIET, labelsize=8, which="both")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.set_title(title, fontsize=10, color=drawing.INK, loc="left")

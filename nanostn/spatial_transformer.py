@@ -7,6 +7,7 @@ from nanostn.layers import Dense
 from nanostn.module import Module
 from nanostn.sampler import spatial_transform
 from nanostn.tensor import Tensor
+from nanostn.transformations import Transformation
 
 
 class SpatialTransformer(Module):
@@ -23,19 +24,21 @@ class SpatialTransformer(Module):
     torch: affine_grid(localisation(U).view(-1, 2, 3), size), then grid_sample(U, grid), for the affine family
     """
 
-    def __init__(self, localisation: Module, transformation: object, size: tuple[int, int], mode: str = "bilinear",
+    def __init__(self, localisation: Module, transformation: Transformation, size: tuple[int, int], mode: str = "bilinear",
                  padding_mode: str = "zeros", align_corners: bool = True):
         self.localisation = localisation
         self.transformation = transformation
-        self.size, self.mode, self.padding_mode, self.align_corners = tuple(size), mode, padding_mode, align_corners
+        self.size = (int(size[0]), int(size[1]))
+        self.mode, self.padding_mode, self.align_corners = mode, padding_mode, align_corners
         dense = [module for _, module in localisation.named_modules() if isinstance(module, Dense)]
         wanted = transformation.parameters
-        if not dense or dense[-1].bias is None or dense[-1].weight.shape[0] != wanted:
+        last = dense[-1] if dense else None
+        if last is None or last.bias is None or last.weight.shape[0] != wanted:
             raise argument_error("SpatialTransformer", "localisation",
                                  f"a network that ends in Dense(..., {wanted}) for {transformation!r}",
-                                 repr(dense[-1]) if dense else describe(localisation))
-        dense[-1].weight.data[...] = 0
-        dense[-1].bias.data[...] = np.ravel(transformation.identity())
+                                 describe(last or localisation))
+        last.weight.data[...] = 0
+        last.bias.data[...] = np.ravel(transformation.identity())
 
     def theta(self, U: Tensor) -> Tensor:
         """The parameters that the localisation network finds, (N, parameters)."""
@@ -50,6 +53,6 @@ class SpatialTransformer(Module):
         return self.transform(U, self.theta(U))
 
     def __repr__(self) -> str:
-        head, options = f"{self.transformation!r}, size={self.size}", f"mode={self.mode!r}"
+        head = f"SpatialTransformer({self.transformation!r}, size={self.size}, mode={self.mode!r}"
         inner = repr(self.localisation).replace("\n", "\n  ")
-        return f"SpatialTransformer({head}, {options}, padding_mode={self.padding_mode!r},\n  (localisation): {inner}\n)"
+        return f"{head}, padding_mode={self.padding_mode!r},\n  (localisation): {inner}\n)"

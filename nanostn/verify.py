@@ -148,12 +148,12 @@ def _layers() -> Iterator[Case]:
     yield layer("nn.Dropout, evaluation", nn.Dropout(0.5).eval(), (3, 5))
     yield layer("nn.ReLU and nn.Flatten", nn.Sequential(nn.ReLU(), nn.Flatten()), (2, 3, 4, 5))
     for family in FAMILIES:
+        regression = nn.Dense(4, family.parameters, generator=rng)
         localisation = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Dense(3 * 3 * 2, 4, generator=rng), nn.ReLU(),
-                                     nn.Dense(4, family.parameters, generator=rng))
+                                     regression)
         transformer = nn.SpatialTransformer(localisation, family, size=(5, 4))
-        regression = localisation[4]
-        regression.weight.data += 0.05 * rng.standard_normal(regression.weight.shape)
-        regression.bias.data += 0.05 * rng.standard_normal(regression.bias.shape)  # away from the pixels
+        for parameter in regression.parameters():  # away from the identity, whose coordinates are pixels
+            parameter.data += 0.05 * rng.standard_normal(parameter.shape).astype(np.float32)
         yield layer(f"nn.SpatialTransformer, {family!r}", transformer, (2, 3, 6, 5))
     network = nn.Sequential(
         nn.Conv2d(1, 2, 3, generator=rng), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dense(12, 5, generator=rng))

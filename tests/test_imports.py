@@ -92,7 +92,7 @@ def test_no_import_cycles():
 @pytest.mark.parametrize("name", MODULES)
 def test_imports_are_ours_or_declared(name):
     allowed = sys.stdlib_module_names | {"nanostn", "numpy", "numba", "scipy", "h5py", "threadpoolctl"}
-    extras = {"nanostn.bench": {"torch"}}.get(name, set())
+    extras = {"nanostn.bench_torch": {"torch"}, "nanostn.kernels.blas": {"llvmlite"}}.get(name, set())
     if not name.startswith(("nanostn.kernels", "nanostn.functional", "nanostn.nn")):
         extras = extras | {"matplotlib", "tqdm", "PIL", "pooch"}
     for imported in imports(name):

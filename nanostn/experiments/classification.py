@@ -43,8 +43,9 @@ def argument_parser(name: str, description: str | None, models: Sequence[str], p
                      help="adam gets further in few epochs; sgd has momentum 0.9 (default: %(default)s)")
     how.add_argument("--learning-rate", type=positive_number, metavar="X",
                      help="at the start (default: 0.001 for adam, 0.01 for sgd)")
-    how.add_argument("--localisation-rate", type=positive_number, default=0.1, metavar="X",
-                     help="learning rate of the localisation network, as a part of the other (default: %(default)s)")
+    how.add_argument("--localisation-rate", type=positive_number, metavar="X",
+                     help="learning rate of the localisation network, as a part of the other "
+                          "(default: 1 for adam, which scales steps by itself; 0.1 for sgd, as in the paper)")
     how.add_argument("--decay", type=positive_number, default=0.3, metavar="X",
                      help="factor on the learning rates at each decay (default: %(default)s)")
     how.add_argument("--decay-every", type=positive, metavar="N",
@@ -151,6 +152,8 @@ def settings(name: str, options: argparse.Namespace, **fixed: Any) -> dict[str, 
     config = {"experiment": name, **fixed, **given}
     if config["data"] is None:
         config["data"] = "mnist" if "mnist" in datasets.available(options.data_dir) else "digits"
-    if config["learning_rate"] is None:
-        config["learning_rate"] = {"adam": 0.001, "sgd": 0.01}[config["optimiser"]]
+    for name, defaults in (("learning_rate", {"adam": 0.001, "sgd": 0.01}),
+                           ("localisation_rate", {"adam": 1.0, "sgd": 0.1})):
+        if config[name] is None:
+            config[name] = defaults[config["optimiser"]]
     return config

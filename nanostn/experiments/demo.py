@@ -18,7 +18,7 @@ from nanostn.runs import Revived, RunDirectory
 
 MODELS = ("cnn", "st-cnn-affine")
 SETTINGS = ["--data", "digits", "--distortion", "RTS", "--filters", "24", "--batch-size", "64", "--limit", "9600",
-            "--test-limit", "2000", "--epochs", "12", "--learning-rate", "0.003", "--localisation-rate", "0.3"]
+            "--test-limit", "2000", "--epochs", "12", "--learning-rate", "0.003"]
 
 
 def main(run_dir: str | None = None, settings: list[str] = SETTINGS) -> int:
@@ -37,7 +37,7 @@ def main(run_dir: str | None = None, settings: list[str] = SETTINGS) -> int:
           f"{'':12}" + "".join(f"{name + ' test error':>26}" for name in MODELS), flush=True)
     for epoch in range(1, configs[0]["epochs"] + 1):
         outcomes = [training.run(epoch * training.steps_per_epoch, report=lambda line: None) for training in trainings]
-        print(f"epoch {epoch}/{configs[0]['epochs']:<4}" + "".join(f"{o['test_error']:24.2f} %" for o in outcomes)
+        print(f"epoch {epoch:>2}/{configs[0]['epochs']:<3}" + "".join(f"{o['test_error']:24.2f} %" for o in outcomes)
               + f"{sum(o['seconds'] for o in outcomes):8.0f} s", flush=True)
     for run, config, outcome in zip(runs, configs, outcomes, strict=True):
         run.finish(classification.result(config, outcome))

@@ -7,8 +7,8 @@ import pytest
 from nanostn.kernels import convolution
 from nanostn.kernels.threads import set_threads
 
-# N, C, H, W, F, window, stride, padding. Large enough, between them, for several tiles, tiles across samples, parts of a
-# sample, images at the end of memory, windows altogether in the padding, and columns that no window reaches.
+# N, C, H, W, F, window, stride, padding. Large enough, between them, for several tiles, tiles across samples, parts
+# of a sample, images at the end of memory, windows in the padding altogether, columns that no window reaches.
 CASES = [
     (2, 3, 7, 9, 4, (3, 2), (1, 1), (0, 0)),
     (3, 2, 5, 8, 3, (5, 8), (1, 1), (0, 0)),

@@ -1,0 +1,74 @@
+"""PyTorch's side of `nanostn bench`: the same sampling and the same networks. Nothing else imports PyTorch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def use_threads(threads: int) -> None:
+    torch.set_num_threads(threads)
+
+
+def sample(U: np.ndarray, theta: np.ndarray, dV: np.ndarray) -> Callable[[], None]:
+    cotangent = torch.from_numpy(dV)
+
+    def run() -> None:
+        inputs = [torch.from_numpy(a).requires_grad_() for a in (U, theta)]
+        grid = nn.functional.affine_grid(inputs[1], list(dV.shape), align_corners=True)
+        nn.functional.grid_sample(inputs[0], grid, align_corners=True).backward(cotangent)
+
+    return run
+
+
+class Transformed(nn.Module):
+    def __init__(self, localisation: list[nn.Module], size: int, padding: str, pool: int, classifier: list[nn.Module]):
+        super().__init__()
+        self.localisation, self.classifier = nn.Sequential(*localisation), nn.Sequential(*classifier)
+        self.size, self.padding, self.pool = size, padding, pool
+        regression: Any = localisation[-1]
+        nn.init.zeros_(regression.weight)
+        with torch.no_grad():
+            regression.bias.copy_(torch.tensor([1.0, 0, 0, 0, 1, 0]))
+
+    def forward(self, x: Any) -> Any:
+        theta = self.localisation(x).view(-1, 2, 3)
+        grid = nn.functional.affine_grid(theta, [len(x), 1, self.size, self.size], align_corners=True)
+        V = nn.functional.grid_sample(x, grid, padding_mode=self.padding, align_corners=True)
+        return self.classifier(nn.functional.avg_pool2d(V, self.pool) if self.pool > 1 else V)
+
+
+def _convolutions(filters: int, first: int, second: int) -> list[nn.Module]:
+    return [nn.Conv2d(1, filters, first), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(filters, filters, second), nn.ReLU(),
+            nn.MaxPool2d(2), nn.Flatten()]
+
+
+def _localisation(pool: nn.Module, features: int, units: int) -> list[nn.Module]:
+    return [pool, nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 20, 5), nn.ReLU(), nn.Flatten(),
+            nn.Linear(features, units), nn.ReLU(), nn.Linear(units, 6)]
+
+
+def step(network: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
+    """A training step of the network that `nanostn.models` builds under this name."""
+    model: nn.Module
+    if network == "lasagne":
+        model = Transformed(_localisation(nn.MaxPool2d(2), 1620, 50), 20, "border", 1,
+                            [*_convolutions(32, 3, 3), nn.Linear(288, 256), nn.ReLU(), nn.Linear(256, 10)])
+    elif network == "st-cnn-affine":
+        model = Transformed(_localisation(nn.AvgPool2d(2), 320, 20), 56, "zeros", 2,
+                            [*_convolutions(64, 9, 7), nn.Linear(256, 10)])
+    else:
+        model = nn.Sequential(*_convolutions(64, 9, 7), nn.Linear(1600, 10))
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+
+    def run() -> float:
+        loss = nn.functional.cross_entropy(model(x), y)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+
+    return run
