@@ -3,16 +3,22 @@
 Kernels spread their work over Numba's threads, and each of these calls BLAS for products that fit its cache. BLAS has a
 pool of its own; two pools that spin on the same cores cost a factor of 20 to 40, so BLAS is held to one thread for the
 time of a kernel (about ten microseconds a kernel) and gets its threads back afterwards.
+
+For the same reason OpenMP threads are asked to sleep while they wait, unless the environment says otherwise: on cores
+that other programs use too, waiting by spinning made training several times slower, and no faster elsewhere.
 """
 
 import functools
 import importlib
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import numba
 from threadpoolctl import ThreadpoolController
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when Numba loads OpenMP, with the first kernel
 
 _lock = threading.Lock()
 _inside = 0  # kernels at work, in all threads of the program

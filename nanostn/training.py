@@ -24,7 +24,7 @@ from nanostn.compilation import announced_compilation
 from nanostn.finite import NotFinite, check_gradients, name_first_layer, watch_theta
 from nanostn.functional import cross_entropy
 from nanostn.nn import Module
-from nanostn.optim import Optimiser, StepDecay
+from nanostn.optim import Optimiser, Schedule
 from nanostn.runs import RunDirectory
 from nanostn.tensor import Tensor
 
@@ -73,7 +73,7 @@ def say(line: str) -> None:
 
 def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Iterable[tuple[np.ndarray, ...]]],
           evaluation: Callable[[Module], Mapping[str, float]], *, run: RunDirectory, steps_per_epoch: int, steps: int,
-          schedule: StepDecay | None = None, loss: Callable[..., tuple[Tensor, int]] = classification,
+          schedule: Schedule | None = None, loss: Callable[..., tuple[Tensor, int]] = classification,
           report: Callable[[str], None] = say) -> dict[str, Any]:
     """Train `model` for `steps` steps, from the checkpoint in `run` if there is one; return what result.json will hold.
 
@@ -117,7 +117,7 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
             "seconds": round(at.seconds, 1), "device": "cpu", "version": version}
 
 
-def _step(model: Module, optimiser: Optimiser, schedule: StepDecay | None, loss: Callable[..., tuple[Tensor, int]],
+def _step(model: Module, optimiser: Optimiser, schedule: Schedule | None, loss: Callable[..., tuple[Tensor, int]],
           batch: tuple[np.ndarray, ...], at: Progress) -> None:
     """Forward, backward, update; refuse to go on where a loss, theta or gradient is not finite."""
     try:
@@ -143,7 +143,7 @@ def _step(model: Module, optimiser: Optimiser, schedule: StepDecay | None, loss:
 class _Keeper:
     """What a checkpoint holds, and how it is put back."""
 
-    def __init__(self, run: RunDirectory, model: Module, optimiser: Optimiser, schedule: StepDecay | None):
+    def __init__(self, run: RunDirectory, model: Module, optimiser: Optimiser, schedule: Schedule | None):
         self.run, self.model, self.optimiser, self.schedule = run, model, optimiser, schedule
         self.generators = {f"{name}.generator": module.generator for name, module in model.named_modules()
                            if hasattr(module, "generator")}  # dropout's

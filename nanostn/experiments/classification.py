@@ -12,7 +12,7 @@ import numpy as np
 from nanostn import datasets
 from nanostn.console import Parser, guarded, natural, positive, positive_number, use_device
 from nanostn.nn import Module
-from nanostn.optim import SGD, Adam, Optimiser, StepDecay
+from nanostn.optim import SGD, Adam, CosineDecay, Optimiser, Schedule, StepDecay
 from nanostn.runs import RunDirectory
 from nanostn.training import Interrupted, evaluate, train
 
@@ -46,10 +46,13 @@ def argument_parser(name: str, description: str | None, models: Sequence[str], p
     how.add_argument("--localisation-rate", type=positive_number, metavar="X",
                      help="learning rate of the localisation network, as a part of the other "
                           "(default: 1 for adam, which scales steps by itself; 0.1 for sgd, as in the paper)")
-    how.add_argument("--decay", type=positive_number, default=0.3, metavar="X",
-                     help="factor on the learning rates at each decay (default: %(default)s)")
+    how.add_argument("--schedule", choices=("cosine", "steps"), default="cosine",
+                     help="cosine: the learning rate falls to zero over the run; steps: it falls at intervals, as in "
+                          "the paper (default: %(default)s)")
+    how.add_argument("--decay", type=positive_number, default=0.1, metavar="X",
+                     help="with --schedule steps: factor on the learning rate at each fall (default: %(default)s)")
     how.add_argument("--decay-every", type=positive, metavar="N",
-                     help="steps between decays (default: 3 tenths of the run)")
+                     help="with --schedule steps: steps between falls (default: a third of the run)")
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     where.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
     where.add_argument("--data-dir", metavar="DIR",
@@ -106,14 +109,13 @@ class Training:
         most = config["epochs"] * self.steps_per_epoch
         self.steps = min(most, config["steps"] or most)
         optimiser = make_optimiser(config, model)
-        decay_every = config["decay_every"] or -(-3 * self.steps // 10)
 
         def batches(epoch: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             return datasets.epoch_batches(images, labels, batch_size, kind, seed, epoch, start)
 
         self.options: dict[str, Any] = {
             "model": model, "optimiser": optimiser, "run": directory, "steps_per_epoch": self.steps_per_epoch,
-            "schedule": StepDecay(optimiser, decay_every, config["decay"]), "batches": batches,
+            "schedule": make_schedule(config, optimiser, self.steps), "batches": batches,
             "evaluation": lambda model: evaluate(model, test_images, test_labels)}
 
     def run(self, steps: int | None = None, **options: Any) -> dict[str, Any]:
@@ -127,6 +129,13 @@ def load_data(config: dict[str, Any], data_dir: str | None = None) -> tuple[np.n
     limit, count = config["limit"], config["test_limit"]
     test_set = datasets.fixed_test_set(test_images[:count], test_labels[:count], config["distortion"], TEST_SEED)
     return images[:limit], labels[:limit], *test_set
+
+
+def make_schedule(config: dict[str, Any], optimiser: Optimiser, steps: int) -> Schedule:
+    """Half a cosine over the run, or falls at intervals."""
+    if config["schedule"] == "cosine":
+        return CosineDecay(optimiser, steps)
+    return StepDecay(optimiser, config["decay_every"] or -(-steps // 3), config["decay"])
 
 
 def make_optimiser(config: dict[str, Any], model: Module) -> Optimiser:

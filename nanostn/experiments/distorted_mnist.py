@@ -4,8 +4,8 @@
     python -m nanostn.experiments.distorted_mnist --model cnn --distortion RTS
 
 The paper: 0.5 % test error for the first, 0.8 % for the second, after 150,000 steps of SGD at 0.01, falling to a tenth
-every 50,000:  --optimiser sgd --learning-rate 0.01 --decay 0.1 --decay-every 50000 --steps 150000 --epochs 700
-The defaults get far in ten epochs: Adam at 0.001, which falls to 0.3 of it after 3, 6 and 9 tenths of the run.
+every 50,000:  --optimiser sgd --schedule steps --decay-every 50000 --steps 150000 --epochs 700
+The defaults get far in ten epochs: Adam at 0.001, which falls to zero along half a cosine.
 """
 
 from __future__ import annotations
