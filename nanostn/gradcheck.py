@@ -9,7 +9,6 @@ derivative from the left or the one from the right.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 

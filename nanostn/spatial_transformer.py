@@ -24,8 +24,8 @@ class SpatialTransformer(Module):
     torch: affine_grid(localisation(U).view(-1, 2, 3), size), then grid_sample(U, grid), for the affine family
     """
 
-    def __init__(self, localisation: Module, transformation: Transformation, size: tuple[int, int], mode: str = "bilinear",
-                 padding_mode: str = "zeros", align_corners: bool = True):
+    def __init__(self, localisation: Module, transformation: Transformation, size: tuple[int, int],
+                 mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool = True):
         self.localisation = localisation
         self.transformation = transformation
         self.size = (int(size[0]), int(size[1]))
