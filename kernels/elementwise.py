@@ -21,7 +21,8 @@ def relu_dx(dy, positive):
     """dy where x was positive, 0 elsewhere."""
     dx = np.empty(dy.shape, dy.dtype)
     if dy.size <= SMALL:
-        np.multiply(dy, positive, out=dx)
+        dx[...] = 0
+        np.copyto(dx, dy, where=positive)
     else:
         _relu_dx(dy.reshape(-1), positive.reshape(-1), dx.reshape(-1))
     return dx

@@ -11,10 +11,7 @@ All arrays are C-contiguous; window, stride and padding are pairs (vertical, hor
 import numba as nb
 import numpy as np
 
-
-def output_size(size, kernel, stride, padding):
-    """The number of windows along an axis."""
-    return (size + 2 * padding - kernel) // stride + 1
+from .convolution import output_size
 
 
 def max_pool(x, window, stride, padding):

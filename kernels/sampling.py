@@ -313,7 +313,7 @@ def _forward_items(first, last, U, M, basis, grid, scale_x, scale_y, W_out, mode
                    images, V):
     _, C, H, W = U.shape
     P = V.shape[2]
-    blocks = -(-C // (planes * lanes))
+    blocks = max(1, -(-C // (planes * lanes)))
     plane = (H + 3) * (W + 3) * lanes
     share = -(-P // parts)
     buffers = np.empty((5, run), U.dtype)
@@ -344,7 +344,7 @@ def _backward_items(first, last, U, M, basis, grid, scale_x, scale_y, W_out, mod
                     images, reach, dV, wanted_U, wanted_points, dU, dM, dgrid):
     _, C, H, W = U.shape
     P = dV.shape[2]
-    blocks = -(-C // (planes * lanes))
+    blocks = max(1, -(-C // (planes * lanes)))
     # Parts are bands of rows of U, which their owner alone writes; or, where dU is not wanted, of the output.
     rows = -(-H // parts) if wanted_U else H
     share = P if wanted_U else -(-P // parts)
@@ -441,6 +441,12 @@ def _layout(C):
     blocks = -(-C // LANES)
     lanes = -(-C // (8 * blocks)) * 8
     return 1, lanes, -(-C // lanes), VALUES // lanes
+
+
+def tile_entries(shape):
+    """Entries of a whole image with its margin, for the channels of one tile: they are counted by 32-bit integers."""
+    planes, lanes, _, _ = _layout(shape[1])
+    return planes * (shape[2] + 3) * (shape[3] + 3) * lanes
 
 
 def _parts(images, rows, tile):

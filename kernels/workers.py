@@ -30,6 +30,7 @@ class Kernel:
         if kinds not in self.compiled:
             signature = types.void(types.int64, types.int64, *kinds)
             self.compiled[kinds] = cfunc(signature, **self.options)(self.function)
+        # An exception in compiled code of this kind is printed and lost, so kernels must not raise any.
         workers = max(1, min(get_num_threads(), items, work // WORTH_A_THREAD))
         _spread(self.compiled[kinds], workers, items, arguments)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error
+from nanostn.checks import argument_error, same_float
 from nanostn.kernels import elementwise
 from nanostn.tensor import Array, Tensor, op
 
@@ -13,22 +13,24 @@ from nanostn.tensor import Array, Tensor, op
 @op
 def relu(x: Array) -> tuple[Array, Gradients]:
     """max(x, 0); the derivative at 0 is 0, and NaN stays NaN.   torch: F.relu(x)"""
-    y, positive = elementwise.relu(np.ascontiguousarray(x))
-    return y, (lambda dy: elementwise.relu_dx(np.ascontiguousarray(dy), positive),)
+    same_float("relu", x=x)
+    y, positive = elementwise.relu(np.asarray(x, order="C"))
+    return y, (lambda dy: elementwise.relu_dx(np.asarray(dy, order="C"), positive),)
 
 
 @op
 def tanh(x: Array) -> tuple[Array, Gradients]:
     """The hyperbolic tangent; dx = dy (1 - y^2).   torch: torch.tanh(x)"""
+    same_float("tanh", x=x)
     y = np.tanh(x)
     return y, (lambda dy: dy * (1 - y * y),)
 
 
 @op
 def sigmoid(x: Array) -> tuple[Array, Gradients]:
-    """1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2, which cannot overflow; dx = dy y (1 - y).   torch: torch.sigmoid(x)"""
-    half = x.dtype.type(0.5)
-    y = half + half * np.tanh(half * x)
+    """1 / (1 + exp(-x)); dx = dy y (1 - y).   torch: torch.sigmoid(x)"""
+    same_float("sigmoid", x=x)
+    y = np.exp(-np.logaddexp(x.dtype.type(0), -x))  # neither overflows, nor loses what is small
     return y, (lambda dy: dy * (y * (1 - y)),)
 
 
@@ -50,6 +52,7 @@ def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, Gradients]:
 
 def _exponentials(name: str, x: Array, axis: int) -> Array:
     """exp(x - max x): the shift cancels in the quotient and keeps exp from overflowing."""
+    same_float(name, x=x)
     if not -x.ndim <= axis < x.ndim:
         raise argument_error(name, "axis", f"an axis of x {x.shape}", axis)
     return np.exp(x - x.max(axis=axis, keepdims=True))
@@ -70,4 +73,5 @@ def dropout(x: Any, rate: float, generator: np.random.Generator, training: bool 
     if not 0 <= rate < 1:
         raise argument_error("dropout", "rate", "at least 0 and below 1", rate)
     x = x if isinstance(x, Tensor) else Tensor(x)
+    same_float("dropout", x=x)
     return _dropout(x, rate=rate, generator=generator) if training and rate else x

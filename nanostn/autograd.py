@@ -80,12 +80,13 @@ def backward(root: Node, cotangent: np.ndarray) -> None:
     pending: dict[Node, tuple[np.ndarray, bool]] = {root: (cotangent, False)}
     for node in _newest_first(root):
         if node not in pending:  # all its consumers had no gradient for it
-            node.free() if node.inputs else None
+            if node.inputs:
+                node.free()
             continue
         total, owned = pending.pop(node)
         if not node.inputs and not node.freed:
             total = total if owned else total.copy()
-            node.grad = total if node.grad is None else node.grad + total
+            node.grad = np.asarray(total if node.grad is None else node.grad + total)
             continue
         results = node.flow_back(total)
         for i, (parent, result) in enumerate(zip(node.inputs, results, strict=True)):
@@ -93,9 +94,11 @@ def backward(root: Node, cotangent: np.ndarray) -> None:
                 continue
             if parent in pending:
                 before, mine = pending[parent]
-                pending[parent] = (np.add(before, result, out=before if mine else None), True)
+                pending[parent] = (np.add(before, result, out=before if mine and before.ndim else None), True)
             else:
-                shared = result.base is not None or result is total or any(r is result for r in results[:i])
+                others = [total, *results[:i], *results[i + 1:]]
+                shared = result.base is not None or any(
+                    other is not None and np.may_share_memory(result, other) for other in others)
                 pending[parent] = (result, not shared)
         del total, results
         node.free()
@@ -112,7 +115,7 @@ def _newest_first(root: Node) -> list[Node]:
 
 
 def is_recording() -> bool:
-    return getattr(_state, "recording", True)
+    return getattr(_state, "pauses", 0) == 0
 
 
 class no_grad(ContextDecorator):
@@ -122,9 +125,7 @@ class no_grad(ContextDecorator):
     """
 
     def __enter__(self) -> None:
-        self._before = getattr(self, "_before", [])
-        self._before.append(is_recording())
-        _state.recording = False
+        _state.pauses = getattr(_state, "pauses", 0) + 1
 
     def __exit__(self, *error: Any) -> None:
-        _state.recording = self._before.pop()
+        _state.pauses -= 1

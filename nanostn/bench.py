@@ -68,7 +68,8 @@ def _in_turn(group: str, sides: list[str], threads: int) -> dict[str, Found]:
 
 def _process(*arguments: str, **environment: Any) -> str:
     settings = {**os.environ, **{name: str(value) for name, value in environment.items()}}
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True, env=settings).stdout
+    return subprocess.run([sys.executable, *arguments], stdout=subprocess.PIPE, text=True, check=True,
+                          env=settings).stdout
 
 
 def _show_sampler(best: dict[str, Found]) -> None:
@@ -127,7 +128,7 @@ def side(name: str, group: str, threads: int) -> Found:
     if group == "sampler":
         sample = _torch(threads).sample if name == "torch" else our_sample
         rng = np.random.default_rng(0)
-        per_byte = milliseconds_per_byte()
+        per_byte = milliseconds_per_byte() if name == "nanostn" else 0.0
         for shape, size in SAMPLER:
             U, dV = (rng.standard_normal(s, np.float32) for s in (shape, (*shape[:2], *size)))
             run = sample(U, near_identity(shape[0], rng), dV)
@@ -184,19 +185,25 @@ def near_identity(N: int, rng: np.random.Generator) -> np.ndarray:
 
 def training(name: str, network: str, threads: int) -> list[float]:
     """Milliseconds of a step, and megabytes that training adds to a process with network and batch."""
-    import resource  # not on Windows
-
     make_step = _torch(threads).step if name == "torch" else our_step
     step = make_step(network, *batch(network))
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    before = resident()
     step()
     times = []
     for _ in range(STEPS):
         start = time.perf_counter()
         step()
         times.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return [1000 * min(times), (peak - before) / 1e6]
+    return [1000 * min(times), (resident("VmHWM") - before) / 1e6]
+
+
+def resident(which: str = "VmRSS") -> float:
+    """Bytes of memory that this process holds, or has held at most (VmHWM); NaN where the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return float("nan")
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(which))
 
 
 def batch(network: str) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,7 @@ def _grid(M: np.ndarray, *, basis: np.ndarray, size: tuple[int, int]) -> tuple[n
     return np.ascontiguousarray(points.transpose(0, 2, 1)).reshape(N, *size, 2), (dM,)
 
 
-def output_size(name: str, size: Any) -> tuple[int, int]:
+def checked_size(name: str, size: Any) -> tuple[int, int]:
     """(H', W') as plain integers, or an error that names the operation."""
     whole = np.ndim(size) == 1 and all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in size)
     if not whole or len(size) != 2 or min(size) < 1:
@@ -51,7 +51,7 @@ def sampling_grid(theta: Any, transformation: Transformation, size: tuple[int, i
     theta (N, parameters) -> (N, H', W', 2), the last axis (x, y). `grid_sample(U, sampling_grid(theta, ...))` is
     `spatial_transform(U, theta, ...)` to rounding, with the grid in memory.   torch: affine_grid, for Affine
     """
-    size = output_size("sampling_grid", size)
+    size = checked_size("sampling_grid", size)
     M = transformation.matrix(theta)
     return _grid(M, basis=transformation.basis(size, align_corners).astype(M.dtype), size=size)
 

@@ -4,29 +4,25 @@ Weights are drawn from a NumPy Generator that is handed in; without one a layer 
 Dense are (out, in), of a convolution (filters, channels, height, width), as in PyTorch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from nanostn import functional as F
 from nanostn.checks import argument_error
+from nanostn.convolution import Pair, pair
 from nanostn.initialisers import he_uniform
 from nanostn.module import Module, Parameter
 from nanostn.tensor import Tensor
 
 Initialiser = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
-Pair = int | tuple[int, int]
 
 
-def pair(value: Pair) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
-
-
-def _weight(shape: tuple[int, ...], initialise: Initialiser, generator: np.random.Generator | None,
+def _weight(name: str, shape: tuple[int, ...], initialise: Initialiser, generator: np.random.Generator | None,
             dtype: Any) -> Parameter:
-    if min(shape) < 1:
-        raise argument_error("layer", "every size", "a positive integer", shape)
+    if not all(isinstance(n, int | np.integer) and n >= 1 for n in shape):
+        raise argument_error(name, "every size", "a positive integer", shape)
     return Parameter(initialise(shape, generator or np.random.default_rng()).astype(dtype))
 
 
@@ -36,8 +32,10 @@ class Sequential(Module):
     def __init__(self, *modules: Module):
         self.modules = list(modules)
 
-    def named_children(self):
-        return ((str(i), module) for i, module in enumerate(self.modules))
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules by their numbers, then whatever else a subclass holds."""
+        yield from ((str(i), module) for i, module in enumerate(self.modules))
+        yield from ((name, child) for name, child in super().named_children() if not name.startswith("modules."))
 
     def __getitem__(self, i: int) -> Module:
         return self.modules[i]
@@ -56,7 +54,7 @@ class Dense(Module):
 
     def __init__(self, inputs: int, outputs: int, bias: bool = True, generator: np.random.Generator | None = None,
                  initialise: Initialiser = he_uniform, dtype: Any = np.float32):
-        self.weight = _weight((outputs, inputs), initialise, generator, dtype)
+        self.weight = _weight("Dense", (outputs, inputs), initialise, generator, dtype)
         self.bias = Parameter(np.zeros(outputs, dtype)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,7 +74,8 @@ class Conv2d(Module):
     def __init__(self, channels: int, filters: int, kernel_size: Pair, stride: Pair = 1, padding: Pair = 0,
                  bias: bool = True, generator: np.random.Generator | None = None,
                  initialise: Initialiser = he_uniform, dtype: Any = np.float32):
-        self.weight = _weight((filters, channels, *pair(kernel_size)), initialise, generator, dtype)
+        self.weight = _weight("Conv2d", (filters, channels, *pair("Conv2d", "kernel_size", kernel_size, 1)), initialise,
+                              generator, dtype)
         self.bias = Parameter(np.zeros(filters, dtype)) if bias else None
         self.stride, self.padding = stride, padding
 
@@ -103,13 +102,20 @@ class _Pool2d(Module):
 
 
 class MaxPool2d(_Pool2d):
-    """The largest entry of each window; the first of equal ones takes the gradient.   torch: nn.MaxPool2d"""
+    """The largest entry of each window; the first of equal ones takes the gradient.
+
+    (N, C, H, W) -> (N, C, H', W') with H' = (H + 2 padding - kernel) // stride + 1; the stride is the kernel's size
+    unless it is given.   torch: nn.MaxPool2d(kernel_size, stride, padding)
+    """
 
     pool = staticmethod(F.max_pool2d)
 
 
 class AvgPool2d(_Pool2d):
-    """The mean of each window, padding counted as zeros.   torch: nn.AvgPool2d"""
+    """The mean of each window, padding counted as zeros; sizes as for MaxPool2d.
+
+    torch: nn.AvgPool2d(kernel_size, stride, padding)
+    """
 
     pool = staticmethod(F.avg_pool2d)
 

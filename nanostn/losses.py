@@ -17,7 +17,7 @@ def cross_entropy(logits: Any, labels: Any) -> Tensor:
     logits (N, classes); labels (N,) integers from 0 to classes - 1. Raises ValueError for labels that are not.
     torch: F.cross_entropy(logits, labels)
     """
-    labels = labels.data if isinstance(labels, Tensor) else np.asarray(labels)
+    labels = np.array(labels.data if isinstance(labels, Tensor) else labels)  # kept for the gradient: a copy
     N, classes = sizes("cross_entropy", logits=(logits, "N classes"), labels=(labels, "N"))
     same_float("cross_entropy", logits=logits)
     if labels.dtype.kind not in "iu":

@@ -1,7 +1,8 @@
 """The module: a part of a network that holds parameters and other modules.
 
-A module finds what it holds by looking through its own attributes in the order in which they were set; nothing is
-registered. Names of parameters are attribute paths, `localisation.0.weight`, the same in every process.
+A module finds what it holds by looking through its own attributes, and lists among them, in the order in which they
+were set; nothing is registered. Names of parameters are attribute paths, `localisation.0.weight`, the same in every
+process.
 """
 
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any):
         super().__init__(data, requires_grad=True)
+        self.data = np.require(self.data, requirements=("C", "W"))  # an optimiser writes into it
 
 
 class Module:
@@ -43,6 +45,13 @@ class Module:
                     if isinstance(part, Module):
                         yield f"{name}.{i}", part
 
+    def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        for name, value in vars(self).items():
+            parts = enumerate(value) if isinstance(value, list | tuple) else ()
+            for place, part in [(name, value), *((f"{name}.{i}", part) for i, part in parts)]:
+                if isinstance(part, Parameter):
+                    yield place, part
+
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """This module and all below it, as (path, module)."""
         yield prefix, self
@@ -53,8 +62,8 @@ class Module:
         """Every parameter once, as (path, parameter); one that is shared goes by the first of its paths."""
         seen: set[int] = set()
         for path, module in self.named_modules():
-            for name, value in vars(module).items():
-                if isinstance(value, Parameter) and id(value) not in seen:
+            for name, value in module._own_parameters():
+                if id(value) not in seen:
                     seen.add(id(value))
                     yield (f"{path}.{name}" if path else name), value
 
@@ -104,15 +113,17 @@ class Module:
         return self.train(False)
 
     def astype(self, dtype: Any) -> "Module":
-        """Convert parameters and buffers in place, to float64 for a gradient check, say."""
+        """Convert parameters and buffers in place, to float64 for a gradient check, say; before an optimiser is made.
+
+        torch: Module.to(dtype)
+        """
         for _, module in self.named_modules():
-            for name, value in vars(module).items():
-                if isinstance(value, Parameter):
-                    value.data = value.data.astype(dtype)
-                    value.requires_grad = False  # the leaf of the old dtype goes, with its gradient
-                    value.requires_grad = True
-                elif name in module.buffers:
-                    setattr(module, name, value.astype(dtype))
+            for _, parameter in module._own_parameters():
+                parameter.data, wanted = parameter.data.astype(dtype), parameter.requires_grad
+                parameter.requires_grad = False  # the leaf of the old dtype goes, with its gradient
+                parameter.requires_grad = wanted
+            for name in module.buffers:
+                setattr(module, name, getattr(module, name).astype(dtype))
         return self
 
     def __repr__(self) -> str:

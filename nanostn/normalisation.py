@@ -25,6 +25,9 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: Array, running_var: 
     patterns: dict[str, Any] = {name: (value, "C") for name, value in per_channel.items()}
     sizes("batch_norm", x=(x, "N C" if x.ndim == 2 else "N C H W"), **patterns)
     same_float("batch_norm", x=x, **per_channel)
+    if isinstance(running_mean, Tensor) or isinstance(running_var, Tensor):
+        raise argument_error("batch_norm", "running_mean and running_var", "arrays", "tensors",
+                             "they move in place; hand over their .data")
     if not training:
         return _normalise(x, gamma, beta, mean=running_mean, var=running_var, eps=eps)
     count = x.size // x.shape[1] if x.shape[1] else 0

@@ -29,6 +29,9 @@ class Optimiser:
         self.steps = 0
         seen: set[int] = set()
         for given in groups:
+            if not isinstance(given, dict) or "parameters" not in given:
+                raise argument_error(type(self).__name__, "every parameter group", "a dict with 'parameters'",
+                                     describe(given), "groups and single parameters do not mix")
             unknown = sorted(given.keys() - options.keys() - {"parameters"})
             if unknown:
                 raise argument_error(type(self).__name__, "a parameter group's keys",
@@ -104,10 +107,12 @@ class SGD(Optimiser):
 
     def __init__(self, parameters: Any, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False,
                  weight_decay: float = 0.0):
-        if nesterov and not momentum > 0:
-            raise argument_error("SGD", "momentum", "above 0 with nesterov=True", momentum)
         super().__init__(parameters, learning_rate=learning_rate, momentum=momentum, nesterov=nesterov,
                          weight_decay=weight_decay)
+        for group in self.groups:
+            if not 0 <= group["momentum"] < 1 or (group["nesterov"] and not group["momentum"]):
+                expected = "above 0 and below 1 with nesterov=True" if group["nesterov"] else "from 0 to below 1"
+                raise argument_error("SGD", "momentum", expected, group["momentum"])
 
     def update(self, p: np.ndarray, g: np.ndarray, *memory: np.ndarray, group: dict[str, Any]) -> None:
         (velocity,) = memory
@@ -117,7 +122,8 @@ class SGD(Optimiser):
 class Adam(Optimiser):
     """m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  p <- p - learning_rate m^ / (sqrt(v^) + eps).
 
-    m^ = m / (1 - b1^t) and v^ = v / (1 - b2^t) undo the start at zero; `weight_decay` adds weight_decay p to g.
+    m^ = m / (1 - b1^t) and v^ = v / (1 - b2^t) undo the start at zero, with t the steps of the optimiser;
+    `weight_decay` adds weight_decay p to g.
     Kingma and Ba 2015, algorithm 1.   torch: optim.Adam(parameters, lr, betas, eps, weight_decay)
     """
 
@@ -125,6 +131,8 @@ class Adam(Optimiser):
 
     def __init__(self, parameters: Any, learning_rate: float = 0.001, betas: tuple[float, float] = (0.9, 0.999),
                  eps: float = 1e-8, weight_decay: float = 0.0):
+        if not all(0 <= b < 1 for b in betas):
+            raise argument_error("Adam", "betas", "two numbers from 0 to below 1", betas)
         self.betas, self.eps = betas, eps
         super().__init__(parameters, learning_rate=learning_rate, weight_decay=weight_decay)
 

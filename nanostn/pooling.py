@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, same_float, sizes
+from nanostn.checks import argument_error, describe, same_float, sizes
 from nanostn.convolution import Pair, pair
 from nanostn.kernels import pooling as kernels
 from nanostn.tensor import Array, Tensor, op
@@ -34,6 +34,8 @@ def avg_pool2d(x: Any, kernel_size: Pair, stride: Pair | None = None, padding: P
 def _options(name: str, x: Any, kernel_size: Pair, stride: Pair | None, padding: Pair) -> dict[str, Any]:
     *_, H, W = sizes(name, x=(x, "N C H W"))
     same_float(name, x=x)
+    if min(H, W) < 1:
+        raise argument_error(name, "x", "images of at least one pixel", describe(x))
     window = pair(name, "kernel_size", kernel_size, 1)
     stride = window if stride is None else pair(name, "stride", stride, 1)
     padding = pair(name, "padding", padding, 0)

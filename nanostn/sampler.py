@@ -14,7 +14,7 @@ import numpy as np
 
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, describe, same_float, sizes
-from nanostn.grid_generator import output_size, sampling_grid
+from nanostn.grid_generator import checked_size, sampling_grid
 from nanostn.kernels import sampling
 from nanostn.kernels.coordinates import half_extent
 from nanostn.tensor import Tensor, op
@@ -45,8 +45,11 @@ def spatial_transform(U: Any, theta: Any, transformation: Transformation, size: 
     as in `grid_sample`.
     torch: grid_sample(U, affine_grid(theta, (N, C, H', W')), ...), for the affine family
     """
-    size = output_size("spatial_transform", size)
+    size = checked_size("spatial_transform", size)
     M = transformation.matrix(theta)
+    if len(M) != len(U):
+        raise argument_error("spatial_transform", "theta", f"of as many transformations as U has images, {len(U)}",
+                             len(M))
     basis = None if transformation.plane else transformation.basis(size, align_corners)
     return _transform(U, M, basis=basis, size=size, mode=mode, padding_mode=padding_mode, align_corners=align_corners)
 
@@ -71,6 +74,8 @@ def _options(name: str, mode: str, padding_mode: str) -> tuple[int, int]:
 def _check_image(name: str, U: np.ndarray) -> None:
     if min(U.shape[2:]) < 1:
         raise argument_error(name, "U", "images of at least one pixel", describe(U))
+    if sampling.tile_entries(U.shape) >= 2**31:
+        raise argument_error(name, "U", "images with fewer than 2^31 entries in 32 channels", describe(U))
 
 
 @op
@@ -100,13 +105,17 @@ def _transform(U: np.ndarray, M: np.ndarray, *, basis: np.ndarray | None, size: 
     N, C, H, W, rows, K = sizes(name, U=(U, "N C H W"), theta=(M, "N rows K"))
     dtype = same_float(name, U=U, theta=M)
     _check_image(name, U)
+    if rows not in (2, 3) or (K != 3 if basis is None else np.shape(basis) != (K, size[0] * size[1])):
+        raise argument_error(name, "transformation", f"one with M (N, 2 or 3, K) and a basis (K, {size[0] * size[1]})",
+                             f"M {M.shape} and basis {'(x, y, 1)' if basis is None else np.shape(basis)}",
+                             "a family with another basis than (x, y, 1) sets plane = False")
     options = _options(name, mode, padding_mode)
     # The kernel counts in pixels from the centres of source and target. A quotient of half extents is exactly 1 for
     # equal sizes, so that the identity gives U back bit for bit.
     to_pixels = np.ones((rows, K))
     to_pixels[:2] = _half_extents((H, W), align_corners)[:, None]
     if basis is None:
-        to_pixels[:, :2] /= _half_extents(size, align_corners)
+        to_pixels[:, :2] /= np.maximum(_half_extents(size, align_corners), 0.5)  # one point: its x_t is 0 anyway
     to_pixels = to_pixels.astype(dtype)
     basis = np.zeros((K, 0), dtype) if basis is None else _plain(basis.astype(dtype))
     with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN have their meaning

@@ -3,6 +3,7 @@
 import numpy as np
 
 from nanostn.checks import argument_error, describe
+from nanostn.grid_generator import checked_size
 from nanostn.layers import Dense
 from nanostn.module import Module
 from nanostn.sampler import spatial_transform
@@ -28,14 +29,14 @@ class SpatialTransformer(Module):
                  mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool = True):
         self.localisation = localisation
         self.transformation = transformation
-        self.size = (int(size[0]), int(size[1]))
+        self.size = checked_size("SpatialTransformer", size)
         self.mode, self.padding_mode, self.align_corners = mode, padding_mode, align_corners
         dense = [module for _, module in localisation.named_modules() if isinstance(module, Dense)]
         wanted = transformation.parameters
         last = dense[-1] if dense else None
         if last is None or last.bias is None or last.weight.shape[0] != wanted:
             raise argument_error("SpatialTransformer", "localisation",
-                                 f"a network that ends in Dense(..., {wanted}) for {transformation!r}",
+                                 f"a network that ends in Dense(..., {wanted}), with a bias, for {transformation!r}",
                                  describe(last or localisation))
         last.weight.data[...] = 0
         last.bias.data[...] = np.ravel(transformation.identity())

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from nanostn import autograd
-from nanostn.checks import argument_error, describe
+from nanostn.checks import argument_error, describe, same_float
+from nanostn.kernels.matmul import matmul as product
+from nanostn.kernels.threads import one_blas_thread
 
 Array = np.ndarray
 
@@ -37,7 +39,10 @@ class Tensor:
         if isinstance(data, Tensor):
             data = data.data
         if not isinstance(data, np.ndarray | np.generic):
-            data = np.asarray(data, dtype=np.float32)
+            try:
+                data = np.asarray(data, dtype=np.float32)
+            except (TypeError, ValueError):
+                raise argument_error("Tensor", "data", "numbers, all rows of one length", describe(data)) from None
         self.data: Array = np.asarray(data)
         if self.data.dtype.kind not in "fiub":
             raise argument_error("Tensor", "data", "an array of numbers", describe(self.data))
@@ -65,6 +70,8 @@ class Tensor:
     @grad.setter
     def grad(self, value: Array | None) -> None:
         if self.node is None:
+            if value is None:
+                return
             raise argument_error("Tensor", "grad", "set on a tensor that wants a gradient", "one that does not")
         if value is not None and (value.shape, value.dtype) != (self.shape, self.dtype):
             raise argument_error("Tensor", "grad", f"{self.shape} {self.dtype}", describe(value))
@@ -106,10 +113,10 @@ class Tensor:
             dV = np.ones_like(self.data)
         elif isinstance(dV, Tensor):
             dV = dV.data
-        autograd.backward(self.node, np.asarray(dV))
+        autograd.backward(self.node, dV if isinstance(dV, Array) else np.asarray(dV, self.dtype))
 
     def numpy(self) -> Array:
-        """The array itself, not a copy."""
+        """The array itself, not a copy.   torch: Tensor.detach().numpy()"""
         return self.data
 
     def detach(self) -> "Tensor":
@@ -117,11 +124,11 @@ class Tensor:
         return Tensor(self.data)
 
     def item(self) -> float:
-        """The one number inside, as a Python number."""
+        """The one number inside, as a Python number.   torch: Tensor.item()"""
         return self.data.item()
 
     def to(self, device: str) -> "Tensor":
-        """The tensor on a device: "cpu" is the only one that this version computes on."""
+        """The tensor on a device: "cpu" is the only one that this version computes on.   torch: Tensor.to(device)"""
         if device != "cpu":
             raise argument_error("Tensor.to", "device", "'cpu'", repr(device), "this version has CPU kernels only")
         return self
@@ -172,27 +179,48 @@ class Tensor:
         return matmul(other, self)
 
     def __getitem__(self, index: Any) -> "Tensor":
-        return _getitem(self, index=index)
+        parts = index if isinstance(index, tuple) else (index,)
+        plain = tuple(part.data if isinstance(part, Tensor) else part for part in parts)
+        return _getitem(self, index=plain if isinstance(index, tuple) else plain[0])
 
     def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
+        """The sum over one axis, several or all.   torch: torch.sum(x, axis, keepdims)"""
+        check_axis("sum", self.ndim, axis)
         return _sum(self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
-        count = self.size // max(1, _sum_shape(self.shape, axis))
-        return self.sum(axis, keepdims) / max(1, count)
+        """The mean over one axis, several or all; NaN over nothing.   torch: torch.mean(x, axis, keepdims)"""
+        check_axis("mean", self.ndim, axis)
+        total = self.sum(axis, keepdims)
+        return total / (self.size // total.size if total.size else 1)
 
     def max(self, axis: int | None = None, keepdims: bool = False) -> "Tensor":
-        """The largest entry; the first of several equal ones takes the gradient."""
+        """The largest entry, of one axis or of all; the first of equal ones takes the gradient.   torch: torch.max"""
+        check_axis("max", self.ndim, axis)
+        if self.size == 0:
+            raise argument_error("max", "x", "an array with entries", describe(self))
         return _max(self, axis=axis, keepdims=keepdims)
 
     def reshape(self, *shape: Any) -> "Tensor":
-        return _reshape(self, shape=shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape)
+        """The same entries in another shape; one size may be -1.   torch: Tensor.reshape"""
+        shape = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        known = int(np.prod([n for n in shape if n != -1]))
+        if self.size % known if -1 in shape and known else known != self.size:
+            raise argument_error("reshape", "shape", f"a shape of {self.size} entries for x {self.shape}", tuple(shape))
+        return _reshape(self, shape=tuple(shape))
 
-    def transpose(self, *axes: int) -> "Tensor":
-        return _transpose(self, axes=axes or tuple(reversed(range(self.ndim))))
+    def transpose(self, *axes: Any) -> "Tensor":
+        """The axes in another order, by default reversed.   torch: Tensor.permute"""
+        axes = axes[0] if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes
+        axes = tuple(axes) or tuple(reversed(range(self.ndim)))
+        check_axis("transpose", self.ndim, axes)
+        if len(axes) != self.ndim:
+            raise argument_error("transpose", "axes", f"all {self.ndim} axes of x {self.shape}", axes)
+        return _transpose(self, axes=axes)
 
     @property
     def T(self) -> "Tensor":
+        """The axes reversed.   torch: Tensor.mT, for a matrix"""
         return self.transpose()
 
 
@@ -217,6 +245,14 @@ def op(function: Callable[..., tuple[Array, autograd.Gradients]]) -> Callable[..
     return apply
 
 
+def check_axis(name: str, ndim: int, axis: Any) -> None:
+    """An error unless `axis` is None, an axis of an array of `ndim` axes, or a tuple of different ones."""
+    axes = () if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    whole = all(isinstance(a, int | np.integer) and -ndim <= a < ndim for a in axes)
+    if not whole or len({a % ndim for a in axes}) < len(axes):
+        raise argument_error(name, "axis", f"of an array with {ndim} axes, each once", axis)
+
+
 # Broadcasting is an operation of its own, so that no other operation needs to undo it.
 
 
@@ -237,16 +273,28 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
 
     torch: Tensor.expand
     """
-    x = x if isinstance(x, Tensor) else Tensor(x)
-    return x if x.shape == tuple(shape) else _broadcast_to(x, shape=tuple(shape))
+    x, shape = x if isinstance(x, Tensor) else Tensor(x), tuple(shape)
+    if x.shape == shape:
+        return x
+    padded = (1,) * (len(shape) - x.ndim) + x.shape
+    if len(padded) != len(shape) or any(n not in (1, m) for n, m in zip(padded, shape, strict=True)):
+        raise argument_error("broadcast_to", "shape", f"one that x {x.shape} can be repeated to", shape)
+    return _broadcast_to(x, shape=shape)
+
+
+def _constant(name: str, value: Any, dtype: np.dtype) -> Array:
+    """A Python number in the dtype of the tensor beside it."""
+    if dtype.kind != "f" and np.asarray(value).dtype.kind == "f":
+        raise argument_error(name, "a number beside integers", "whole", value, "convert the tensor with .astype")
+    return np.asarray(value, dtype=dtype)
 
 
 def _operands(name: str, x: Any, y: Any) -> tuple[Tensor, Tensor]:
     """Two tensors of one shape and dtype. Python numbers take the dtype of the other operand."""
     if not isinstance(x, Tensor | Array):
-        x = np.asarray(x, dtype=y.dtype)
+        x = _constant(name, x, y.dtype)
     if not isinstance(y, Tensor | Array):
-        y = np.asarray(y, dtype=x.dtype)
+        y = _constant(name, y, x.dtype)
     if x.dtype != y.dtype:
         raise argument_error(name, "y", f"{x.dtype} like x", describe(y), "convert one of them with .astype")
     try:
@@ -299,7 +347,11 @@ def negative(x):
 @op
 def power(x, *, exponent: float):
     """x ** exponent for a constant exponent; d/dx = exponent x ** (exponent - 1).   torch: torch.pow"""
+    same_float("power", x=x)
+
     def dx(dy):
+        if exponent == 0:
+            return np.zeros_like(x)
         return dy * (x.dtype.type(exponent) * x ** x.dtype.type(exponent - 1))
 
     return x ** x.dtype.type(exponent), (dx,)
@@ -308,6 +360,7 @@ def power(x, *, exponent: float):
 @op
 def exp(x):
     """e ** x   torch: torch.exp"""
+    same_float("exp", x=x)
     y = np.exp(x)
     return y, (lambda dy: dy * y,)
 
@@ -315,12 +368,14 @@ def exp(x):
 @op
 def log(x):
     """The natural logarithm.   torch: torch.log"""
+    same_float("log", x=x)
     return np.log(x), (lambda dy: dy / x,)
 
 
 @op
 def sqrt(x):
     """The square root.   torch: torch.sqrt"""
+    same_float("sqrt", x=x)
     y = np.sqrt(x)
     return y, (lambda dy: dy / (y + y),)
 
@@ -330,25 +385,33 @@ def matmul(x: Any, y: Any) -> Tensor:
 
     x (..., M, K), y (..., K, N) -> (..., M, N). Both need two axes or more.
     """
+    x, y = (a if isinstance(a, Tensor) else Tensor(a) for a in (x, y))
     if min(x.ndim, y.ndim) < 2 or x.shape[-1] != y.shape[-2]:
-        raise argument_error("matmul", "y", f"(..., {x.shape[-1] if x.ndim else 'K'}, N) for x {tuple(x.shape)}",
+        raise argument_error("matmul", "y", f"(..., {x.shape[-1] if x.ndim else 'K'}, N) for x {x.shape}",
                              describe(y), "both need two axes or more; use reshape for a vector")
-    if x.dtype != y.dtype:
-        raise argument_error("matmul", "y", f"{x.dtype} like x", describe(y), "convert one of them with .astype")
-    lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    same_float("matmul", x=x, y=y)
+    try:
+        lead = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    except ValueError:
+        raise argument_error("matmul", "y", f"of leading axes that broadcast with x {x.shape}", describe(y)) from None
     return _matmul(broadcast_to(x, lead + x.shape[-2:]), broadcast_to(y, lead + y.shape[-2:]))
 
 
 @op
 def _matmul(x, y):
-    return x @ y, (lambda dz: dz @ y.swapaxes(-1, -2), lambda dz: x.swapaxes(-1, -2) @ dz)
+    return _product(x, y), (lambda dz: _product(dz, y.swapaxes(-1, -2)), lambda dz: _product(x.swapaxes(-1, -2), dz))
 
 
-def _sum_shape(shape: tuple[int, ...], axis: int | tuple[int, ...] | None) -> int:
-    """How many entries a reduction over `axis` leaves."""
-    axes = tuple(range(len(shape))) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
-    gone = {a % len(shape) for a in axes} if shape else set()
-    return int(np.prod([size for i, size in enumerate(shape) if i not in gone]))
+@one_blas_thread
+def _batched_product(x, y):
+    return x @ y
+
+
+def _product(x: Array, y: Array) -> Array:
+    """Two matrices are spread over the cores by our kernel; stacks of small ones go one by one."""
+    if x.ndim == 2:
+        return product(np.ascontiguousarray(x), np.ascontiguousarray(y))
+    return _batched_product(x, y)
 
 
 def _restore(dy: Array, axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:
@@ -386,7 +449,8 @@ def _reshape(x, *, shape):
 
 @op
 def _transpose(x, *, axes):
-    return x.transpose(axes), (lambda dy: dy.transpose(np.argsort(axes)),)
+    back = np.argsort([axis % x.ndim for axis in axes])
+    return x.transpose(axes), (lambda dy: dy.transpose(back),)
 
 
 @op
@@ -414,22 +478,30 @@ def _astype(x, *, dtype):
 
 @op
 def _concatenate(*xs, axis):
-    ends = np.cumsum([x.shape[axis] for x in xs])
+    lead = (slice(None),) * (axis % xs[0].ndim)
+    ends = np.cumsum([0] + [x.shape[axis] for x in xs])
 
     def part(i):
-        return lambda dy: np.split(dy, ends[:-1], axis=axis)[i]
+        place = (*lead, slice(ends[i], ends[i + 1]))
+        return lambda dy: dy[place]
 
     return np.concatenate(xs, axis=axis), tuple(part(i) for i in range(len(xs)))
 
 
 def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
     """Join tensors along an axis that exists.   torch: torch.cat"""
-    return _concatenate(*_sequence("concatenate", xs), axis=axis)
+    xs = _sequence("concatenate", xs)
+    check_axis("concatenate", xs[0].ndim, axis)
+    for x in xs:
+        if any(n != m for i, (n, m) in enumerate(zip(x.shape, xs[0].shape, strict=True)) if i != axis % x.ndim):
+            raise argument_error("concatenate", "every tensor", f"{xs[0].shape} but for axis {axis}", describe(x))
+    return _concatenate(*xs, axis=axis)
 
 
 def stack(xs: Sequence[Any], axis: int = 0) -> Tensor:
     """Join tensors of one shape along a new axis.   torch: torch.stack"""
     xs = _sequence("stack", xs)
+    check_axis("stack", xs[0].ndim + 1, axis)
     place = axis % (xs[0].ndim + 1)
     return concatenate([x.reshape(x.shape[:place] + (1,) + x.shape[place:]) for x in xs], axis=place)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from nanostn.checks import argument_error, describe
+from nanostn.checks import argument_error, describe, same_float
 from nanostn.kernels.coordinates import target_points
 from nanostn.tensor import Tensor, op
 
@@ -61,6 +61,7 @@ class Transformation:
     def matrix(self, theta: Any) -> Tensor:
         """M (N, R, K) of theta (N, parameters); or of theta as M itself, where it has no constants."""
         theta = theta if isinstance(theta, Tensor) else Tensor(theta)
+        same_float(repr(self), theta=theta)
         natural = self.entries.shape if (self.entries >= 0).all() else None
         if theta.ndim == 3 and theta.shape[1:] == natural:
             theta = theta.reshape(len(theta), self.parameters)
@@ -128,7 +129,8 @@ class Translation(Transformation):
 class Projective(Transformation):
     """theta (N, 8): (x_s, y_s, 1) ~ [[1, 2, 3], [4, 5, 6], [7, 8, and 1 fixed]] (x_t, y_t, 1), a plane homography.
 
-    Points where the denominator is 0 lie at infinity, outside the image.   torch: none; kornia: homography_warp
+    Points where the denominator is 0 lie at infinity, outside the image; where a numerator is 0 too, V is NaN.
+    torch: none; kornia: homography_warp
     """
 
     entries = np.array([[0, 1, 2], [3, 4, 5], [6, 7, -1]])

@@ -62,3 +62,26 @@ def test_dropout_does_nothing_in_evaluation_and_checks_its_rate(rng):
     for rate in (1.0, -0.1, np.nan):
         with pytest.raises(ValueError, match="dropout: rate should be at least 0 and below 1"):
             dropout(x, rate, rng)
+
+
+def test_small_sigmoids_are_kept():
+    x = np.array([-20, -80, 0, 20], np.float32)
+    np.testing.assert_allclose(sigmoid(x).data, 1 / (1 + np.exp(-x.astype(np.float64))), rtol=2e-6)
+
+
+def test_relu_of_a_number():
+    x = Tensor(np.float32(-2), requires_grad=True)
+    relu(x).backward()
+    assert x.grad == 0 and x.grad.shape == ()
+
+
+def test_an_infinite_cotangent_does_not_leak_through_a_closed_relu():
+    x = Tensor(np.array([-1.0, 1.0]), requires_grad=True)
+    relu(x).backward(np.array([np.inf, 2.0]))
+    np.testing.assert_array_equal(x.grad, [0, 2])
+
+
+@pytest.mark.parametrize("function", [relu, tanh, sigmoid, softmax, log_softmax])
+def test_integers_are_refused(function):
+    with pytest.raises(ValueError, match=f"{function.__name__}: x should be a float32 or float64 array"):
+        function(np.array([[1, 2]]))

@@ -173,3 +173,43 @@ def test_errors_name_the_likely_cause():
         (x * x).requires_grad = False
     with pytest.raises(ValueError, match="device should be 'cpu'"):
         x.to("tpu")
+
+
+def test_one_array_for_two_inputs_is_not_added_into():
+    @op
+    def careless(x, y):
+        def gradients(dz, wanted):
+            d = 2 * dz
+            return d, d
+        return x + y, gradients
+
+    x, y = leaf(2), leaf(2)
+    (careless(x, y) + x * 3.0).sum().backward()
+    np.testing.assert_array_equal(x.grad, [5, 5])
+    np.testing.assert_array_equal(y.grad, [2, 2])
+
+
+def test_numbers_without_an_axis():
+    x = Tensor(np.float32(2), requires_grad=True)
+    (x * x + x).backward()
+    assert x.grad.shape == () and x.grad == 5
+
+
+def test_a_decorated_function_may_run_in_two_threads_at_once():
+    x, inside, leave, seen = leaf(2), threading.Event(), threading.Event(), {}
+
+    @no_grad()
+    def evaluate(name, wait):
+        inside.set()
+        if wait:
+            leave.wait(5)
+        seen[name] = (x * x).requires_grad
+
+    first = threading.Thread(target=evaluate, args=("first", True))
+    first.start()
+    inside.wait(5)
+    evaluate("second", False)
+    leave.set()
+    first.join()
+    assert seen == {"first": False, "second": False}
+    assert (x * x).requires_grad

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nanostn import Tensor, gradcheck
+from nanostn import functional as F
 from nanostn.gradcheck import GradientError
 from nanostn.tensor import op
 
@@ -121,3 +122,23 @@ def test_errors(inputs, message):
         gradcheck(lambda x: x * 1.0, inputs)
     with pytest.raises(ValueError, match="'refuse', 'left' or 'right'"):
         gradcheck(lambda x: x, [wants(1.0)], kinks="both")
+
+
+def test_a_derivative_that_is_truly_zero_is_no_kink():
+    report = gradcheck(lambda x: F.softmax(x, axis=1).sum(), [wants([1.0, 2.0, 0.5])], name="softmax sum")
+    assert not report.kinks
+
+
+def test_inputs_are_put_back_when_the_function_fails():
+    calls = []
+
+    def fails_later(x):
+        calls.append(1)
+        if len(calls) > 4:
+            raise RuntimeError("later")
+        return x * 1.0
+
+    x = wants(1.0, 2.0)
+    with pytest.raises(RuntimeError):
+        gradcheck(fails_later, [x], directions=0)
+    np.testing.assert_array_equal(x.data, [1, 2])

@@ -68,3 +68,12 @@ def test_shapes_are_checked():
         cross_entropy(Tensor(np.zeros((0, 5))), np.zeros(0, int))
     with pytest.raises(ValueError, match=r"triplet_hinge: negative should be \(N, features\) with N = 2"):
         triplet_hinge(Tensor(np.zeros((2, 3))), Tensor(np.zeros((2, 3))), Tensor(np.zeros((4, 3))))
+
+
+def test_labels_may_change_before_backward():
+    logits = Tensor(np.array([[1.0, 2.0, 0.5]]), requires_grad=True)
+    labels = np.array([2])
+    loss = cross_entropy(logits, labels)
+    labels[0] = 0
+    loss.backward()
+    assert logits.grad[0, 2] < 0 < logits.grad[0, 0]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nanostn import nn
+from nanostn import Tensor, nn, optim
 
 
 class Branches(nn.Module):
@@ -85,3 +85,38 @@ def test_repr_shows_the_tree():
     text = repr(nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.25)))
     assert text == ("Sequential(\n  (0): Conv2d(1, 2, (3, 3), stride=1, padding=0)\n  (1): ReLU()\n"
                     "  (2): MaxPool2d(2, stride=2, padding=0)\n  (3): Dropout(0.25)\n)")
+
+
+def test_a_parameter_is_trained_whatever_its_memory_was():
+    weights = np.arange(6.0).reshape(2, 3)
+    frozen = np.ones(2)
+    frozen.flags.writeable = False
+    for data in (weights.T, frozen):
+        p = nn.Parameter(data)
+        p.grad = np.ones(p.shape)
+        optim.SGD([p], learning_rate=1.0).step()
+        np.testing.assert_array_equal(p.data, data - 1)
+
+
+def test_lists_of_parameters_and_what_a_sequential_holds_besides_are_found():
+    class Scaled(nn.Sequential):
+        def __init__(self):
+            super().__init__(nn.Dense(2, 3))
+            self.scales = [nn.Parameter(np.ones(1)), nn.Parameter(np.ones(2))]
+            self.head = nn.Dense(3, 1)
+
+    assert [name for name, _ in Scaled().named_parameters()] == [
+        "scales.0", "scales.1", "0.weight", "0.bias", "head.weight", "head.bias"]
+
+
+def test_a_frozen_parameter_stays_frozen():
+    model = nn.Sequential(nn.Dense(2, 3), nn.Dense(3, 1))
+    model[0].weight.requires_grad = False
+    model.astype(np.float64).zero_grad()
+    assert not model[0].weight.requires_grad and model[1].weight.requires_grad
+    model(Tensor(np.ones((1, 2)))).sum().backward()
+    sgd = optim.SGD(model.parameters(), learning_rate=1.0)
+    before = model[0].weight.data.copy()
+    sgd.step()
+    sgd.zero_grad()
+    np.testing.assert_array_equal(model[0].weight.data, before)

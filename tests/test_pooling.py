@@ -63,3 +63,8 @@ def test_like_pytorch(rng, name, options):
     y.backward(dy)
     z.backward(torch.tensor(dy))
     np.testing.assert_allclose(ours.grad, theirs.grad.numpy(), atol=1e-6)
+
+
+def test_an_image_without_pixels_is_refused():
+    with pytest.raises(ValueError, match="max_pool2d: x should be images of at least one pixel"):
+        max_pool2d(np.ones((1, 1, 0, 4), np.float32), 2, padding=1)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from nanostn.gradcheck import gradcheck
-from nanostn.grid_generator import sampling_grid
+from nanostn.grid_generator import affine_grid, sampling_grid
 from nanostn.sampler import grid_sample, spatial_transform
 from nanostn.tensor import Tensor
-from nanostn.transformations import Affine, Attention, Projective, ThinPlateSpline, Translation
+from nanostn.transformations import Affine, Attention, Projective, ThinPlateSpline, Transformation, Translation
 
 FAMILIES = [Affine(), Attention(), Translation(0.6), Projective(), ThinPlateSpline(4), ThinPlateSpline((2, 3))]
 IDENTITY = np.array([1, 0, 0, 0, 1, 0], np.float32)
@@ -225,7 +225,7 @@ def test_arrays_of_any_layout(rng):
     ({"U": np.zeros((2, 3, 4, 5), int)}, "U should be a float32 or float64 array"),
     ({"U": np.zeros((2, 3, 4, 5), np.float32)}, "float32 like U"),
     ({"theta": np.zeros((2, 5))}, r"theta should be \(N, 6\) or \(N, 2, 3\), received \(2, 5\)"),
-    ({"theta": np.zeros((3, 6))}, "with N = 2 from U"),
+    ({"theta": np.zeros((3, 6))}, "as many transformations as U has images, 2, received 3"),
     ({"size": (3, 0)}, "size should be .* two positive integers, received"),
     ({"size": 5}, "size should be"),
     ({"size": (3.0, 4)}, "size should be"),
@@ -261,3 +261,42 @@ def test_against_torch(rng, padding_mode, align_corners):
     assert np.allclose(V.data, expected.detach().numpy(), atol=1e-12)
     for mine, other in zip(ours, theirs, strict=True):
         assert np.allclose(mine.grad, other.grad.numpy(), atol=1e-10)
+
+
+def test_one_output_point_and_a_huge_theta():
+    U = np.ones((1, 1, 5, 6), np.float32)
+    theta = np.array([[1, 0, 0, 1e9, 1, 0]], np.float32)  # y_s = 1e9 x_t + y_t, at x_t = 0
+    assert spatial_transform(U, theta, Affine(), (3, 1)).data.tolist() == [[[[1], [1], [1]]]]
+
+
+def test_no_channels():
+    U = Tensor(np.zeros((2, 0, 4, 5)), requires_grad=True)
+    grid = Tensor(np.zeros((2, 3, 3, 2)), requires_grad=True)
+    V = grid_sample(U, grid)
+    V.backward(np.zeros(V.shape))
+    assert V.shape == (2, 0, 3, 3) and U.grad.shape == U.shape
+    np.testing.assert_array_equal(grid.grad, 0)
+
+
+@pytest.mark.parametrize("plane, K", [(True, 2), (False, 3)])
+def test_a_family_whose_parts_do_not_fit_is_refused(plane, K):
+    class Odd(Transformation):
+        entries, constants = np.arange(2 * K).reshape(2, K), np.zeros((2, K))
+
+        def basis(self, size, align_corners=True):
+            return np.ones((K, 1))
+
+    Odd.plane = plane
+    with pytest.raises(ValueError, match="transformation should be one with M"):
+        spatial_transform(np.ones((1, 1, 4, 5)), np.ones((1, 2 * K)), Odd(), (2, 3))
+
+
+def test_integers_are_no_theta():
+    with pytest.raises(ValueError, match="theta should be a float32 or float64 array"):
+        affine_grid(np.array([[[1, 0, 0], [0, 1, 0]]]), (1, 1, 3, 5))
+
+
+def test_images_beyond_32_bit_places_are_refused():
+    U = np.broadcast_to(np.float32(0), (1, 32, 8192, 8192))  # no memory behind it
+    with pytest.raises(ValueError, match="fewer than 2\\^31 entries"):
+        grid_sample(U, np.zeros((1, 1, 1, 2), np.float32))

@@ -82,3 +82,9 @@ def test_a_localisation_network_that_does_not_end_in_theta_is_refused(localisati
 def test_repr_names_the_family_and_the_localisation_network():
     text = repr(transformer(tr.Affine(), (4, 3)))
     assert "Affine" in text and "size=(4, 3)" in text and "Dense(60, 8)" in text
+
+
+def test_a_size_that_is_none_is_refused():
+    for size in (28, (2.9, 3), (2, 3, 4)):
+        with pytest.raises(ValueError, match="SpatialTransformer: size should be"):
+            transformer(tr.Affine(), size)

@@ -28,6 +28,8 @@ OPERATIONS = {
     "reshape": (lambda x: x.reshape(3, -1) * 2.0, [(2, 3, 4)]),
     "transpose": (lambda x: x.transpose(2, 0, 1) * 2.0, [(2, 3, 4)]),
     "T": (lambda x: x.T @ x, [(2, 3)]),
+    "transpose, negative axes": (lambda x: x.transpose(-1, 0) * x[0, 0], [(3, 3)]),
+    "transpose, a tuple": (lambda x: x.transpose((1, 0)), [(2, 3)]),
     "slice": (lambda x: x[1:, ::2], [(3, 5)]),
     "index array, repeated": (lambda x: x[[0, 2, 0]], [(3, 5)]),
     "index pairs": (lambda x: x[np.array([0, 0]), np.array([1, 1])], [(3, 5)]),
@@ -104,9 +106,55 @@ def test_views_of_the_users_world():
     (lambda: matmul(np.ones(2), np.ones(2)), r"matmul: y should be"),
     (lambda: concatenate([]), "concatenate: xs should be a sequence with at least one tensor"),
     (lambda: concatenate([np.ones(2), np.ones((2, 2))]), "concatenate: every tensor should be like the first"),
-    (lambda: Tensor("text"), "Tensor|could not convert"),
+    (lambda: Tensor("text"), "Tensor: data should be numbers"),
+    (lambda: Tensor([[1.0], [1.0, 2.0]]), "Tensor: data should be numbers, all rows of one length"),
+    (lambda: Tensor(np.array([1, 2])) * 0.5, "multiply: a number beside integers should be whole, received 0.5"),
+    (lambda: Tensor([1.0, 2.0]).reshape(3), r"reshape: shape should be a shape of 2 entries for x \(2,\)"),
+    (lambda: Tensor([1.0, 2.0]).sum(axis=1), "sum: axis should be of an array with 1 axes, each once, received 1"),
+    (lambda: Tensor([1.0, 2.0]).mean(axis=(0, 0)), "mean: axis should be"),
+    (lambda: Tensor([[1.0]]).max(axis=2), "max: axis should be"),
+    (lambda: Tensor(np.zeros((0, 2))).max(axis=0), "max: x should be an array with entries"),
+    (lambda: Tensor([[1.0]]).transpose(0), "transpose: axes should be all 2 axes"),
+    (lambda: broadcast_to(np.ones(3), (2, 2)), r"broadcast_to: shape should be one that x \(3,\) can be repeated to"),
+    (lambda: matmul(np.ones((2, 1, 3)), np.ones((3, 3, 1))), "matmul: y should be of leading axes that broadcast"),
+    (lambda: concatenate([np.ones((2, 3)), np.ones((3, 4))]), r"every tensor should be \(2, 3\) but for axis 0"),
+    (lambda: concatenate([np.ones((2, 3))], axis=2), "concatenate: axis should be"),
+    (lambda: stack([np.ones(2)], axis=3), "stack: axis should be"),
+    (lambda: F.exp(np.arange(3)), "exp: x should be a float32 or float64 array"),
+    (lambda: Tensor(np.arange(3)) ** 0.5, "power: x should be a float32 or float64 array"),
     (lambda: Tensor(np.array(["a"])), "Tensor: data should be an array of numbers"),
 ])
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_tensor_as_an_index():
+    x = Tensor(np.arange(10.0, 14.0), requires_grad=True)
+    y = x[Tensor(np.array([3, 1]))]
+    y.sum().backward()
+    np.testing.assert_array_equal(y.data, [13, 11])
+    np.testing.assert_array_equal(x.grad, [0, 1, 0, 1])
+
+
+def test_the_mean_of_nothing_is_not_a_number():
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(Tensor(np.zeros((2, 0))).mean(axis=1).data).all()
+
+
+def test_power_zero_is_constant():
+    x = Tensor(np.array([0.0, 2.0]), requires_grad=True)
+    (x ** 0).sum().backward()
+    np.testing.assert_array_equal(x.grad, [0, 0])
+
+
+def test_many_tensors_concatenate_in_linear_time():
+    xs = [Tensor(np.ones((1, 2)), requires_grad=True) for _ in range(3000)]
+    (concatenate(xs) * 2.0).sum().backward()
+    assert all(np.array_equal(x.grad, [[2, 2]]) for x in xs)
+
+
+def test_a_list_serves_as_cotangent():
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    (x * 2).backward([1.0, 3.0])
+    np.testing.assert_array_equal(x.grad, [2, 6])
