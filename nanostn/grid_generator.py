@@ -62,7 +62,7 @@ def affine_grid(theta: Any, size: tuple[int, int, int, int], align_corners: bool
     theta (N, 2, 3), `size` = (N, C, H', W') -> grid (N, H', W', 2). Raises ValueError where N differs.
     torch: affine_grid(theta, size, align_corners=True); PyTorch's own default is False
     """
-    if len(size) != 4 or tuple(np.shape(theta)) != (size[0], 2, 3):
+    if np.ndim(size) != 1 or len(size) != 4 or tuple(np.shape(theta)) != (size[0], 2, 3):
         raise argument_error("affine_grid", "theta", "(N, 2, 3) with size (N, C, H', W')",
-                             f"{describe(theta)} and size {tuple(size)}")
+                             f"{describe(theta)} and size {size}")
     return sampling_grid(theta, Affine(), (size[2], size[3]), align_corners)

@@ -46,6 +46,8 @@ def spatial_transform(U: Any, theta: Any, transformation: Transformation, size: 
     torch: grid_sample(U, affine_grid(theta, (N, C, H', W')), ...), for the affine family
     """
     size = checked_size("spatial_transform", size)
+    if not isinstance(transformation, Transformation):
+        raise argument_error("spatial_transform", "transformation", "a family such as Affine()", repr(transformation))
     M = transformation.matrix(theta)
     if len(M) != len(U):
         raise argument_error("spatial_transform", "theta", f"of as many transformations as U has images, {len(U)}",
