@@ -5,14 +5,13 @@ All randomness is a function of (seed, epoch, step) alone: a run can be continue
 
 import hashlib
 import os
-import tempfile
-import warnings
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
 import numpy as np
 
+from nanostn.checkpoints import load, save
 from nanostn.checks import argument_error, describe, sizes
 
 from .distortions import DIGIT, distort, size_of
@@ -59,23 +58,24 @@ def fixed_test_set(images: np.ndarray, labels: np.ndarray, kind: str, seed: int,
 
     It is kept as HDF5 in `cache_dir`, else in the user's cache directory, in 256 shades of grey like MNIST itself; the
     name of the file tells images, kind, seed and version. A damaged file is made anew, and where none can be written
-    the set is made each time, with a warning.
+    the set is made each time, and a line on stderr says so.
     """
     sizes("fixed_test_set", images=(images, f"N {DIGIT} {DIGIT}"), labels=(labels, "N"))
     size_of(kind)
     data = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()[:16]
     folder = cache_directory() / "test-sets" if cache_dir is None else Path(cache_dir)
     path = folder / f"{kind}-seed{seed}-{data}-v{VERSION}.h5"
-    x = read(path)
-    if x is None or x.shape != (len(images), 1, size_of(kind), size_of(kind)):
+    x = kept(path, (len(images), 1, size_of(kind), size_of(kind)))
+    if x is None:
         rng = np.random.default_rng([TEST, seed])
         x = np.concatenate([shades(distort(images[i:i + CHUNK], kind, rng, clutter_source=images))
                             for i in range(0, max(len(images), 1), CHUNK)])
         try:
-            write(path, x)
+            folder.mkdir(parents=True, exist_ok=True)
+            save(path, {"images": x})
         except OSError as error:
-            warnings.warn(f"the distorted test set is made each time: {folder} cannot be written ({error})",
-                          stacklevel=2)
+            print(f"the distorted test set is made each time: {folder} cannot be written ({error.strerror})",
+                  file=sys.stderr, flush=True)
     return x * np.float32(1 / 255), labels.astype(np.int64)
 
 
@@ -83,26 +83,10 @@ def shades(x: np.ndarray) -> np.ndarray:
     return np.rint(x * np.float32(255)).astype(np.uint8)
 
 
-def read(path: Path) -> np.ndarray | None:
-    """The images of a file that `write` made, or None where there is none, or not what was written."""
+def kept(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The images of this shape from a file, or None where there is none, or not what was written."""
     try:
-        with h5py.File(path, "r") as file:
-            x = file["images"][:]
-            return x if file.attrs["sha256"] == hashlib.sha256(x).hexdigest() else None
+        x = load(path)["images"]
+        return x if x.shape == shape else None
     except Exception:  # whatever is wrong with it, the set can be made anew
         return None
-
-
-def write(path: Path, x: np.ndarray) -> None:
-    """Write beside the place and move there, so that no other process ever sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
-    try:
-        with h5py.File(part, "w") as file:
-            file.create_dataset("images", data=x)
-            file.attrs["sha256"] = hashlib.sha256(x).hexdigest()
-        os.replace(part, path)
-    except BaseException:
-        os.unlink(part)
-        raise

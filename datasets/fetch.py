@@ -47,17 +47,31 @@ def fetch(name: str, data_dir: str | os.PathLike | None = None, mirrors: Sequenc
                 pooch.retrieve(mirror + file.name, f"sha256:{file.sha256}", file.name, folder)
                 break
             except Exception as error:  # whatever a network can do to us; the next mirror may do better
-                failures.append(f"{mirror} ({str(error).splitlines()[0]})")
+                failures.append(_cause(error))
         else:
-            raise ConnectionError(f"fetch: {file.name} should be the original from one of the mirrors, received none: "
-                                  f"{'; '.join(failures)}; check the network, or put the file into {folder} yourself")
+            raise ConnectionError(f"fetch: {file.name} should be the original from one of the mirrors, received none "
+                                  f"({'; '.join(dict.fromkeys(failures))}); check the network, or put the file into "
+                                  f"{folder} yourself")
     return folder
 
 
+def _cause(error: BaseException) -> str:
+    """The first line of what went wrong first: a network library wraps the error that says it in several others."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
 def available(data_dir: str | os.PathLike | None = None, files: tuple[IdxFile, ...] = FILES) -> dict[str, str]:
-    """The data sets at hand, each with where it comes from; MNIST if its four files lie there in the right sizes."""
+    """The data sets at hand, each with where it comes from; MNIST if one of its four files lies there.
+
+    Where they are not all there in the right sizes it says so: `mnist` then refuses them, and nothing else takes their
+    place unnoticed.
+    """
     found = {"digits": "drawn by the program"}
     folder = data_directory(data_dir) / "mnist"
-    if all((folder / file.name).is_file() and (folder / file.name).stat().st_size == file.bytes for file in files):
-        found["mnist"] = str(folder)
+    present = [(folder / file.name).stat().st_size == file.bytes for file in files if (folder / file.name).is_file()]
+    if present:
+        whole = len(present) == len(files) and all(present)
+        found["mnist"] = str(folder) + ("" if whole else ", incomplete or damaged (nanostn data fetch mnist)")
     return found

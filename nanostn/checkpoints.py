@@ -12,6 +12,7 @@ the power fails, either the old file is there or the new one.
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -39,20 +40,17 @@ def save(path: str | os.PathLike[str], contents: Mapping[str, Any]) -> None:
 
     entries = list(_entries("", contents))
 
-    def write(temporary: Path) -> None:
-        with h5py.File(temporary, "w", userblock_size=_HEADER_SIZE) as file:
-            for name, kind, value in entries:
-                if kind == "dict":
-                    file.create_group(name)
-                else:
-                    file.create_dataset(name, data=value).attrs["kind"] = kind
-        with open(temporary, "rb+") as raw:
-            raw.seek(_HEADER_SIZE)
-            header = _HEADER.format(VERSION, hashlib.sha256(raw.read()).hexdigest())
-            raw.seek(0)
-            raw.write(header.encode())
-
-    write_atomically(Path(path), write)
+    # Made in memory: where a disk is full, HDF5 crashes the process instead of raising an error.
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", userblock_size=_HEADER_SIZE) as file:
+        for name, kind, value in entries:
+            if kind == "dict":
+                file.create_group(name)
+            else:
+                file.create_dataset(name, data=value).attrs["kind"] = kind
+    body = buffer.getvalue()[_HEADER_SIZE:]
+    header = _HEADER.format(VERSION, hashlib.sha256(body).hexdigest()).encode().ljust(_HEADER_SIZE, b"\0")
+    write_atomically(Path(path), lambda temporary: temporary.write_bytes(header + body))
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -81,8 +79,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary)` and give the finished file the name `path`; on failure `path` stays as it was."""
-    # One fixed name: what a killed process leaves behind is overwritten by the next save, not collected.
-    temporary = path.with_name(f".{path.name}.unfinished")
+    # The process is in the name, so that two may write the same file: the last one to finish wins, whole.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         write(temporary)
         with open(temporary, "rb+") as file:

@@ -30,10 +30,9 @@ _DATA_DIR = "holds a folder mnist with the four files (default: $NANOSTN_DATA, e
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    named = [word for word in arguments[1:] if word in EXPERIMENTS]
-    if arguments[:1] == ["train"] and named:  # an experiment has options of its own, so it reads them itself
-        arguments.remove(named[0])
-        return find(named[0]).main(arguments[1:], f"nanostn train {named[0]}")
+    if arguments[:1] == ["train"] and arguments[1:2] and arguments[1] in EXPERIMENTS:
+        # an experiment has options of its own, so it reads them itself
+        return find(arguments[1]).main(arguments[2:], f"nanostn train {arguments[1]}")
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -123,42 +122,48 @@ def _info(options: argparse.Namespace) -> int:
 def _demo(options: argparse.Namespace) -> int:
     from nanostn.experiments import demo
 
-    use_device(options.device, options.threads)
+    use_device("demo", options.device, options.threads)
     return demo.main(options.run_dir)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     from nanostn import training
+    from nanostn.compilation import announced_compilation
 
-    use_device(options.device, options.threads)
+    use_device("evaluate", options.device, options.threads)
     run, model, images, labels = revive(options.run_dir, options.data_dir)
     print(f"{run.config['experiment']}, {run.config['model']}, {run.config['data']}: "
           f"{len(images):,} test images", flush=True)
-    outcome = training.evaluate(model, images, labels)
+    with announced_compilation():
+        outcome = training.evaluate(model, images, labels)
     print(f"test error {outcome['test_error']:.2f} %  loss {outcome['test_loss']:.4f}")
     return 0
 
 
 def _report(options: argparse.Namespace) -> int:
     from nanostn import drawing, report
+    from nanostn.compilation import announced_compilation
 
-    use_device(options.device, options.threads)
+    use_device("report", options.device, options.threads)
     drawing.new_figure(1, 1)  # without matplotlib, say so before anything is done
-    print(report.write([revive(run_dir, options.data_dir) for run_dir in options.run_dirs], options.output))
+    revived = [revive(run_dir, options.data_dir) for run_dir in options.run_dirs]
+    with announced_compilation():
+        page = report.write(revived, options.output)
+    print(page)
     return 0
 
 
 def _verify(options: argparse.Namespace) -> int:
     from nanostn import verify
 
-    use_device(options.device, None)
+    use_device("verify", options.device, None)
     return verify.main()
 
 
 def _bench(options: argparse.Namespace) -> int:
     from nanostn import bench
 
-    use_device(options.device, None)
+    use_device("bench", options.device, None)
     return bench.main(threads=options.threads, only=options.only) or 0
 
 
@@ -166,6 +171,8 @@ def _data(options: argparse.Namespace) -> int:
     from nanostn import datasets
 
     if options.action == "list":
+        if options.name is not None:
+            raise ValueError(f"data list: NAME should be left out, received {options.name!r}; all data sets are listed")
         for name in datasets.names:
             print(f"{name:10}{datasets.available(options.data_dir).get(name, 'not found; nanostn data fetch ' + name)}")
         return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -50,21 +51,41 @@ def positive_number(text: str) -> float:
     return value
 
 
+def momentum(text: str) -> float:
+    """An argument from 0 to below 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"should be a number from 0 to below 1, received {text!r}")
+    return value
+
+
 def guarded(command: Callable[..., int]) -> Callable[..., int]:
     """Turn what a user can cause into a line on stderr and an exit code; a mistake of ours keeps its traceback."""
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> int:
         try:
-            return command(*arguments, **options)
+            code = command(*arguments, **options)
+            sys.stdout.flush()  # here, and not while Python ends, where nobody can catch an error
+            return code
         except KeyboardInterrupt as error:
             code, message = 130, str(error) or "interrupted"
-        except ArithmeticError as error:  # NotFinite: the run diverged
+        except ArithmeticError as error:
+            from nanostn.finite import NotFinite
+
+            if not isinstance(error, NotFinite):
+                raise
             code, message = 1, str(error)
         except ModuleNotFoundError as error:
             if error.name is not None:  # not one of the sentences that name the extra to install
                 raise
             code, message = 2, str(error)
-        except (ConnectionError, FileNotFoundError, PermissionError) as error:
+        except BrokenPipeError:  # the reader has seen enough: nanostn info | head -1
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except OSError as error:  # a file, a disk or a network: none of them our mistake
             code, message = 2, str(error)
         except ValueError as error:
             if "should be" not in str(error):  # the form of every message of this package
@@ -75,10 +96,10 @@ def guarded(command: Callable[..., int]) -> Callable[..., int]:
     return run
 
 
-def use_device(device: str, threads: int | None) -> None:
-    """Act on --device and --threads."""
+def use_device(command: str, device: str, threads: int | None) -> None:
+    """Act on --device and --threads of a command."""
     if device == "cuda":
-        raise argument_error("nanostn", "--device", "auto or cpu", "cuda", "this version has CPU kernels only")
+        raise argument_error(command, "--device", "auto or cpu", "cuda", "this version has CPU kernels only")
     if threads is not None:
         from nanostn.kernels.threads import set_threads
 

@@ -61,8 +61,11 @@ def write(revived: Sequence[Revived], output: str | Path | None = None) -> Path:
     except OSError as error:
         raise ValueError(f"report: --output should be a place to write in, received {str(folder)!r} "
                          f"({error.strerror})") from None
-    pictures = [("Learning curves", "", "learning-curves.png", draw_curves(runs))]
-    for number, (run, model, images, labels) in enumerate(revived, 1):
+    names = _labels(runs)
+    pictures = []
+    if any(run.metrics() for run in runs):  # a run may have been interrupted in its first epoch
+        pictures.append(("Learning curves", "", "learning-curves.png", draw_curves(runs)))
+    for number, (label_of_run, (_, model, images, labels)) in enumerate(zip(names, revived, strict=True), 1):
         transformer = find_transformer(model)
         if transformer is None:
             continue
@@ -74,7 +77,7 @@ def write(revived: Sequence[Revived], output: str | Path | None = None) -> Path:
         text = (f"The first {len(images)} test images. Above: what the network is given. Middle: where the transformer "
                 "samples it; the dot is the corner that becomes the top left one. Below: what it makes of it.")
         name = "transformer.png" if len(runs) == 1 else f"transformer-{number}.png"
-        pictures.append((f"What {_label(run)} looks at", text, name, sheet))
+        pictures.append((f"What {label_of_run} looks at", text, name, sheet))
     sections = []
     for title, text, name, figure in pictures:
         image = base64.b64encode(drawing.png(figure, folder / name)).decode()
@@ -90,16 +93,16 @@ def draw_curves(runs: Sequence[RunDirectory]) -> Any:
     """Test error (and, thin, training error) and training loss over the epochs, a colour per run."""
     figure = drawing.new_figure(9, 3.4)
     errors, losses = figure.subplots(1, 2)
-    for run, colour in zip(runs, _COLOURS * len(runs), strict=False):
+    for run, name, colour in zip(runs, _labels(runs), _COLOURS * len(runs), strict=False):
         rows = run.metrics()
         epochs = [row["epoch"] for row in rows]
         marker = "o" if len(rows) < 30 else ""
-        errors.plot(epochs, [row["test_error"] for row in rows], color=colour, marker=marker, markersize=3.5,
-                    label=_label(run))
-        errors.plot(epochs, [row["train_error"] for row in rows], color=colour, linewidth=0.8, linestyle=":")
+        test, train = ([row.get(column, np.nan) for row in rows] for column in ("test_error", "train_error"))
+        errors.plot(epochs, test, color=colour, marker=marker, markersize=3.5, label=name)
+        errors.plot(epochs, train, color=colour, linewidth=0.8, linestyle=":")
         losses.plot(epochs, [row["train_loss"] for row in rows], color=colour, marker=marker, markersize=3.5)
     for axes, title in ((errors, "test error, % (dotted: training)"), (losses, "training loss")):
-        axes.set_yscale("log")
+        _scale(axes)
         axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
@@ -113,6 +116,16 @@ def draw_curves(runs: Sequence[RunDirectory]) -> Any:
             side.set_visible(False)
     errors.legend(fontsize=8, frameon=False)
     return figure
+
+
+def _scale(axes: Any) -> None:
+    """Logarithmic, but for values below the least that is not 0: a logarithm would leave an error of 0 out."""
+    values = np.concatenate([line.get_ydata() for line in axes.lines])
+    if (values == 0).any():
+        axes.set_yscale("symlog", linthresh=min(values[values > 0], default=1.0))
+        axes.set_ylim(bottom=0)
+    else:
+        axes.set_yscale("log")
 
 
 def draw_example(revived: Revived, path: str | Path, digits: int = 6) -> None:
@@ -134,25 +147,28 @@ def draw_example(revived: Revived, path: str | Path, digits: int = 6) -> None:
                                           align_corners=transformer.align_corners), path, dpi=130)
 
 
-def _label(run: RunDirectory) -> str:
-    return str(run.config["model"])
+def _labels(runs: Sequence[RunDirectory]) -> list[str]:
+    """The model of each run; where a model is there twice, with the run's directory."""
+    models = [str(run.config["model"]) for run in runs]
+    return [model if models.count(model) == 1 else f"{model} ({run.path.name})"
+            for run, model in zip(runs, models, strict=True)]
 
 
 def _heading(runs: Sequence[RunDirectory]) -> str:
-    config = runs[0].config
-    return f"{config['experiment']}, {config['distortion']}, {config['data']}"
+    return "; ".join(dict.fromkeys(", ".join(str(run.config[name]) for name in ("experiment", "distortion", "data"))
+                                   for run in runs))
 
 
 def _table(runs: Sequence[RunDirectory]) -> str:
     head = ("model", "epochs", "steps", "parameters", "test error", "minutes", "seed", "run directory")
     rows = []
-    for run in runs:
+    for run, name in zip(runs, _labels(runs), strict=True):
         result, last = run.result() or {}, (run.metrics() or [{}])[-1]
         error = last.get("test_error")
-        rows.append((_label(run), f"{last.get('epoch', 0):.0f}", f"{last.get('steps', 0):,.0f}",
+        rows.append((html.escape(name), f"{last.get('epoch', 0):.0f}", f"{last.get('steps', 0):,.0f}",
                      f"{result['parameters']:,}" if result else "unfinished",
                      "" if error is None else f"<b>{error:.2f} %</b>", f"{last.get('seconds', 0) / 60:.1f}",
-                     str(run.config["seed"]), html.escape(str(run.path))))
+                     html.escape(str(run.config["seed"])), html.escape(str(run.path))))
     lines = ["<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
              for tag, cells in [("th", head), *(("td", row) for row in rows)]]
     return "\n".join(lines)

@@ -13,7 +13,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ from nanostn._version import version
 from nanostn.module import Module
 
 _FILES = ("config.json", "metrics.csv", "checkpoint.h5", "result.json")
+_STATE = {"model", "optimiser", "schedule", "random", "progress", "history"}  # what a checkpoint of a run holds
+_COLUMNS = {"epoch", "steps", "train_loss", "seconds"}  # of metrics.csv, whatever else an experiment measures
 
 
 class RunDirectory:
@@ -42,12 +45,9 @@ class RunDirectory:
             raise ValueError(f"train: run directory should be a new one, received {str(path)!r}, which holds a run "
                              f"({taken[0]}); continue that one with --resume, or choose another with --run-dir")
         run = cls(path, dict(config))
-        try:
+        with run._writing():
             path.mkdir(parents=True, exist_ok=True)
-            run._write_json("config.json", {**config, "version": version})
-        except OSError as error:
-            raise ValueError(f"train: run directory should be a place to write in, received {str(path)!r} "
-                             f"({error.strerror})") from None
+        run._write_json("config.json", {**config, "version": version})
         return run
 
     @classmethod
@@ -57,7 +57,7 @@ class RunDirectory:
         if not (path / "config.json").is_file():
             raise FileNotFoundError(f"run directory should be one that `nanostn train` wrote, received {str(path)!r}, "
                                     "which has no config.json")
-        config = _read_json(path / "config.json")
+        config = _Record(path / "config.json")
         config.pop("version", None)  # which version wrote it is for the reader; it is no setting
         return cls(path, config)
 
@@ -71,11 +71,17 @@ class RunDirectory:
     def load_state(self) -> dict[str, Any] | None:
         """The last checkpoint, or None where the run has not reached its first."""
         path = self.path / "checkpoint.h5"
-        return checkpoints.load(path) if path.exists() else None
+        if not path.exists():
+            return None
+        state = checkpoints.load(path)
+        if not _STATE <= state.keys():
+            raise _damaged(path, "the checkpoint", f"has no {min(_STATE - state.keys())!r}")
+        return state
 
     def save_state(self, state: Mapping[str, Any], history: list[dict[str, Any]]) -> None:
         """Checkpoint and metrics; `history` has a dict per epoch, and travels inside the checkpoint too."""
-        checkpoints.save(self.path / "checkpoint.h5", {**state, "history": json.dumps(history)})
+        with self._writing():
+            checkpoints.save(self.path / "checkpoint.h5", {**state, "history": json.dumps(history)})
         table = io.StringIO()
         if history:
             rows = csv.DictWriter(table, fieldnames=list(history[0]), lineterminator="\n")
@@ -88,22 +94,37 @@ class RunDirectory:
         path = self.path / "metrics.csv"
         if not path.is_file():
             return []
-        with open(path, newline="", encoding="utf-8") as file:
-            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        try:
+            with open(path, newline="", encoding="utf-8") as file:
+                rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        except (ValueError, TypeError, csv.Error):  # TypeError: a row that is shorter or longer than the first
+            rows = [{}]
+        if not all(_COLUMNS <= row.keys() for row in rows):
+            raise _damaged(path, "a table of numbers")
+        return rows
 
     def result(self) -> dict[str, Any] | None:
         """What result.json holds, or None where the run is not finished."""
         path = self.path / "result.json"
-        return _read_json(path) if path.is_file() else None
+        return _Record(path) if path.is_file() else None
 
     def finish(self, result: Mapping[str, Any]) -> None:
         self._write_json("result.json", result)
 
     def _write_json(self, name: str, contents: Mapping[str, Any]) -> None:
-        self._write(name, json.dumps(contents, indent=2) + "\n")
+        self._write(name, json.dumps(contents, indent=2, allow_nan=False) + "\n")
 
     def _write(self, name: str, text: str) -> None:
-        checkpoints.write_atomically(self.path / name, lambda file: file.write_text(text, encoding="utf-8"))
+        with self._writing():
+            checkpoints.write_atomically(self.path / name, lambda file: file.write_text(text, encoding="utf-8"))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ValueError(f"train: run directory should be a place to write in, received {str(self.path)!r} "
+                             f"({error.strerror or error})") from None
 
 
 class Revived(NamedTuple):
@@ -115,12 +136,23 @@ class Revived(NamedTuple):
     labels: np.ndarray
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        contents = None
-    if not isinstance(contents, dict):
-        raise ValueError(f"run directory: {path.name} should be JSON as `nanostn train` writes it, "
-                         f"received {str(path)!r}, which is damaged")
-    return contents
+class _Record(dict[str, Any]):
+    """What a JSON file holds; to ask for an entry that it lacks is the file's mistake, not the program's."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            contents = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            contents = None
+        if not isinstance(contents, dict):
+            raise _damaged(path, "JSON")
+        super().__init__(contents)
+
+    def __missing__(self, name: str) -> Any:
+        raise _damaged(self.path, "JSON", f"has no {name!r}")
+
+
+def _damaged(path: Path, kind: str, reason: str = "is damaged") -> ValueError:
+    return ValueError(f"run directory: {path.name} should be {kind} as `nanostn train` writes it, "
+                      f"received {str(path)!r}, which {reason}")

@@ -203,16 +203,15 @@ class Tensor:
 
     def reshape(self, *shape: Any) -> "Tensor":
         """The same entries in another shape; one size may be -1.   torch: Tensor.reshape"""
-        shape = shape[0] if len(shape) == 1 and isinstance(shape[0], tuple | list) else shape
+        shape = _unpacked(shape)
         known = int(np.prod([n for n in shape if n != -1]))
         if self.size % known if -1 in shape and known else known != self.size:
-            raise argument_error("reshape", "shape", f"a shape of {self.size} entries for x {self.shape}", tuple(shape))
-        return _reshape(self, shape=tuple(shape))
+            raise argument_error("reshape", "shape", f"a shape of {self.size} entries for x {self.shape}", shape)
+        return _reshape(self, shape=shape)
 
     def transpose(self, *axes: Any) -> "Tensor":
         """The axes in another order, by default reversed.   torch: Tensor.permute"""
-        axes = axes[0] if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes
-        axes = tuple(axes) or tuple(reversed(range(self.ndim)))
+        axes = _unpacked(axes) or tuple(reversed(range(self.ndim)))
         check_axis("transpose", self.ndim, axes)
         if len(axes) != self.ndim:
             raise argument_error("transpose", "axes", f"all {self.ndim} axes of x {self.shape}", axes)
@@ -243,6 +242,11 @@ def op(function: Callable[..., tuple[Array, autograd.Gradients]]) -> Callable[..
         return result
 
     return apply
+
+
+def _unpacked(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """x.reshape(2, 3) and x.reshape((2, 3)) are the same."""
+    return tuple(arguments[0]) if len(arguments) == 1 and isinstance(arguments[0], tuple | list) else arguments
 
 
 def check_axis(name: str, ndim: int, axis: Any) -> None:

@@ -73,27 +73,28 @@ def say(line: str) -> None:
 
 def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Iterable[tuple[np.ndarray, ...]]],
           evaluation: Callable[[Module], Mapping[str, float]], *, run: RunDirectory, steps_per_epoch: int, steps: int,
-          schedule: Schedule | None = None, loss: Callable[..., tuple[Tensor, int]] = classification,
+          schedule: Schedule | None = None, loss: Callable[..., tuple[Tensor, int | None]] = classification,
           report: Callable[[str], None] = say) -> dict[str, Any]:
     """Train `model` for `steps` steps, from the checkpoint in `run` if there is one; return what result.json will hold.
 
     `batches(epoch, start)` yields the batches of an epoch from its step `start` on; `loss(model, *batch)` gives a loss
-    and a number of wrong answers; `evaluation(model)` the numbers to note after each epoch; `report(line)` tells of
-    them. Raises NotFinite where the run diverges (the last checkpoint stays as it was), and Interrupted on Ctrl-C,
-    after saving; a second Ctrl-C does not wait.
+    and a number of wrong answers (None: they are not counted); `evaluation(model)` the numbers to note after each
+    epoch, under names that begin with test_; `report(line)` tells of them. Raises NotFinite where the run diverges (the
+    last checkpoint stays as it was), and Interrupted on Ctrl-C, after saving; a second Ctrl-C does not wait.
     """
     keep = _Keeper(run, model, optimiser, schedule)
     at = keep.restore()
     model.train()
     began = time.perf_counter() - at.seconds
-    with _deferred_interrupt() as interrupted, watch_theta(model):
+    # What overflows is named by NotFinite, not by warnings of NumPy.
+    with _deferred_interrupt() as interrupted, watch_theta(model), np.errstate(over="ignore", invalid="ignore"):
         while at.steps < steps:
             last = min(steps_per_epoch, steps - at.steps + at.step)  # the step that ends this epoch
             with ExitStack() as compiling, _bar(at, last) as advance:
                 compiling.enter_context(announced_compilation())
                 for batch in batches(at.epoch, at.step):
-                    learning_rate = optimiser.groups[-1]["learning_rate"]
-                    _step(model, optimiser, schedule, loss, batch, at)
+                    learning_rate = optimiser.groups[0]["learning_rate"]  # the others follow
+                    counted = _step(model, optimiser, schedule, loss, batch, at)
                     at.seconds = time.perf_counter() - began
                     compiling.close()  # the first step has compiled whatever the others need
                     advance(at)
@@ -103,23 +104,27 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
                     if at.step == last:
                         break
             with announced_compilation():
-                outcome = evaluation(model)
+                outcome = _evaluated(model, evaluation, at)
             at.seconds = time.perf_counter() - began
             at.history.append({"epoch": at.epoch + 1, "steps": at.steps, "learning_rate": learning_rate,
-                               "train_loss": at.loss_sum / at.seen, "train_error": 100 * at.wrong / at.seen,
+                               "train_loss": at.loss_sum / at.seen,
+                               **({"train_error": 100 * at.wrong / at.seen} if counted else {}),
                                **outcome, "seconds": round(at.seconds, 1)})
             at.epoch, at.step, at.loss_sum, at.wrong, at.seen = at.epoch + 1, 0, 0.0, 0, 0
             keep.save(at)
             report(_line(at, steps, steps_per_epoch))
-            if interrupted and at.steps < steps:
+            if interrupted:
                 raise Interrupted(f"interrupted after step {at.steps} of {steps}")
     return {"epochs": at.epoch, "steps": at.steps, "parameters": model.count_parameters(), **outcome_of(at),
             "seconds": round(at.seconds, 1), "device": "cpu", "version": version}
 
 
-def _step(model: Module, optimiser: Optimiser, schedule: Schedule | None, loss: Callable[..., tuple[Tensor, int]],
-          batch: tuple[np.ndarray, ...], at: Progress) -> None:
-    """Forward, backward, update; refuse to go on where a loss, theta or gradient is not finite."""
+def _step(model: Module, optimiser: Optimiser, schedule: Schedule | None,
+          loss: Callable[..., tuple[Tensor, int | None]], batch: tuple[np.ndarray, ...], at: Progress) -> bool:
+    """Forward, backward, update; refuse to go on where a loss, theta or gradient is not finite.
+
+    Returns whether the loss counts wrong answers.
+    """
     try:
         value, wrong = loss(model, *batch)
         if not np.isfinite(value.item()):
@@ -136,8 +141,22 @@ def _step(model: Module, optimiser: Optimiser, schedule: Schedule | None, loss: 
         schedule.step()
     at.step, at.steps = at.step + 1, at.steps + 1
     at.loss_sum += value.item() * len(batch[0])
-    at.wrong += wrong
+    at.wrong += wrong or 0
     at.seen += len(batch[0])
+    return wrong is not None
+
+
+def _evaluated(model: Module, evaluation: Callable[[Module], Mapping[str, float]], at: Progress) -> Mapping[str, float]:
+    """The evaluation after an epoch; it is the first to see the parameters after the last update."""
+    try:
+        outcome = evaluation(model)
+        if not all(np.isfinite(value) for value in outcome.values()):
+            layer = name_first_layer(model, lambda: evaluation(model))
+            raise NotFinite(f"the evaluation is no longer finite, first seen in {layer}")
+    except NotFinite as error:
+        raise NotFinite(f"training stopped after step {at.steps} (epoch {at.epoch + 1}): {error}; "
+                        "a smaller learning rate may help") from None
+    return outcome
 
 
 class _Keeper:
@@ -176,11 +195,13 @@ def outcome_of(at: Progress) -> dict[str, float]:
 
 def _line(at: Progress, steps: int, steps_per_epoch: int) -> str:
     row = at.history[-1]
-    parts = [f"epoch {row['epoch']:>3}/{-(-steps // steps_per_epoch)}", f"loss {row['train_loss']:.4f}",
-             f"train error {row['train_error']:5.2f} %", f"test error {row['test_error']:5.2f} %",
-             f"{at.seconds:.0f} s"]
+    parts = [f"epoch {row['epoch']:>3}/{-(-steps // steps_per_epoch)}", f"loss {row['train_loss']:.4f}"]
+    for name, value in row.items():
+        if name == "train_error" or (name.startswith("test_") and name != "test_loss"):
+            number = f"{value:5.2f} %" if name.endswith("_error") else f"{value:.4f}"
+            parts.append(f"{name.replace('_', ' ')} {number}")
     left = at.seconds / at.steps * (steps - at.steps)
-    return "  ".join(parts + ([f"{duration(left)} left"] if left else []))
+    return "  ".join([*parts, f"{at.seconds:.0f} s"] + ([f"{duration(left)} left"] if left else []))
 
 
 def duration(seconds: float) -> str:

@@ -101,5 +101,41 @@ def test_killed_while_saving_leaves_the_old_file(tmp_path, moment):
               f"save({str(path)!r}, {{'epoch': 2}})"
     assert subprocess.run([sys.executable, "-c", program]).returncode == -signal.SIGKILL
     assert load(path) == {"epoch": 1}
-    save(path, {"epoch": 3})  # what the killed process left behind is gone with the next save
-    assert load(path) == {"epoch": 3} and os.listdir(tmp_path) == ["checkpoint.h5"]
+    save(path, {"epoch": 3})
+    assert load(path) == {"epoch": 3}
+
+
+def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path):
+    """A limit on the size of files stands for the disk; HDF5 on its own ends the process here."""
+    pytest.importorskip("resource")
+    path = tmp_path / "checkpoint.h5"
+    save(path, {"epoch": 1})
+    program = f"""if True:
+        import resource
+        import numpy as np
+        from nanostn.checkpoints import save
+        import h5py
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+        try:
+            save({str(path)!r}, {{"weight": np.zeros(100000)}})
+        except OSError:
+            print("refused")"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done.stderr
+    assert load(path) == {"epoch": 1} and os.listdir(tmp_path) == ["checkpoint.h5"]
+
+
+def test_two_processes_may_write_the_same_file(tmp_path, monkeypatch):
+    from nanostn import checkpoints
+
+    given = os.replace
+
+    def other_writes_first(temporary, path):
+        monkeypatch.setattr(checkpoints.os, "replace", given)
+        monkeypatch.setattr(checkpoints.os, "getpid", lambda: -1)
+        save(path, {"epoch": 1})
+        given(temporary, path)
+
+    monkeypatch.setattr(checkpoints.os, "replace", other_writes_first)
+    save(tmp_path / "checkpoint.h5", {"epoch": 2})
+    assert load(tmp_path / "checkpoint.h5") == {"epoch": 2} and os.listdir(tmp_path) == ["checkpoint.h5"]

@@ -1,11 +1,14 @@
 """The command line: help worth reading, one line for a mistake, exit codes."""
 
+import errno
+import os
 import subprocess
 import sys
 
 import pytest
 
 from nanostn.cli import main
+from nanostn.console import guarded
 
 
 def run(arguments, capfd):
@@ -40,12 +43,17 @@ def test_info(capfd, tmp_path):
     (["train"], "required: EXPERIMENT"),
     (["train", "imagenet"], "invalid choice: 'imagenet'"),
     (["train", "distorted-mnist", "--model", "resnet"], "invalid choice: 'resnet'"),
-    (["train", "--epochs", "none", "distorted-mnist"], "positive integer, received 'none'"),
+    (["train", "distorted-mnist", "--epochs", "none"], "positive integer, received 'none'"),
     (["train", "distorted-mnist", "--learning-rate", "-1"], "positive number, received '-1'"),
     (["train", "distorted-mnist", "--seed", "-1"], "0 or more, received '-1'"),
     (["train", "distorted-mnist", "--wide"], "unrecognized arguments: --wide"),
     (["train", "cluttered-mnist", "--distortion", "R"], "unrecognized arguments"),
-    (["train", "distorted-mnist", "--device", "cuda"], "this version has CPU kernels only"),
+    (["train", "--run-dir", "distorted-mnist", "cluttered-mnist"], "unrecognized arguments: --run-dir"),
+    (["train", "distorted-mnist", "--momentum", "1"], "number from 0 to below 1, received '1'"),
+    (["train", "distorted-mnist", "--momentum", "0"], "--momentum should be given with --optimiser sgd only"),
+    (["train", "distorted-mnist", "--decay", "0.5"], "--decay should be given with --schedule steps only"),
+    (["train", "distorted-mnist", "--decay-every", "5"], "--decay-every should be given with --schedule steps only"),
+    (["train", "distorted-mnist", "--device", "cuda"], "nanostn: train: --device should be auto or cpu, received cuda"),
     (["train", "distorted-mnist", "--data", "mnist", "--data-dir", "nowhere"], "nanostn data fetch mnist"),
     (["train", "distorted-mnist", "--resume", "--run-dir", "nowhere"], "has no config.json"),
     (["train", "distorted-mnist", "--data", "digits", "--run-dir", "/dev/null/run"], "should be a place to write in"),
@@ -53,6 +61,7 @@ def test_info(capfd, tmp_path):
     (["evaluate", "nowhere"], "has no config.json"),
     (["data", "fetch"], "NAME should be given"),
     (["data", "fetch", "cifar"], "should be mnist"),
+    (["data", "list", "foo"], "NAME should be left out, received 'foo'"),
     (["report"], "required: RUN_DIR"),
 ])
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, words, capfd):
@@ -72,6 +81,35 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch):
         main(["data", "list"])
 
 
-def test_help_needs_neither_numba_nor_matplotlib():
+@pytest.mark.parametrize("mistake", [ZeroDivisionError("division by zero"), FloatingPointError("overflow")])
+def test_arithmetic_of_ours_keeps_its_traceback_too(mistake):
+    @guarded
+    def broken():
+        raise mistake
+
+    with pytest.raises(type(mistake)):
+        broken()
+
+
+def test_whatever_a_disk_does_is_one_line(capfd):
+    @guarded
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device", "picture.png")
+
+    assert full() == 2
+    assert capfd.readouterr().err == f"nanostn: [Errno {errno.ENOSPC}] No space left on device: 'picture.png'\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_a_reader_that_has_seen_enough():
+    program = [sys.executable, "-c", "import sys, nanostn.cli; sys.exit(nanostn.cli.main(['data', 'list']))"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(program, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_the_command_line_starts_without_what_only_some_commands_need():
     program = "import sys, nanostn.cli\nassert not {'matplotlib', 'tqdm', 'pooch', 'h5py', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)

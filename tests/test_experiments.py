@@ -1,7 +1,10 @@
 """Every experiment for a few steps on the digits that the program draws; what a run leaves behind; resuming one."""
 
+import contextlib
+import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,25 +12,42 @@ import sys
 import numpy as np
 import pytest
 
-from nanostn.checkpoints import load
+from nanostn import datasets, experiments
+from nanostn.checkpoints import load, save
 from nanostn.cli import main
-from nanostn.experiments import EXPERIMENTS, demo, find
+from nanostn.console import guarded
+from nanostn.experiments import EXPERIMENTS, classification, demo, distorted_mnist, find
 
 SMALL = ["--data", "digits", "--limit", "24", "--test-limit", "10", "--batch-size", "8", "--epochs", "2"]
 DISTORTED = ["train", "distorted-mnist", *SMALL, "--filters", "2", "--distortion", "R"]
 
 
+digits = functools.cache(datasets.digits)
+
+
 @pytest.fixture(autouse=True)
 def places(tmp_path, monkeypatch):
-    """Runs and the cache of test sets go to a folder of the test's own."""
+    """Runs and the cache of test sets go to a folder of the test's own; the digits are drawn once for all tests."""
+    monkeypatch.setattr(datasets, "digits", digits)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
 
 
 def same_checkpoints(one, other):
-    one, other = load(one / "checkpoint.h5"), load(other / "checkpoint.h5")
-    return all(np.array_equal(one["model"][name], other["model"][name]) for name in one["model"])
+    """The same bits of all but the times."""
+    one, other = (flat({name: part for name, part in load(path / "checkpoint.h5").items() if name != "history"})
+                  for path in (one, other))
+    assert {"model", "optimiser", "schedule", "random", "progress"} == {name.split("/")[0] for name in one}
+    return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one
+                                              if name != "progress/seconds")
+
+
+def flat(contents, prefix=""):
+    found = {prefix: "a dict"}
+    for name, value in contents.items():
+        found |= flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
+    return found if prefix else {name: value for name, value in found.items() if name}
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -55,7 +75,6 @@ def test_script_of_its_own(tmp_path):
 def test_resume_after_ctrl_c(tmp_path, capfd, monkeypatch):
     """Interrupted in the second epoch, resumed with nothing but the run directory: the bits of the run in one piece."""
     assert main([*DISTORTED, "--run-dir", "whole"]) == 0
-    from nanostn import datasets
     given = datasets.epoch_batches
 
     def interrupting(*arguments):
@@ -94,6 +113,108 @@ def test_a_run_that_diverges_exits_with_1(tmp_path, capfd):
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+def test_a_run_that_diverges_in_its_last_step_too(tmp_path, capfd):
+    with np.errstate(all="ignore"):
+        assert main([*DISTORTED, "--steps", "1", "--model", "cnn", "--optimiser", "sgd", "--learning-rate", "1e30",
+                     "--run-dir", "run"]) == 1
+    assert "after step 1 (epoch 1): the evaluation is no longer finite, first seen in layer" in capfd.readouterr().err
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.json"]
+
+
+def configured(*arguments):
+    parser = distorted_mnist.argument_parser()
+    config = classification.settings("distorted-mnist", parser.parse_args(["--data", "digits", *arguments]))
+    model = distorted_mnist.build_model({**config, "filters": 2})
+    nothing = np.zeros((3000, 28, 28), np.uint8), np.zeros(3000, np.uint8)
+    return config, classification.Training(config, model, None, *nothing, *nothing)
+
+
+@pytest.mark.parametrize(("arguments", "steps"), [
+    ([], 10 * 12), (["--epochs", "3"], 3 * 12), (["--steps", "150"], 150), (["--epochs", "3", "--steps", "150"], 36),
+    (["--epochs", "30", "--steps", "150"], 150)])
+def test_epochs_and_steps(arguments, steps):
+    assert configured(*arguments)[1].steps == steps
+
+
+def test_optimiser_as_the_options_say():
+    assert configured("--optimiser", "sgd", "--momentum", "0")[1].options["optimiser"].groups[0]["momentum"] == 0
+    _, training = configured("--optimiser", "sgd")
+    others, localisation = training.options["optimiser"].groups
+    assert (others["momentum"], others["learning_rate"], localisation["learning_rate"]) == (0.9, 0.01, 0.001)
+    shapes = {parameter.shape for parameter in localisation["parameters"]}
+    assert (20, 1, 5, 5) in shapes and (10,) not in shapes and others["parameters"][-1].shape == (10,)
+
+
+def test_limited_test_set_is_the_first_of_the_whole(monkeypatch):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(256, size=(30, 28, 28), dtype=np.uint8), np.arange(30, dtype=np.uint8)
+    monkeypatch.setattr(datasets, "load", lambda *arguments: (images, labels) * 2)
+    config = {"data": "digits", "distortion": "TC", "limit": 4, "test_limit": None}
+    *_, x, y = classification.load_data(config)
+    train, _, first, its_labels = classification.load_data({**config, "test_limit": 7})
+    assert len(train) == 4 and np.array_equal(first, x[:7]) and np.array_equal(its_labels, y[:7]) and len(x) == 30
+
+
+def test_damaged_mnist_is_not_replaced_unnoticed(tmp_path, capfd):
+    place = tmp_path / "home" / "mnist"
+    place.mkdir(parents=True)
+    (place / "train-images-idx3-ubyte.gz").write_bytes(b"cut short")
+    assert main(["train", "distorted-mnist", "--data-dir", "home", "--run-dir", "run"]) == 2
+    assert "mnist: home/mnist should be a folder with the files of MNIST" in capfd.readouterr().err
+    assert main(["data", "list", "--data-dir", "home"]) == 0
+    assert "incomplete or damaged (nanostn data fetch mnist)" in capfd.readouterr().out
+
+
+def test_what_is_compiled_for_the_data_is_announced(tmp_path, monkeypatch):
+    """By whatever command loads data first."""
+    inside = []
+
+    @contextlib.contextmanager
+    def announced():
+        inside.append(True)
+        yield
+        inside.pop()
+
+    given = classification.load_data
+
+    def load_data(*arguments):
+        assert inside
+        return given(*arguments)
+
+    for module in (experiments, classification, demo):
+        monkeypatch.setattr(module, "announced_compilation", announced)
+    for module in (classification, distorted_mnist):
+        monkeypatch.setattr(module, "load_data", load_data)
+    assert main([*DISTORTED, "--steps", "1", "--model", "fcn", "--run-dir", "run"]) == 0
+    assert main(["evaluate", "run"]) == 0
+    assert demo.main("both", [*SMALL, "--filters", "2", "--distortion", "RTS", "--epochs", "1"]) == 0
+
+
+def test_files_of_another_program(tmp_path, capfd):
+    """Each is one sentence and exit code 2."""
+    assert main([*DISTORTED, "--steps", "1", "--model", "fcn", "--run-dir", "run"]) == 0
+    files = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    config = json.loads(files["config.json"])
+    save(tmp_path / "other.h5", {"weights": np.zeros(3)})
+    resume = ["train", "distorted-mnist", "--run-dir", "run", "--resume"]
+    for name, contents, words in [
+            ("config.json", b'{"name": "webpack"}', "config.json should be JSON as .*, which has no 'experiment'"),
+            ("config.json", json.dumps({"experiment": "distorted-mnist"}).encode(), "which has no 'model'"),
+            ("config.json", json.dumps({**config, "experiment": "imagenet"}).encode(), "experiment should be one of"),
+            ("checkpoint.h5", (tmp_path / "other.h5").read_bytes(), "should be the checkpoint .* has no 'history'"),
+            ("metrics.csv", b"epoch,steps\n1,one\n", "metrics.csv should be a table of numbers"),
+            ("result.json", b"{}", "result.json should be JSON .*, which has no 'test_error'")]:
+        (tmp_path / "run" / name).write_bytes(contents)
+        command = resume if name == "result.json" else ["report" if name == "metrics.csv" else "evaluate", "run"]
+        capfd.readouterr()
+        assert main(command) == 2
+        said = capfd.readouterr().err
+        assert re.search(words, said) and len(said.splitlines()) == 1, (name, said)
+        if name == "config.json":
+            assert main(resume) == 2
+        (tmp_path / "run" / name).write_bytes(files[name])
+
+
 def test_evaluate_agrees_with_the_result(tmp_path, capfd):
     assert main([*DISTORTED, "--steps", "1", "--run-dir", "run"]) == 0
     capfd.readouterr()
@@ -119,3 +240,24 @@ def test_demo(tmp_path, capfd):
     assert (tmp_path / "runs" / "demo" / "report" / "index.html").exists()
     assert demo.main(None, settings) == 0  # a second one finds a place of its own
     assert (tmp_path / "runs" / "demo-2" / "cnn" / "result.json").exists()
+
+
+@pytest.mark.parametrize("moment", ["in a step", "in the evaluation"])
+def test_ctrl_c_in_the_demo(moment, capfd, monkeypatch):
+    """It says how to go on with either network, whether that has begun or not."""
+    name, module = {"in a step": ("epoch_batches", datasets), "in the evaluation": ("evaluate", classification)}[moment]
+    given = getattr(module, name)
+
+    def interrupting(*arguments):
+        monkeypatch.setattr(module, name, given)
+        os.kill(os.getpid(), signal.SIGINT)
+        return given(*arguments)
+
+    monkeypatch.setattr(module, name, interrupting)
+    settings = [*SMALL, "--filters", "2", "--distortion", "R", "--epochs", "1"]
+    assert guarded(demo.main)("both", settings) == 130
+    said = capfd.readouterr().err
+    first, other = (os.path.join("both", model) for model in demo.MODELS)
+    assert f"go on with either network: nanostn train distorted-mnist --run-dir {first} or {other} --resume" in said
+    for run_dir in (first, other):
+        assert main(["train", "distorted-mnist", "--run-dir", run_dir, "--resume"]) == 0

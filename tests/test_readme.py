@@ -41,13 +41,15 @@ def test_files_that_are_named_exist():
 def test_options_of_train_that_are_named_exist(capsys):
     from nanostn.experiments import find
 
-    for line in re.findall(r"nanostn train [^\n`|]+", README.read_text(encoding="utf-8")):
+    lines = re.findall(r"nanostn train [^\n`|]+", README.read_text(encoding="utf-8"))
+    assert lines
+    for line in lines:
         _, _, experiment, *options = shlex.split(line, comments=True)
         if not experiment.islower():  # the general form
             continue
         with pytest.raises(SystemExit):
             find(experiment).main(["--help"])
-        shown = capsys.readouterr().out
+        shown = set(re.findall(r"--[\w-]+", capsys.readouterr().out))
         for option in options:
             if option.startswith("--"):
                 assert option in shown, f"{option} in: {line}"

@@ -1,7 +1,10 @@
 """The training loop: interrupted and resumed runs end with the same bits, diverging ones stop and say where."""
 
+import errno
 import os
+import re
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from nanostn import nn
 from nanostn.finite import NotFinite
 from nanostn.optim import SGD, Adam, StepDecay
 from nanostn.runs import RunDirectory
-from nanostn.tensor import op
+from nanostn.tensor import Tensor, op
 from nanostn.training import Interrupted, duration, evaluate, train
 
 STEPS_PER_EPOCH = 5
@@ -91,6 +94,16 @@ def test_interrupted_anywhere_in_an_epoch(tmp_path, step):
     assert whole.bits() == parts.bits()
 
 
+def test_interrupted_while_the_last_evaluation_runs(tmp_path):
+    def interrupting(model):
+        os.kill(os.getpid(), signal.SIGINT)
+        return evaluate(model, *TEST_SET)
+
+    with pytest.raises(Interrupted, match="after step 5 of 5"):
+        Trial(tmp_path / "run", evaluation=interrupting).run(5)
+    assert Trial(tmp_path / "run").run(5)["steps"] == 5
+
+
 def test_pressed_twice_does_not_wait_and_keeps_the_last_checkpoint(tmp_path):
     with pytest.raises(KeyboardInterrupt) as caught:
         Trial(tmp_path / "run", batches=interrupting(2, times=2)).run(15)
@@ -111,9 +124,14 @@ def test_the_checks_would_notice_a_lost_random_state(tmp_path):
 
 
 def test_learning_rate_falls_for_all_groups(tmp_path):
-    trial = Trial(tmp_path / "run")
+    def two_groups(parameters, learning_rate):
+        first, *others = parameters
+        return SGD([{"parameters": others}, {"parameters": [first], "learning_rate": 0.004}], learning_rate)
+
+    trial = Trial(tmp_path / "run", optimiser=two_groups)
     trial.run(15)
     assert [row["learning_rate"] for row in trial.directory.metrics()] == [0.01, 0.005, 0.0025]  # after 7 and 14 steps
+    assert [group["learning_rate"] for group in trial.optimiser.groups] == [0.0025, 0.001]
 
 
 def planting(at, plant):
@@ -146,6 +164,25 @@ def test_a_layer_that_overflows_is_named(tmp_path):
 
     with np.errstate(all="ignore"), pytest.raises(NotFinite, match="step 4 .*first seen in layer 3;"):
         Trial(tmp_path / "run", model, batches=planting((0, 3), plant)).run(15)
+
+
+def test_an_evaluation_that_is_not_finite_keeps_the_last_good_checkpoint(tmp_path):
+    model = make_model()
+
+    def throwing(batch):  # as a finite gradient times a huge learning rate would, in the last update of epoch 2
+        evaluated.append(batch)
+        if len(evaluated) == 2:
+            model[3].weight.data[...] = 3e38
+        return evaluate(model, *TEST_SET)
+
+    evaluated = []
+    trial = Trial(tmp_path / "run", model, evaluation=throwing)
+    with np.errstate(all="ignore"), pytest.raises(
+            NotFinite, match=r"after step 10 \(epoch 2\): the evaluation is no longer finite, first seen in layer 3"):
+        trial.run(15)
+    state = trial.directory.load_state()
+    assert state["progress"]["steps"] == 5 and len(trial.directory.metrics()) == 1
+    assert all(np.isfinite(array).all() for array in state["model"].values())
 
 
 @op
@@ -212,6 +249,25 @@ def test_evaluation_is_by_hand_and_without_dropout(tmp_path):
     assert model.training
 
 
+def test_other_measures_than_errors(tmp_path):
+    """Of a loss that counts no wrong answers, and an evaluation with a measure of its own."""
+    lines = []
+    trial = Trial(tmp_path / "run", loss=lambda model, x, y: ((model(Tensor(x)) ** 2).mean(), None),
+                  evaluation=lambda model: {"test_distance": 0.25}, report=lines.append)
+    assert trial.run(5)["test_distance"] == 0.25
+    assert "test distance 0.2500  " in lines[0] and "error" not in lines[0]
+    assert trial.directory.metrics()[0].keys() == {"epoch", "steps", "learning_rate", "train_loss", "test_distance",
+                                                   "seconds"}
+
+
+def test_line_of_an_epoch(tmp_path):
+    lines = []
+    Trial(tmp_path / "run", report=lines.append).run(10)
+    number = r" +\d+\.\d\d %"
+    assert re.fullmatch(rf"epoch   1/2  loss \d\.\d{{4}}  train error{number}  test error{number}  \d+ s  \d+ s left",
+                        lines[0])
+
+
 def test_run_directories_do_not_mix(tmp_path):
     run = RunDirectory.create(tmp_path / "a" / "run", {"seed": 1, "model": "cnn"})
     with pytest.raises(ValueError, match=r"should be a new one, .*holds a run .*--resume"):
@@ -222,6 +278,8 @@ def test_run_directories_do_not_mix(tmp_path):
         run.check_same({"model": "cnn", "seed": 2})
     with pytest.raises(FileNotFoundError, match="has no config.json"):
         RunDirectory.open(tmp_path / "nothing")
+    with pytest.raises(ValueError, match="config.json should be .*, which has no 'filters'"):
+        run.open(run.path).config["filters"]
     (tmp_path / "a" / "run" / "config.json").write_text("{ half")
     with pytest.raises(ValueError, match="config.json should be JSON"):
         RunDirectory.open(tmp_path / "a" / "run")
@@ -233,6 +291,40 @@ def test_a_place_that_cannot_be_written(tmp_path):
         with pytest.raises(ValueError, match="run directory should be a place to write in"):
             RunDirectory.create(path, {})
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_a_disk_that_fills_up_during_a_run(tmp_path, monkeypatch):
+    trial = Trial(tmp_path / "run")
+    trial.run(5)
+    before = {path.name: path.read_bytes() for path in trial.directory.path.iterdir()}
+
+    def full(path, contents):
+        with open(path, "wb") as file:
+            file.write(contents[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(ValueError, match="run directory should be a place to write in, .*(No space left on device)"):
+        Trial(tmp_path / "run").run(10)
+    assert {path.name: path.read_bytes() for path in trial.directory.path.iterdir()} == before
+
+
+HEAD = "epoch,steps,train_loss,seconds\n"
+
+
+@pytest.mark.parametrize("text", ["epoch,steps\n1,2\n", HEAD + "1,2,3,none\n", HEAD + "1,2,0.5\n",
+                                  HEAD + "1,2,3,4,5\n", HEAD + "1,\xff\0,3,4\n"])
+def test_a_damaged_table_is_named(tmp_path, text):
+    run = RunDirectory.create(tmp_path, {})
+    (tmp_path / "metrics.csv").write_text(text, encoding="latin-1")
+    with pytest.raises(ValueError, match="metrics.csv should be a table of numbers .* is damaged"):
+        run.metrics()
+
+
+def test_what_is_written_is_json(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        RunDirectory.create(tmp_path, {}).finish({"test_loss": float("nan")})
+    assert not (tmp_path / "result.json").exists()
 
 
 def test_durations():

@@ -8,6 +8,7 @@ import importlib
 from pathlib import Path
 from types import ModuleType
 
+from nanostn.compilation import announced_compilation
 from nanostn.runs import Revived, RunDirectory
 
 EXPERIMENTS = {"distorted-mnist": "the paper's table 1: distorted digits, with and without a spatial transformer",
@@ -31,5 +32,6 @@ def revive(run_dir: str | Path, data_dir: str | None = None) -> Revived:
                                 "whose training has not reached its first")
     model = experiment.build_model(run.config)
     model.load_state(state["model"])
-    *_, images, labels = experiment.load_data(run.config, data_dir)
+    with announced_compilation():
+        *_, images, labels = experiment.load_data(run.config, data_dir)
     return Revived(run, model.eval(), images, labels)

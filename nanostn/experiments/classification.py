@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from nanostn import datasets
-from nanostn.console import Parser, guarded, natural, positive, positive_number, use_device
+from nanostn.checks import argument_error
+from nanostn.compilation import announced_compilation
+from nanostn.console import Parser, guarded, momentum, natural, positive, positive_number, use_device
 from nanostn.nn import Module
 from nanostn.optim import SGD, Adam, CosineDecay, Optimiser, Schedule, StepDecay
 from nanostn.runs import RunDirectory
@@ -19,11 +21,13 @@ from nanostn.training import Interrupted, evaluate, train
 # Settings of where, not of what: they change no bit of the result and are not part of config.json.
 _PLACES = ("device", "threads", "data_dir", "run_dir", "resume")
 
+EPOCHS = 10
 TEST_SEED = 0  # one distorted test set for all runs, whatever their own seed
 
 
-def argument_parser(name: str, description: str | None, models: Sequence[str], prog: str | None) -> Parser:
-    """The options that every experiment with digits has."""
+def argument_parser(name: str, description: str | None, models: Sequence[str], prog: str | None,
+                    epochs: int = EPOCHS) -> tuple[Parser, argparse._ArgumentGroup]:
+    """The options that every experiment with digits has, and the group of those that say what is trained."""
     parser = Parser(prog=prog or f"python -m nanostn.experiments.{name.replace('-', '_')}", description=description)
     what, how, where = (parser.add_argument_group(title) for title in ("what", "how", "where"))
     what.add_argument("--model", choices=models, default="st-cnn-affine", metavar="NAME",
@@ -34,13 +38,15 @@ def argument_parser(name: str, description: str | None, models: Sequence[str], p
     what.add_argument("--test-limit", type=positive, metavar="N", help="only the first N test images")
     what.add_argument("--seed", type=natural, default=0, metavar="N",
                       help="of initial weights, order and distortions (default: %(default)s)")
-    how.add_argument("--epochs", type=positive, default=10, metavar="N",
-                     help="passes over the training images, each distorted afresh (default: %(default)s)")
+    how.add_argument("--epochs", type=positive, metavar="N",
+                     help="passes over the training images, each distorted afresh "
+                          f"(default: {epochs}, or what --steps needs)")
     how.add_argument("--steps", type=positive, metavar="N", help="at most so many steps, whatever the epoch")
     how.add_argument("--batch-size", type=positive, default=256, metavar="N",
                      help="images per step (default: %(default)s)")
     how.add_argument("--optimiser", choices=("adam", "sgd"), default="adam",
-                     help="adam gets further in few epochs; sgd has momentum 0.9 (default: %(default)s)")
+                     help="adam gets further in few epochs (default: %(default)s)")
+    how.add_argument("--momentum", type=momentum, metavar="X", help="with --optimiser sgd (default: 0.9)")
     how.add_argument("--learning-rate", type=positive_number, metavar="X",
                      help="at the start (default: 0.001 for adam, 0.01 for sgd)")
     how.add_argument("--localisation-rate", type=positive_number, metavar="X",
@@ -49,8 +55,8 @@ def argument_parser(name: str, description: str | None, models: Sequence[str], p
     how.add_argument("--schedule", choices=("cosine", "steps"), default="cosine",
                      help="cosine: the learning rate falls to zero over the run; steps: it falls at intervals, as in "
                           "the paper (default: %(default)s)")
-    how.add_argument("--decay", type=positive_number, default=0.1, metavar="X",
-                     help="with --schedule steps: factor on the learning rate at each fall (default: %(default)s)")
+    how.add_argument("--decay", type=positive_number, metavar="X",
+                     help="with --schedule steps: factor on the learning rate at each fall (default: 0.1)")
     how.add_argument("--decay-every", type=positive, metavar="N",
                      help="with --schedule steps: steps between falls (default: a third of the run)")
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
@@ -61,24 +67,25 @@ def argument_parser(name: str, description: str | None, models: Sequence[str], p
                        help="keeps the run (default: a folder in runs/, named after the settings)")
     where.add_argument("--resume", action="store_true",
                        help="go on with the run in the run directory, with its settings, to the same bits")
-    return parser
+    return parser, what
 
 
 @guarded
 def run(name: str, parser: Parser, build_model: Callable[[dict[str, Any]], Module],
-        arguments: Sequence[str] | None = None, **fixed: Any) -> int:
-    """Train as the arguments say; `fixed` are settings that the experiment does not leave open."""
+        arguments: Sequence[str] | None = None, epochs: int = EPOCHS, **fixed: Any) -> int:
+    """Train as the arguments say, for `epochs` if they say nothing; `fixed` settings are not left open."""
     options = parser.parse_args(arguments)
-    use_device(options.device, options.threads)
-    config = settings(name, options, **fixed)
+    use_device("train", options.device, options.threads)
+    config = settings(name, options, epochs, **fixed)
     path = Path(options.run_dir or Path("runs", "-".join(
         [name, config["model"], config["distortion"], config["data"], f"seed{config['seed']}"])))
     if options.resume:
         directory = RunDirectory.open(path)
         parser.set_defaults(**directory.config)  # what is not given again stays as it was
-        directory.check_same(settings(name, parser.parse_args(arguments), **fixed))
+        directory.check_same(settings(name, parser.parse_args(arguments), epochs, **fixed))
         config = directory.config
-    images, labels, *test_set = load_data(config, options.data_dir)
+    with announced_compilation():
+        images, labels, *test_set = load_data(config, options.data_dir)
     if not options.resume:
         directory = RunDirectory.create(path, config)
     if (finished := directory.result()) is not None:
@@ -106,8 +113,8 @@ class Training:
                  images: np.ndarray, labels: np.ndarray, test_images: np.ndarray, test_labels: np.ndarray):
         batch_size, kind, seed = config["batch_size"], config["distortion"], config["seed"]
         self.steps_per_epoch = datasets.steps(len(images), batch_size)
-        most = config["epochs"] * self.steps_per_epoch
-        self.steps = min(most, config["steps"] or most)
+        limits = (config["steps"], config["epochs"] and config["epochs"] * self.steps_per_epoch)
+        self.steps = min(limit for limit in limits if limit)
         optimiser = make_optimiser(config, model)
 
         def batches(epoch: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -126,9 +133,9 @@ class Training:
 def load_data(config: dict[str, Any], data_dir: str | None = None) -> tuple[np.ndarray, ...]:
     """Training images (as they are) and labels, test images (distorted) and labels."""
     images, labels, test_images, test_labels = datasets.load(config["data"], data_dir)
+    x, y = datasets.fixed_test_set(test_images, test_labels, config["distortion"], TEST_SEED)
     limit, count = config["limit"], config["test_limit"]
-    test_set = datasets.fixed_test_set(test_images[:count], test_labels[:count], config["distortion"], TEST_SEED)
-    return images[:limit], labels[:limit], *test_set
+    return images[:limit], labels[:limit], x[:count], y[:count]  # cut at last: the first of the same test set
 
 
 def make_schedule(config: dict[str, Any], optimiser: Optimiser, steps: int) -> Schedule:
@@ -141,13 +148,14 @@ def make_schedule(config: dict[str, Any], optimiser: Optimiser, steps: int) -> S
 def make_optimiser(config: dict[str, Any], model: Module) -> Optimiser:
     """Adam, or SGD with momentum; the localisation network is a group with a learning rate of its own."""
     rate = config["learning_rate"]
-    groups: list[dict[str, Any]] = [{"parameters": [], "learning_rate": rate},
-                                    {"parameters": [], "learning_rate": rate * config["localisation_rate"]}]
-    for name, parameter in model.named_parameters():
-        groups["localisation" in name]["parameters"].append(parameter)
+    named = list(model.named_parameters())
+    groups = [{"parameters": [parameter for name, parameter in named if "localisation" not in name],
+               "learning_rate": rate},
+              {"parameters": [parameter for name, parameter in named if "localisation" in name],
+               "learning_rate": rate * config["localisation_rate"]}]
     if config["optimiser"] == "adam":
         return Adam(groups)
-    return SGD(groups, momentum=0.9)
+    return SGD(groups, momentum=config["momentum"])
 
 
 def result(config: dict[str, Any], outcome: dict[str, Any]) -> dict[str, Any]:
@@ -155,14 +163,23 @@ def result(config: dict[str, Any], outcome: dict[str, Any]) -> dict[str, Any]:
     return {key: config[key] for key in ("experiment", "model", "data", "distortion", "seed")} | outcome
 
 
-def settings(name: str, options: argparse.Namespace, **fixed: Any) -> dict[str, Any]:
+def settings(name: str, options: argparse.Namespace, epochs: int = EPOCHS, **fixed: Any) -> dict[str, Any]:
     """What the run is: every option but the places, with the defaults that depend on others filled in."""
     given = {key: value for key, value in vars(options).items() if key not in (*_PLACES, "experiment")}
     config = {"experiment": name, **fixed, **given}
     if config["data"] is None:
         config["data"] = "mnist" if "mnist" in datasets.available(options.data_dir) else "digits"
-    for name, defaults in (("learning_rate", {"adam": 0.001, "sgd": 0.01}),
-                           ("localisation_rate", {"adam": 1.0, "sgd": 0.1})):
-        if config[name] is None:
-            config[name] = defaults[config["optimiser"]]
+    if config["epochs"] is None and config["steps"] is None:
+        config["epochs"] = epochs
+    for option, other, needed in (("momentum", "optimiser", "sgd"), ("decay", "schedule", "steps"),
+                                  ("decay_every", "schedule", "steps")):
+        if config[option] is not None and config[other] != needed:
+            raise argument_error("train", f"--{option.replace('_', '-')}", f"given with --{other} {needed} only",
+                                 f"--{other} {config[other]}")
+    for option, other, defaults in (("learning_rate", "optimiser", {"adam": 0.001, "sgd": 0.01}),
+                                    ("localisation_rate", "optimiser", {"adam": 1.0, "sgd": 0.1}),
+                                    ("momentum", "optimiser", {"adam": None, "sgd": 0.9}),
+                                    ("decay", "schedule", {"cosine": None, "steps": 0.1})):
+        if config[option] is None:
+            config[option] = defaults[config[other]]
     return config

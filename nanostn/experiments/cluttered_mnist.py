@@ -27,9 +27,8 @@ load_data = classification.load_data
 
 
 def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
-    parser = classification.argument_parser(NAME, __doc__, ("st-cnn-affine", "cnn"), prog)
-    parser.set_defaults(epochs=14)
-    return classification.run(NAME, parser, build_model, arguments, distortion="TC")
+    parser, _ = classification.argument_parser(NAME, __doc__, ("st-cnn-affine", "cnn"), prog, epochs=14)
+    return classification.run(NAME, parser, build_model, arguments, epochs=14, distortion="TC")
 
 
 if __name__ == "__main__":

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from nanostn import drawing, report
+from nanostn.compilation import announced_compilation
 from nanostn.experiments import classification, distorted_mnist
 from nanostn.runs import Revived, RunDirectory
+from nanostn.training import Interrupted
 
 MODELS = ("cnn", "st-cnn-affine")
 SETTINGS = ["--data", "digits", "--distortion", "RTS", "--filters", "24", "--batch-size", "64", "--limit", "9600",
@@ -29,14 +31,20 @@ def main(run_dir: str | None = None, settings: list[str] = SETTINGS) -> int:
                for name in MODELS]
     runs = [RunDirectory.create(folder / config["model"], config) for config in configs]
     print("drawing digits ...", flush=True)
-    data = classification.load_data(configs[0])
+    with announced_compilation():
+        data = classification.load_data(configs[0])
     models = [distorted_mnist.build_model(config) for config in configs]
     trainings = [classification.Training(config, model, run, *data)
                  for config, model, run in zip(configs, models, runs, strict=True)]
     print(f"training on {len(data[0]):,} digits, turned, scaled and moved afresh in every epoch\n\n"
           f"{'':12}" + "".join(f"{name + ' test error':>26}" for name in MODELS), flush=True)
     for epoch in range(1, configs[0]["epochs"] + 1):
-        outcomes = [training.run(epoch * training.steps_per_epoch, report=lambda line: None) for training in trainings]
+        try:
+            outcomes = [training.run(epoch * training.steps_per_epoch, report=lambda line: None)
+                        for training in trainings]
+        except Interrupted as interruption:
+            raise Interrupted(f"{interruption}; saved, go on with either network: nanostn train {distorted_mnist.NAME} "
+                              f"--run-dir {' or '.join(str(run.path) for run in runs)} --resume") from None
         print(f"epoch {epoch:>2}/{configs[0]['epochs']:<3}" + "".join(f"{o['test_error']:24.2f} %" for o in outcomes)
               + f"{sum(o['seconds'] for o in outcomes):8.0f} s", flush=True)
     for run, config, outcome in zip(runs, configs, outcomes, strict=True):

@@ -4,7 +4,7 @@
     python -m nanostn.experiments.distorted_mnist --model cnn --distortion RTS
 
 The paper: 0.5 % test error for the first, 0.8 % for the second, after 150,000 steps of SGD at 0.01, falling to a tenth
-every 50,000:  --optimiser sgd --schedule steps --decay-every 50000 --steps 150000 --epochs 700
+every 50,000:  --optimiser sgd --momentum 0 --schedule steps --decay-every 50000 --steps 150000
 The defaults get far in ten epochs: Adam at 0.001, which falls to zero along half a cosine.
 """
 
@@ -30,12 +30,12 @@ def build_model(config: dict[str, Any]) -> Module:
 
 
 def argument_parser(prog: str | None = None) -> Parser:
-    parser = classification.argument_parser(NAME, __doc__, MODELS, prog)
-    parser.add_argument("--distortion", choices=datasets.kinds, default="RTS",
-                        help="R rotated, RTS rotated, scaled and translated, P projective, E elastic, T translated, "
-                             "TC translated among clutter (default: %(default)s)")
-    parser.add_argument("--filters", type=positive, default=64, metavar="N",
-                        help="of each convolution of the CNN; the paper has 32 to 64 (default: %(default)s)")
+    parser, what = classification.argument_parser(NAME, __doc__, MODELS, prog)
+    what.add_argument("--distortion", choices=datasets.kinds, default="RTS",
+                      help="R rotated, RTS rotated, scaled and translated, P projective, E elastic, T translated, "
+                           "TC translated among clutter (default: %(default)s)")
+    what.add_argument("--filters", type=positive, default=64, metavar="N",
+                      help="of each convolution of the CNN; the paper has 32 to 64 (default: %(default)s)")
     return parser
 
 

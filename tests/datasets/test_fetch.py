@@ -56,6 +56,32 @@ def test_a_wrong_file_is_refused_and_leaves_nothing(made, server, tmp_path):
     assert list((tmp_path / "home" / "mnist").iterdir()) == []
 
 
+def test_offline_the_cause_is_said_once_and_in_short(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    mirrors = ["http://127.0.0.1:9/a/", "http://127.0.0.1:9/b/"]  # nobody listens there
+    with pytest.raises(ConnectionError) as caught:
+        fetch("mnist", tmp_path / "home", mirrors, made[1])
+    said = str(caught.value)
+    assert "refused" in said and "pool" not in said and "Retries" not in said and len(said) < 250 + len(str(tmp_path))
+
+
+def test_an_error_without_words(made, tmp_path, monkeypatch):
+    def silent(*arguments):
+        raise TimeoutError
+
+    monkeypatch.setattr("pooch.retrieve", silent)
+    with pytest.raises(ConnectionError, match=r"received none \(TimeoutError\)"):
+        fetch("mnist", tmp_path / "home", ["http://127.0.0.1:9/"], made[1])
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:50])])
+def test_files_that_are_not_whole_are_at_hand_but_said_to_be_damaged(made, damage):
+    data_dir, files, _ = made
+    damage(data_dir / "mnist" / files[2].name)
+    place = data_dir / "mnist"
+    assert available(data_dir, files)["mnist"] == f"{place}, incomplete or damaged (nanostn data fetch mnist)"
+
+
 def test_a_folder_that_cannot_be_made(made, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(ValueError, match="fetch: data_dir should be a folder that can be written"):
