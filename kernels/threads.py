@@ -4,8 +4,9 @@ Kernels spread their work over Numba's threads, and each of these calls BLAS for
 pool of its own; two pools that spin on the same cores cost a factor of 20 to 40, so BLAS is held to one thread for the
 time of a kernel (about ten microseconds a kernel) and gets its threads back afterwards.
 
-For the same reason OpenMP threads are asked to sleep while they wait, unless the environment says otherwise: on cores
-that other programs use too, waiting by spinning made training several times slower, and no faster elsewhere.
+For the same reason OpenMP threads are told to wait for work by spinning a tenth of a millisecond only and then to sleep,
+unless the environment says otherwise. That bridges the gaps between kernels, and on cores that other programs use too a
+step of a small network was four times as fast as with GNU OpenMP's own thirty times longer spinning.
 """
 
 import functools
@@ -18,7 +19,8 @@ from typing import Any
 import numba
 from threadpoolctl import ThreadpoolController
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when Numba loads OpenMP, with the first kernel
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read when Numba loads OpenMP, with the first kernel
 
 _lock = threading.Lock()
 _inside = 0  # kernels at work, in all threads of the program

@@ -143,7 +143,7 @@ def side(name: str, group: str, threads: int) -> Found:
 
 
 def _torch(threads: int) -> Any:
-    os.environ.pop("OMP_WAIT_POLICY", None)  # set by our kernels; PyTorch's threads wait as they do by default
+    os.environ.pop("GOMP_SPINCOUNT", None)  # set by our kernels; PyTorch's threads wait as they do by default
     from nanostn import bench_torch
 
     bench_torch.use_threads(threads)
