@@ -4,9 +4,9 @@ Kernels spread their work over Numba's threads, and each of these calls BLAS for
 pool of its own; two pools that spin on the same cores cost a factor of 20 to 40, so BLAS is held to one thread for the
 time of a kernel (about ten microseconds a kernel) and gets its threads back afterwards.
 
-For the same reason OpenMP threads are told to wait for work by spinning a tenth of a millisecond only and then to sleep,
-unless the environment says otherwise. That bridges the gaps between kernels, and on cores that other programs use too a
-step of a small network was four times as fast as with GNU OpenMP's own thirty times longer spinning.
+For the same reason OpenMP threads are told to spin for a tenth of a millisecond only while they wait, and then to
+sleep, unless the environment says otherwise. That bridges the gaps between kernels; and on cores that other programs
+use too, a step of a small network was four times as fast as with GNU OpenMP's own setting, thirty times as long.
 """
 
 import functools
