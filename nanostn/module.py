@@ -71,7 +71,7 @@ class Module:
         return [parameter for _, parameter in self.named_parameters()]
 
     def count_parameters(self) -> int:
-        return sum(parameter.size for parameter in self.parameters())
+        return sum(parameter.size for _, parameter in self.named_parameters())
 
     def state(self) -> dict[str, np.ndarray]:
         """Parameters and buffers by path; the arrays themselves, not copies.   torch: Module.state_dict()"""
@@ -100,7 +100,7 @@ class Module:
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
-        for parameter in self.parameters():
+        for _, parameter in self.named_parameters():
             parameter.grad = None
 
     def train(self, mode: bool = True) -> "Module":
