@@ -19,7 +19,10 @@ def half_extent(size, align_corners):
 
 
 def target_points(size, align_corners):
-    """The homogeneous target coordinates (x_t, y_t, 1) of an output (H_out, W_out), as a float64 array (3, P)."""
-    y, x = ((np.arange(n) - (n - 1) / 2) / half_extent(n, align_corners) for n in size)
-    points = np.broadcast_arrays(x[None, :], y[:, None], 1.0)
-    return np.stack(points).reshape(3, -1)
+    """The homogeneous target coordinates of an output, point by point in the order of its memory, in float64.
+
+    (H_out, W_out) -> rows (x_t, y_t, 1), an array (3, P); (D_out, H_out, W_out) -> (x_t, y_t, z_t, 1), (4, P).
+    """
+    axes = [(np.arange(n) - (n - 1) / 2) / half_extent(n, align_corners) for n in size]
+    points = np.meshgrid(*axes, indexing="ij")[::-1]
+    return np.stack([*points, np.ones(size)]).reshape(len(size) + 1, -1)

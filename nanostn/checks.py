@@ -21,6 +21,16 @@ def describe(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def checked_size(op: str, size: Any, dims: int | None = 2) -> tuple[int, ...]:
+    """The size of an output as plain integers: (H', W') for `dims` 2, (D', H', W') for 3, either of them for None."""
+    known = {2: "(H', W'), two positive integers", 3: "(D', H', W'), three positive integers",
+             None: "(H', W') or (D', H', W'), positive integers"}
+    whole = np.ndim(size) == 1 and all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in size)
+    if not whole or len(size) not in ((2, 3) if dims is None else (dims,)) or min(size) < 1:
+        raise argument_error(op, "size", known[dims], repr(size))
+    return tuple(int(n) for n in size)
+
+
 def sizes(op: str, hint: str = "", **arguments: tuple[Any, str]) -> list[int]:
     """Check shapes against patterns and return the named sizes in the order of their first appearance.
 

@@ -1,0 +1,130 @@
+"""What the families share: each is T_theta(G) = M_theta B (paper, section 3.2).
+
+A family is a small class. It says what its theta is and how theta becomes M; the grid, the sampling and the gradients
+are the same for all of them:
+
+    dims                         2, coordinates (x, y), or 3, (x, y, z)
+    parameters                   how many numbers theta has
+    identity()                   the theta that moves nothing, float64 (parameters,)
+    matrix(theta)                theta (N, parameters), or its natural shape, -> M (N, R, K), with its gradient
+    basis(size, align_corners)   B (K, P) over the target points in the order of memory, float64
+    grid(theta, size, ...)       M B as points (N, *size, dims), with its gradient
+    plane                        B is (x_t, y_t, 1) or (x_t, y_t, z_t, 1), which the sampler makes by itself
+    fused                        M and `basis` say all: V needs no grid in memory
+
+R is `dims`, or one more: the last row is then what the others are divided by. Coordinates are normalised, and theta
+leads from *target to source*: it says where each point of the output is read, so a scale of 2 makes things look half
+as large.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from nanostn.autograd import Gradients
+from nanostn.checks import argument_error, checked_size, describe, same_float
+from nanostn.kernels.coordinates import target_points
+from nanostn.kernels.matmul import matmul as product
+from nanostn.tensor import Tensor, op
+
+
+class Transformation:
+    """Base of the families: the check of theta, M as theta's numbers put into their places, and M B as a grid.
+
+    A family of one's own sets `entries` (R, K), which number of theta stands where in M, -1 for that of `constants`
+    (0 where none are given), and defines `identity`. One whose M is another function of theta sets `parameters` and
+    defines `matrix`; one over another basis sets `plane = False` and defines `basis`.
+    """
+
+    dims: int = 2
+    entries: np.ndarray
+    constants: np.ndarray | float = 0.0
+    plane: bool = True
+    fused: bool = True
+
+    @property
+    def parameters(self) -> int:
+        return int(self.entries.max()) + 1
+
+    @property
+    def natural(self) -> tuple[int, ...] | None:
+        """The other shape that theta may have, less the batch: that of M, where M is theta row by row."""
+        entries = getattr(self, "entries", None)  # there are none where M is another function of theta
+        if entries is None or not np.array_equal(entries.ravel(), np.arange(entries.size)):
+            return None
+        return entries.shape
+
+    def identity(self) -> np.ndarray:
+        raise TypeError(f"{type(self).__name__}: a transformation should define identity(), received none")
+
+    def checked_theta(self, theta: Any) -> Tensor:
+        """theta as a tensor (N, parameters), or an error that names the family."""
+        theta = theta if isinstance(theta, Tensor) else Tensor(theta)
+        same_float(repr(self), theta=theta)
+        natural = self.natural
+        if theta.shape[1:] == natural:
+            return theta.reshape(len(theta), self.parameters)
+        if theta.ndim != 2 or theta.shape[1] != self.parameters:
+            also = f" or (N, {', '.join(map(str, natural))})" if natural else ""
+            raise argument_error(repr(self), "theta", f"(N, {self.parameters}){also}", describe(theta),
+                                 "a localisation network ends in as many outputs as theta has numbers")
+        return theta
+
+    def matrix(self, theta: Any) -> Tensor:
+        """M (N, R, K) of theta (N, parameters); or of theta as M itself, where it has no constants."""
+        theta = self.checked_theta(theta)
+        if self.natural:
+            return theta.reshape(len(theta), *self.natural)
+        return _place(theta, entries=self.entries, constants=np.asarray(self.constants))
+
+    def basis(self, size: tuple[int, ...], align_corners: bool = True) -> np.ndarray:
+        return target_points(size, align_corners)
+
+    def grid(self, theta: Any, size: tuple[int, ...], align_corners: bool = True) -> Tensor:
+        """Where each point of an output of `size` is read, (N, *size, dims), the last axis (x, y) or (x, y, z)."""
+        size = checked_size(repr(self), size, self.dims)
+        M = self.matrix(theta)
+        return source_points(M, self.basis(size, align_corners).astype(M.dtype, copy=False), size=size)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+@op
+def _place(theta: np.ndarray, *, entries: np.ndarray, constants: np.ndarray) -> tuple[np.ndarray, Gradients]:
+    """M filled with entries of theta (by their number) and with constants (where the number is -1)."""
+    chosen = entries >= 0
+    parameters = theta.shape[1]
+    M = np.broadcast_to(constants.astype(theta.dtype), (len(theta), *entries.shape)).copy()
+    M[:, chosen] = theta[:, entries[chosen]]
+
+    def dtheta(dM: np.ndarray) -> np.ndarray:
+        out = np.zeros((len(dM), parameters), dM.dtype)
+        for place, number in zip(np.argwhere(chosen), entries[chosen], strict=True):
+            out[:, number] += dM[:, place[0], place[1]]
+        return out
+
+    return M, (dtheta,)
+
+
+@op
+def source_points(M: np.ndarray, B: np.ndarray, *, size: tuple[int, ...]) -> tuple[np.ndarray, Gradients]:
+    """M (N, R, K) times B (K, P), divided by a row R = dims + 1 -> (N, *size, dims); dM = d B^T, dB = sum of M^T d."""
+    N, R, K = M.shape
+    dims, P = len(size), B.shape[1]
+    flat, B = np.ascontiguousarray(M).reshape(N * R, K), np.ascontiguousarray(B)
+    rows = product(flat, B).reshape(N, R, P)
+    last = rows[:, dims:] if R > dims else None
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # infinity is far outside, 0 / 0 is NaN
+        points = rows if last is None else rows[:, :dims] / last                  # (N, dims, P)
+
+    def gradients(dgrid: np.ndarray, wanted: tuple[bool, ...]) -> tuple:
+        d = dgrid.reshape(N, P, dims).transpose(0, 2, 1)                          # (N, dims, P)
+        if last is not None:
+            d = d / last
+            d = np.concatenate([d, -(d * points).sum(axis=1, keepdims=True)], axis=1)
+        drows = np.ascontiguousarray(d).reshape(N * R, P)
+        dM = product(drows, B, transpose_b=True).reshape(M.shape) if wanted[0] else None
+        return dM, product(flat, drows, transpose_a=True) if wanted[1] else None
+
+    return np.ascontiguousarray(points.transpose(0, 2, 1)).reshape(N, *size, dims), gradients
