@@ -1,4 +1,4 @@
-"""Convolution of images, in the sense of neural networks: cross-correlation with a bank of filters."""
+"""Convolution of images and volumes, in the sense of neural networks: cross-correlation with a bank of filters."""
 
 from typing import Any
 
@@ -6,22 +6,25 @@ import numpy as np
 
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, same_float, sizes
-from nanostn.kernels import convolution as kernels
+from nanostn.kernels import convolution, convolution3d
 from nanostn.tensor import Array, Tensor, op
 
-Pair = int | tuple[int, int]
+PerAxis = int | tuple[int, ...]
+
+AXES = {2: ("H", "W"), 3: ("D", "H", "W")}
+WORDS = {2: ("pair", "image"), 3: ("triple", "volume")}  # what messages call a number per axis, and the thing itself
 
 
-def pair(name: str, argument: str, value: Pair, least: int) -> tuple[int, int]:
-    """An option that is a number or a pair (vertical, horizontal), as a pair of integers from `least` on."""
-    both = (value, value) if not isinstance(value, tuple | list) else tuple(value)
-    if len(both) != 2 or not all(isinstance(v, int | np.integer) and v >= least for v in both):
+def per_axis(name: str, argument: str, value: PerAxis, least: int, axes: int) -> tuple[int, ...]:
+    """An option that is one number or one for each axis, (depth,) vertical, horizontal, as integers from `least` on."""
+    each = (value,) * axes if not isinstance(value, tuple | list) else tuple(value)
+    if len(each) != axes or not all(isinstance(v, int | np.integer) and v >= least for v in each):
         kind = "a positive integer" if least == 1 else "an integer, 0 or more,"
-        raise argument_error(name, argument, f"{kind} or a pair of them", repr(value))
-    return int(both[0]), int(both[1])
+        raise argument_error(name, argument, f"{kind} or a {WORDS[axes][0]} of them", repr(value))
+    return tuple(map(int, each))
 
 
-def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pair = 0) -> Tensor:
+def conv2d(x: Any, weight: Any, bias: Any = None, stride: PerAxis = 1, padding: PerAxis = 0) -> Tensor:
     """Every filter's weighted sum over each window of the image, with zeros outside.
 
         y[n, f, p, q] = bias[f] + sum over c, i, j of  weight[f, c, i, j] x[n, c, h, w],
@@ -31,22 +34,43 @@ def conv2d(x: Any, weight: Any, bias: Any = None, stride: Pair = 1, padding: Pai
     `stride` and `padding` are numbers or pairs (vertical, horizontal). Raises ValueError for shapes that do not fit.
     torch: F.conv2d(x, weight, bias, stride, padding)
     """
-    arguments: dict[str, Any] = {"x": (x, "N C H W"), "weight": (weight, "F C kH kW")}
+    return _checked("conv2d", 2, x, weight, bias, stride, padding)
+
+
+def conv3d(x: Any, weight: Any, bias: Any = None, stride: PerAxis = 1, padding: PerAxis = 0) -> Tensor:
+    """Every filter's weighted sum over each window of the volume, with zeros outside.
+
+        y[n, f, o, p, q] = bias[f] + sum over c, i, j, k of  weight[f, c, i, j, k] x[n, c, d, h, w],
+        d = o stride + i - padding,  h = p stride + j - padding,  w = q stride + k - padding
+
+    x (N, C, D, H, W), weight (F, C, kD, kH, kW), bias (F,) or None -> (N, F, D', H', W'), sizes as in `conv2d`.
+    `stride` and `padding` are numbers or triples (depth, vertical, horizontal). Raises ValueError for shapes that do
+    not fit.   torch: F.conv3d(x, weight, bias, stride, padding)
+    """
+    return _checked("conv3d", 3, x, weight, bias, stride, padding)
+
+
+def _checked(name: str, axes: int, x: Any, weight: Any, bias: Any, stride: PerAxis, padding: PerAxis) -> Tensor:
+    space = AXES[axes]
+    arguments: dict[str, Any] = {"x": (x, " ".join(("N", "C", *space))),
+                                 "weight": (weight, " ".join(("F", "C", *(f"k{axis}" for axis in space))))}
     if bias is not None:
         arguments["bias"] = (bias, "F")
-    _, _, H, W, _, kH, kW = sizes("conv2d", **arguments)
-    same_float("conv2d", x=x, weight=weight, bias=bias)
-    stride, padding = pair("conv2d", "stride", stride, 1), pair("conv2d", "padding", padding, 0)
-    if min(kH, kW) < 1 or H + 2 * padding[0] < kH or W + 2 * padding[1] < kW:
-        raise argument_error("conv2d", "weight", f"with windows of at most the image {(H, W)} with padding {padding}",
-                             f"windows {(kH, kW)}")
+    found = sizes(name, **arguments)
+    size, window = tuple(found[2:2 + axes]), tuple(found[3 + axes:])
+    same_float(name, x=x, weight=weight, bias=bias)
+    stride, padding = per_axis(name, "stride", stride, 1, axes), per_axis(name, "padding", padding, 0, axes)
+    if min(window) < 1 or any(n + 2 * p < k for n, p, k in zip(size, padding, window, strict=True)):
+        raise argument_error(name, "weight", f"with windows of at most the {WORDS[axes][1]} {size} with padding "
+                             f"{padding}", f"windows {window}")
     inputs = (x, weight) if bias is None else (x, weight, bias)
-    return _conv2d(*inputs, stride=stride, padding=padding)
+    return _convolve(*inputs, stride=stride, padding=padding)
 
 
 @op
-def _conv2d(x: Array, weight: Array, bias: Array | None = None, *, stride: tuple[int, int],
-            padding: tuple[int, int]) -> tuple[Array, Gradients]:
+def _convolve(x: Array, weight: Array, bias: Array | None = None, *, stride: tuple[int, ...],
+              padding: tuple[int, ...]) -> tuple[Array, Gradients]:
+    kernels: Any = convolution if x.ndim == 4 else convolution3d
     x, weight = np.ascontiguousarray(x), np.ascontiguousarray(weight)
     has_bias = bias is not None
     y = kernels.convolve(x, weight, bias if has_bias else np.zeros(len(weight), x.dtype), stride, padding)

@@ -1,7 +1,7 @@
 """The layers: modules that hold the parameters of the operations in `nanostn.functional`.
 
 Weights are drawn from a NumPy Generator that is handed in; without one a layer starts from fresh entropy. Weights of
-Dense are (out, in), of a convolution (filters, channels, height, width), as in PyTorch.
+Dense are (out, in), of a convolution (filters, channels, [depth,] height, width), as in PyTorch.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ import numpy as np
 
 from nanostn import functional as F
 from nanostn.checks import argument_error
-from nanostn.convolution import Pair, pair
+from nanostn.convolution import PerAxis, per_axis
 from nanostn.initialisers import he_uniform
 from nanostn.module import Module, Parameter
 from nanostn.tensor import Tensor
@@ -65,32 +65,50 @@ class Dense(Module):
         return f"Dense({inputs}, {outputs})"
 
 
-class Conv2d(Module):
+class _Conv(Module):
+    axes: int
+    convolve: Callable[..., Tensor]
+
+    def __init__(self, channels: int, filters: int, kernel_size: PerAxis, stride: PerAxis = 1, padding: PerAxis = 0,
+                 bias: bool = True, generator: np.random.Generator | None = None,
+                 initialise: Initialiser = he_uniform, dtype: Any = np.float32):
+        name = type(self).__name__
+        window = per_axis(name, "kernel_size", kernel_size, 1, self.axes)
+        self.weight = _weight(name, (filters, channels, *window), initialise, generator, dtype)
+        self.bias = Parameter(np.zeros(filters, dtype)) if bias else None
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        return type(self).convolve(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
+
+    def __repr__(self) -> str:
+        filters, channels, *window = self.weight.shape
+        return (f"{type(self).__name__}({channels}, {filters}, {tuple(window)}, stride={self.stride}, "
+                f"padding={self.padding})")
+
+
+class Conv2d(_Conv):
     """Cross-correlation: (N, C, H, W) -> (N, filters, H', W') with H' = (H + 2 padding - kernel) // stride + 1.
 
     torch: nn.Conv2d(channels, filters, kernel_size, stride, padding)
     """
 
-    def __init__(self, channels: int, filters: int, kernel_size: Pair, stride: Pair = 1, padding: Pair = 0,
-                 bias: bool = True, generator: np.random.Generator | None = None,
-                 initialise: Initialiser = he_uniform, dtype: Any = np.float32):
-        self.weight = _weight("Conv2d", (filters, channels, *pair("Conv2d", "kernel_size", kernel_size, 1)), initialise,
-                              generator, dtype)
-        self.bias = Parameter(np.zeros(filters, dtype)) if bias else None
-        self.stride, self.padding = stride, padding
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
-
-    def __repr__(self) -> str:
-        filters, channels, *window = self.weight.shape
-        return f"Conv2d({channels}, {filters}, {tuple(window)}, stride={self.stride}, padding={self.padding})"
+    axes, convolve = 2, staticmethod(F.conv2d)
 
 
-class _Pool2d(Module):
+class Conv3d(_Conv):
+    """Cross-correlation of volumes: (N, C, D, H, W) -> (N, filters, D', H', W'), sizes as for Conv2d.
+
+    torch: nn.Conv3d(channels, filters, kernel_size, stride, padding)
+    """
+
+    axes, convolve = 3, staticmethod(F.conv3d)
+
+
+class _Pool(Module):
     pool: Callable[..., Tensor]
 
-    def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0):
+    def __init__(self, kernel_size: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0):
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,7 +119,7 @@ class _Pool2d(Module):
         return f"{type(self).__name__}({self.kernel_size}, stride={stride}, padding={self.padding})"
 
 
-class MaxPool2d(_Pool2d):
+class MaxPool2d(_Pool):
     """The largest entry of each window; the first of equal ones takes the gradient.
 
     (N, C, H, W) -> (N, C, H', W') with H' = (H + 2 padding - kernel) // stride + 1; the stride is the kernel's size
@@ -111,13 +129,31 @@ class MaxPool2d(_Pool2d):
     pool = staticmethod(F.max_pool2d)
 
 
-class AvgPool2d(_Pool2d):
+class MaxPool3d(_Pool):
+    """The largest entry of each window of a volume; the first of equal ones takes the gradient.
+
+    (N, C, D, H, W) -> (N, C, D', H', W'), sizes as for MaxPool2d.   torch: nn.MaxPool3d(kernel_size, stride, padding)
+    """
+
+    pool = staticmethod(F.max_pool3d)
+
+
+class AvgPool2d(_Pool):
     """The mean of each window, padding counted as zeros; sizes as for MaxPool2d.
 
     torch: nn.AvgPool2d(kernel_size, stride, padding)
     """
 
     pool = staticmethod(F.avg_pool2d)
+
+
+class AvgPool3d(_Pool):
+    """The mean of each window of a volume, padding counted as zeros; sizes as for MaxPool2d.
+
+    torch: nn.AvgPool3d(kernel_size, stride, padding)
+    """
+
+    pool = staticmethod(F.avg_pool3d)
 
 
 class BatchNorm2d(Module):

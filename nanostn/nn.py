@@ -2,12 +2,15 @@
 
 from nanostn.layers import (
     AvgPool2d,
+    AvgPool3d,
     BatchNorm2d,
     Conv2d,
+    Conv3d,
     Dense,
     Dropout,
     Flatten,
     MaxPool2d,
+    MaxPool3d,
     ReLU,
     Sequential,
 )
@@ -15,6 +18,6 @@ from nanostn.module import Module, Parameter
 from nanostn.spatial_transformer import SpatialTransformer
 
 __all__ = [
-    "AvgPool2d", "BatchNorm2d", "Conv2d", "Dense", "Dropout", "Flatten", "MaxPool2d", "Module", "Parameter", "ReLU",
-    "Sequential", "SpatialTransformer",
+    "AvgPool2d", "AvgPool3d", "BatchNorm2d", "Conv2d", "Conv3d", "Dense", "Dropout", "Flatten", "MaxPool2d",
+    "MaxPool3d", "Module", "Parameter", "ReLU", "Sequential", "SpatialTransformer",
 ]

@@ -86,12 +86,20 @@ def _operations() -> Iterator[Case]:
     yield Case("conv2d", F.conv2d, [(2, 3, 7, 6), (4, 3, 3, 2), (4,)])
     yield Case("conv2d, stride and padding", lambda x, w, b: F.conv2d(x, w, b, stride=(2, 3), padding=(1, 2)),
                [(2, 3, 7, 6), (4, 3, 3, 2), (4,)])
+    yield Case("conv3d", F.conv3d, [(2, 3, 4, 5, 3), (4, 3, 2, 3, 2), (4,)])
+    yield Case("conv3d, stride and padding",
+               lambda x, w, b: F.conv3d(x, w, b, stride=(2, 1, 3), padding=(1, 0, 2)),
+               [(2, 3, 4, 5, 3), (4, 3, 2, 3, 2), (4,)])
     yield Case("max_pool2d", lambda x: F.max_pool2d(x, 2), [(2, 3, 7, 6)])
     yield Case("max_pool2d, overlapping, padded", lambda x: F.max_pool2d(x, (3, 2), stride=(2, 1), padding=1),
                [(2, 3, 7, 6)])
     yield Case("avg_pool2d", lambda x: F.avg_pool2d(x, 2), [(2, 3, 7, 6)])
     yield Case("avg_pool2d, overlapping, padded", lambda x: F.avg_pool2d(x, (3, 2), stride=(2, 1), padding=1),
                [(2, 3, 7, 6)])
+    for name, pool in (("max_pool3d", F.max_pool3d), ("avg_pool3d", F.avg_pool3d)):
+        yield Case(name, lambda x, f=pool: f(x, 2), [(2, 2, 4, 5, 6)])
+        yield Case(f"{name}, overlapping, padded", lambda x, f=pool: f(x, (2, 3, 2), stride=(1, 2, 1), padding=1),
+                   [(2, 2, 4, 5, 3)])
     for training in (True, False):
         yield Case(f"batch_norm, {'training' if training else 'evaluation'}",
                    lambda x, g, b, t=training: F.batch_norm(x, g, b, statistics[0].copy(), statistics[1].copy(),
@@ -145,8 +153,11 @@ def _layers() -> Iterator[Case]:
     rng = np.random.default_rng(5)
     yield layer("nn.Dense", nn.Dense(5, 4, generator=rng), (3, 5))
     yield layer("nn.Conv2d", nn.Conv2d(3, 4, (3, 2), stride=2, padding=1, generator=rng), (2, 3, 7, 6))
+    yield layer("nn.Conv3d", nn.Conv3d(3, 4, (2, 3, 2), stride=2, padding=1, generator=rng), (2, 3, 4, 5, 3))
     yield layer("nn.MaxPool2d", nn.MaxPool2d(2), (2, 3, 7, 6))
     yield layer("nn.AvgPool2d", nn.AvgPool2d(2), (2, 3, 7, 6))
+    yield layer("nn.MaxPool3d", nn.MaxPool3d(2), (2, 2, 4, 5, 6))
+    yield layer("nn.AvgPool3d", nn.AvgPool3d(2), (2, 2, 4, 5, 6))
     yield layer("nn.BatchNorm2d", nn.BatchNorm2d(3), (4, 3, 2, 5))
     dropout = nn.Dropout(0.4)
 

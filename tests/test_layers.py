@@ -13,6 +13,13 @@ def test_a_layer_is_its_operation(rng):
     np.testing.assert_array_equal(conv(x).data, F.conv2d(x, conv.weight, conv.bias, stride=2, padding=1).data)
     np.testing.assert_array_equal(nn.MaxPool2d(2)(x).data, F.max_pool2d(x, 2).data)
     np.testing.assert_array_equal(nn.AvgPool2d((3, 2), stride=1)(x).data, F.avg_pool2d(x, (3, 2), stride=1).data)
+    volume = Tensor(rng.standard_normal((2, 3, 4, 7, 6)).astype(np.float32))
+    conv = nn.Conv3d(3, 4, (2, 3, 2), stride=2, padding=(1, 0, 1))
+    np.testing.assert_array_equal(conv(volume).data,
+                                  F.conv3d(volume, conv.weight, conv.bias, stride=2, padding=(1, 0, 1)).data)
+    np.testing.assert_array_equal(nn.MaxPool3d(2)(volume).data, F.max_pool3d(volume, 2).data)
+    np.testing.assert_array_equal(nn.AvgPool3d((1, 3, 2), stride=1)(volume).data,
+                                  F.avg_pool3d(volume, (1, 3, 2), stride=1).data)
     flat = nn.Flatten()(x)
     assert flat.shape == (2, 126)
     dense = nn.Dense(126, 5)
@@ -27,7 +34,8 @@ def test_without_bias(rng):
 
 def test_the_same_generator_gives_the_same_weights():
     make = [lambda seed: nn.Dense(3, 4, generator=np.random.default_rng(seed)),
-            lambda seed: nn.Conv2d(3, 4, 5, generator=np.random.default_rng(seed))]
+            lambda seed: nn.Conv2d(3, 4, 5, generator=np.random.default_rng(seed)),
+            lambda seed: nn.Conv3d(3, 4, (2, 3, 5), generator=np.random.default_rng(seed))]
     for layer in make:
         np.testing.assert_array_equal(layer(1).weight.data, layer(1).weight.data)
         assert np.any(layer(1).weight.data != layer(2).weight.data)
@@ -65,11 +73,19 @@ def test_batch_norm_moves_its_statistics_in_training_only(rng):
     np.testing.assert_array_equal(norm.running_mean, before)
 
 
+def test_layers_show_their_options():
+    assert repr(nn.Conv2d(1, 2, 3)) == "Conv2d(1, 2, (3, 3), stride=1, padding=0)"
+    assert repr(nn.Conv3d(1, 2, (1, 3, 2), padding=1)) == "Conv3d(1, 2, (1, 3, 2), stride=1, padding=1)"
+    assert repr(nn.MaxPool3d(2)) == "MaxPool3d(2, stride=2, padding=0)"
+
+
 @pytest.mark.parametrize("call, message", [
     (lambda: nn.Dense(0, 3), "every size should be a positive integer"),
     (lambda: nn.Dropout(1.0), r"Dropout: rate should be in \[0, 1\), received 1.0"),
     (lambda: nn.Dense(3, 2)(Tensor(np.ones((2, 4), np.float32))), "dense: .*should be"),
     (lambda: nn.Conv2d(3, 2, 3)(Tensor(np.ones((2, 4, 5, 5), np.float32))), "conv2d: .*should be"),
+    (lambda: nn.Conv3d(3, 2, (3, 3)), "Conv3d: kernel_size should be a positive integer or a triple of them"),
+    (lambda: nn.Conv3d(0, 2, 3), "Conv3d: every size should be a positive integer"),
     (lambda: nn.Dense(3, 2)(Tensor(np.ones((2, 3)))), "dense: .*float32"),
 ])
 def test_errors(call, message):

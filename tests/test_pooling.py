@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nanostn import Tensor, gradcheck
-from nanostn.functional import avg_pool2d, max_pool2d
+from nanostn.functional import avg_pool2d, avg_pool3d, max_pool2d, max_pool3d
 
 
 def test_by_hand():
@@ -24,15 +24,57 @@ def test_the_first_of_equal_maxima_takes_the_gradient():
     np.testing.assert_array_equal(x.grad, [[[[1, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0]]]])
 
 
+def test_volumes_by_hand():
+    x = Tensor(np.array([[[1, 5, 2], [4, 3, 8]], [[0, 6, 9], [7, 2, 1]], [[9, 9, 9], [9, 9, 9]]],
+                        np.float32)[None, None], requires_grad=True)
+    y = max_pool3d(x, (2, 2, 1))  # the last slice fills no window
+    np.testing.assert_array_equal(y.data, [[[[[7, 6, 9]]]]])
+    y.backward(np.array([[[[[10, 20, 30]]]]], np.float32))
+    np.testing.assert_array_equal(x.grad[0, 0, 1], [[0, 20, 30], [10, 0, 0]])
+    assert not x.grad[0, 0, ::2].any()
+    np.testing.assert_array_equal(avg_pool3d(x, (2, 2, 1)).data, [[[[[3, 4, 5]]]]])
+    padded = avg_pool3d(x, (2, 1, 3), stride=(3, 1, 3), padding=(1, 0, 0))  # depths -1..0 and 2..3
+    np.testing.assert_allclose(padded.data[0, 0], np.array([[[8], [15]], [[27], [27]]]) / 6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("options", [(2, None, 0), ((2, 3, 2), (1, 2, 1), (1, 1, 0)), (3, 2, 1)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_first_of_equal_maxima_of_a_volume(rng, options, dtype):
+    """First in the order d, h, w over the window's inside, by a search over every window."""
+    x = Tensor(rng.integers(0, 3, (2, 2, 5, 6, 4)).astype(dtype), requires_grad=True)
+    y = max_pool3d(x, *options)
+    window, stride, padding = (v if isinstance(v, tuple) else (v,) * 3 for v in (options[0], options[1] or 2,
+                                                                                 options[2]))
+    dy = rng.integers(1, 9, y.shape).astype(dtype)
+    expected = np.zeros_like(x.data)
+    for n, c, *place in np.ndindex(*y.shape):
+        begin = [o * s - p for o, s, p in zip(place, stride, padding, strict=True)]
+        inside = tuple(slice(max(0, b), b + k) for b, k in zip(begin, window, strict=True))
+        values = x.data[n, c][inside]
+        assert y.data[(n, c, *place)] == values.max()
+        first = np.unravel_index(np.argmax(values), values.shape)
+        expected[(n, c, *(i + s.start for i, s in zip(first, inside, strict=True)))] += dy[(n, c, *place)]
+    y.backward(dy)
+    np.testing.assert_array_equal(x.grad, expected)
+
+
 def test_padding_never_wins():
     x = Tensor(np.full((1, 1, 3, 2), -7.0, np.float32))
     assert (max_pool2d(x, 2, padding=1).data == -7).all()
+    assert (max_pool3d(np.full((1, 1, 3, 2, 5), -7.0, np.float32), 2, padding=1).data == -7).all()
 
 
 @pytest.mark.parametrize("pool", [max_pool2d, avg_pool2d])
 @pytest.mark.parametrize("options", [{"kernel_size": 2}, {"kernel_size": (3, 2), "stride": (1, 3), "padding": (1, 0)}])
 def test_gradients(rng, pool, options):
     x = Tensor(rng.permutation(2 * 3 * 5 * 7).reshape(2, 3, 5, 7) / 7.0, requires_grad=True)
+    gradcheck(lambda x: pool(x, **options), [x], name=pool.__name__)
+
+
+@pytest.mark.parametrize("pool", [max_pool3d, avg_pool3d])
+@pytest.mark.parametrize("options", [{"kernel_size": 2}, {"kernel_size": (2, 3, 2), "stride": (1, 2, 3), "padding": 1}])
+def test_gradients_of_volumes(rng, pool, options):
+    x = Tensor(rng.permutation(2 * 2 * 3 * 5 * 4).reshape(2, 2, 3, 5, 4) / 7.0, requires_grad=True)
     gradcheck(lambda x: pool(x, **options), [x], name=pool.__name__)
 
 
@@ -50,6 +92,23 @@ def test_messages(pool, options, message):
         pool(Tensor(np.zeros((3, 5, 6))), 2)
 
 
+@pytest.mark.parametrize("pool", [max_pool3d, avg_pool3d])
+@pytest.mark.parametrize("options, message", [
+    ({"kernel_size": (2, 2)}, r"kernel_size should be a positive integer or a triple of them, received \(2, 2\)"),
+    ({"kernel_size": (5, 2, 2)}, r"kernel_size should be at most the volume \(4, 5, 6\) with its padding "
+                                 r"\(0, 0, 0\), received"),
+    ({"kernel_size": 3, "padding": (2, 1, 1)}, r"padding should be at most half of kernel_size \(3, 3, 3\), received "
+                                               r"\(2, 1, 1\); a window would lie outside the volume"),
+])
+def test_messages_of_volumes(pool, options, message):
+    with pytest.raises(ValueError, match=f"{pool.__name__}: {message}"):
+        pool(Tensor(np.zeros((2, 3, 4, 5, 6))), **options)
+    with pytest.raises(ValueError, match=rf"{pool.__name__}: x should be \(N, C, D, H, W\)"):
+        pool(Tensor(np.zeros((3, 4, 5, 6))), 2)
+    with pytest.raises(ValueError, match=f"{pool.__name__}: x should be volumes of at least one pixel"):
+        pool(Tensor(np.zeros((3, 4, 0, 5, 6))), 2)
+
+
 @pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d"])
 @pytest.mark.parametrize("options", [(2, None, 0), (3, 2, 1), ((2, 4), (1, 3), (1, 2))])
 def test_like_pytorch(rng, name, options):
@@ -63,6 +122,30 @@ def test_like_pytorch(rng, name, options):
     y.backward(dy)
     z.backward(torch.tensor(dy))
     np.testing.assert_allclose(ours.grad, theirs.grad.numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("name, pool", [("max_pool3d", max_pool3d), ("avg_pool3d", avg_pool3d)])
+@pytest.mark.parametrize("options", [(2, None, 0), (3, 2, 1), ((2, 4, 1), (1, 3, 2), (1, 2, 0))])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_volumes_like_pytorch(rng, name, pool, options, dtype):
+    torch = pytest.importorskip("torch")
+    x = rng.integers(-3, 3, (2, 3, 5, 9, 7)).astype(dtype)  # with ties
+    ours, theirs = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, z = pool(ours, *options), getattr(torch.nn.functional, name)(theirs, *options)
+    np.testing.assert_allclose(y.data, z.detach().numpy(), atol=1e-6)
+    dy = rng.standard_normal(y.shape).astype(dtype)
+    y.backward(dy)
+    z.backward(torch.tensor(dy))
+    np.testing.assert_allclose(ours.grad, theirs.grad.numpy(), atol=1e-5)
+
+
+def test_an_empty_batch_of_volumes():
+    x = Tensor(np.ones((0, 2, 4, 5, 6), np.float32), requires_grad=True)
+    for pool in (max_pool3d, avg_pool3d):
+        y = pool(x, (2, 1, 2))
+        assert y.shape == (0, 2, 2, 5, 3)
+        y.sum().backward()
+    assert x.grad.shape == x.shape
 
 
 def test_an_image_without_pixels_is_refused():
