@@ -100,6 +100,10 @@ def _operations() -> Iterator[Case]:
         yield Case(name, lambda x, f=pool: f(x, 2), [(2, 2, 4, 5, 6)])
         yield Case(f"{name}, overlapping, padded", lambda x, f=pool: f(x, (2, 3, 2), stride=(1, 2, 1), padding=1),
                    [(2, 2, 4, 5, 3)])
+    for padding in ("zeros", 0.5, "border", "reflection", "wrap"):
+        yield Case(f"spline_prefilter, {padding}", lambda U, p=padding: F.spline_prefilter(U, p), [(2, 1, 3, 4)])
+    yield Case("spline_prefilter of a volume, reflection, edges",
+               lambda U: F.spline_prefilter(U, "reflection", align_corners=False), [(1, 2, 3, 2, 4)])
     for training in (True, False):
         yield Case(f"batch_norm, {'training' if training else 'evaluation'}",
                    lambda x, g, b, t=training: F.batch_norm(x, g, b, statistics[0].copy(), statistics[1].copy(),

@@ -23,7 +23,8 @@ LAYERS = [
     ["nanostn.autograd", "nanostn.tensor", "nanostn.gradcheck"],
     ["nanostn.module"],  # below the operations: a transformation family may hold a Parameter
     ["nanostn.activations", "nanostn.convolution", "nanostn.dense", "nanostn.losses", "nanostn.normalisation",
-     "nanostn.pooling", "nanostn.transformations", "nanostn.grid_generator", "nanostn.sampler", "nanostn.functional"],
+     "nanostn.pooling", "nanostn.transformations", "nanostn.grid_generator", "nanostn.sampler", "nanostn.spline",
+     "nanostn.functional"],
     ["nanostn.datasets", "nanostn.initialisers", "nanostn.layers", "nanostn.spatial_transformer",
      "nanostn.nn", "nanostn.optim", "nanostn.checkpoints"],
     ["nanostn.models"],
