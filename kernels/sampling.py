@@ -1,431 +1,216 @@
 """The sampler: V from U at M_theta B, and back, without the grid in memory (paper, sections 3.2 and 3.3).
 
-    x[n, p] = sum over k of M[n, 0, k] B[k, p] + (W - 1) / 2,     y[n, p] = ... M[n, 1, k] ... + (H - 1) / 2
-    V[n, c, p] = sum over h, w of U[n, c, h, w] max(0, 1 - |x - w|) max(0, 1 - |y - h|)                      eq. 5
-    V[n, c, p] = U[n, c, floor(y + 0.5), floor(x + 0.5)]                                                     eq. 4
+    V[n, c, p] = sum over the pixels m of U[n, c, m] k(x[n, p] - m) k(y[n, p] - ...) ...                     eq. 3
 
-Coordinates are in pixels from the centre of the image: the caller has scaled M. An empty B stands for (x_t, y_t, 1),
-in pixels from the centre of the output; a third row of M is a denominator (projective). Where there is a `grid`
-(N, P, 2), coordinates are read from it instead.
+Coordinates are in pixels from the centre of the image (`points.py`): the caller has scaled M. Images and volumes are
+one thing here (`tiles.py`), and so is depth flattening: the layers of an output whose depth is summed are added up
+where a point's values are made, and no volume V exists. Nearest and bilinear kernels with the paddings that keep
+neighbours next to each other have a way of their own (`linear.py`); everything else goes through tables (`taps.py`).
 
-Conventions. The derivative at an integer is the right-hand one: the neighbours are floor(x) and floor(x) + 1. Padding
-acts on the coordinate: `border` clamps it. What then lies outside reads zero: NaN, infinities and huge numbers are sent
-to a margin of zeros around the image before they become an index, so no access is outside an array. NaN gives NaN in V.
-
-Schedule. A worker copies an image into a tile: with a margin, and channels last in `lanes` that become vectors (few
-channels stay in planes, with one lane). It walks the output in runs of points: coordinates, taps and weights of a run
-first, then its channels. The gradient of U is scattered into a tile and copied out. Where an image is divided into
-bands of rows, each with an owner, a band is an image of its own with zeros around it: V is linear in U, so dU of a band
-and its share of dM need no other band. How things are divided depends on shapes only, and so do all results.
+Schedule. A worker copies an image into a tile and walks the output in runs of points: coordinates, taps and weights of
+a run first, then its channels. The gradient of U is scattered into a tile and copied out. Where an image is divided
+into bands of slices, each with an owner, a band is an image of its own with zeros around it: V is linear in U, so dU of
+a band and its share of dM need no other band. Where many share one image, or one theta, its gradient is summed in
+groups, and the groups then. How things are divided depends on shapes only, and so do all results: they are the same
+bits for any number of threads. NaN coordinates give NaN in V, so that a localisation network that diverges is seen.
 """
 
 import numpy as np
 from numba import njit
 
+from . import linear, taps
+from .interpolation import BILINEAR, BORDER, NEAREST, ZEROS
+from .points import WIDTHS, add_dM, coordinates, index, inner, through_quotient
+from .tiles import layout, read_run, read_tile, steps, write_run, write_tile
 from .workers import Kernel
 
-NEAREST, BILINEAR = 0, 1
-ZEROS, BORDER = 0, 1
-
-LANES = 32  # most channels of a tile
-VALUES = 4096  # values of a run, all channels of a tile together: they stay in a first-level cache
 TILE = 1 << 17  # entries of a tile, if a second-level cache is to hold two
 ITEMS = 16  # pieces of work to aim at where the batch is small
-
-index = np.uint64  # an unsigned index spares Numba's test for negative ones, which would prevent vectors
+TABLE = 8192  # entries of a table of taps
 
 cpu = {"error_model": "numpy", "fastmath": {"contract"}}
-options = {**cpu, "cache": True, "nogil": True}
-summing = {**options, "fastmath": {"contract", "reassoc"}}  # sums in the order of vectors, fixed by the compiler
 
 
-@njit(inline="always", **options)
-def _place(x, size, low, high, shift):
-    """Of a coordinate: the first neighbour, from -1 to `size`, and the weight of the second."""
-    T = type(x)
-    x = high if x > high else x
-    x = (low if x < low else x) + shift
-    x = x if x >= T(-1) and x < T(size) else T(size)  # outside is the margin, for NaN too
-    k = np.int32(x)
-    k = k - np.int32(1) if x < T(k) else k
-    return k, x - T(k)
-
-
-@njit(inline="always", **options)
-def _range(T, size, mode, padding):
-    """Where padding clamps a coordinate, and what rounding adds before the floor (eq. 4)."""
-    low, high = (T(0), T(size - 1)) if padding == BORDER else (T(-np.inf), T(np.inf))
-    return low, high, T(0.5) if mode == NEAREST else T(0)
-
-
-@njit(**options)
-def _coordinates(M, basis, grid, scale_x, scale_y, n, start, count, H, W, H_out, W_out, x, y, z):
-    """Pixel coordinates of the output points start, start + 1, ...; z is one over the denominator."""
-    T = type(scale_x)
-    half = T(0.5)
-    c_x, c_y = half * T(W - 1), half * T(H - 1)
-    if grid.size > 0:
-        for j in range(count):
-            x[j] = scale_x * grid[n, index(start + j), 0] + c_x
-            y[j] = scale_y * grid[n, index(start + j), 1] + c_y
-    elif basis.shape[1] > 0:
-        for j in range(count):
-            x[j] = c_x
-            y[j] = c_y
-        for k in range(basis.shape[0]):
-            a, b = M[n, 0, k], M[n, 1, k]
-            for j in range(count):
-                x[j] += a * basis[k, index(start + j)]
-                y[j] += b * basis[k, index(start + j)]
-    else:
-        a, b = M[n, 0, 0], M[n, 1, 0]
-        done = 0
-        while done < count:
-            i, left = divmod(start + done, W_out)
-            length = min(W_out - left, count - done)
-            y_t = T(i) - half * T(H_out - 1)
-            x_t = T(left) - half * T(W_out - 1)
-            a_row, b_row = M[n, 0, 1] * y_t + M[n, 0, 2], M[n, 1, 1] * y_t + M[n, 1, 2]
-            if M.shape[1] == 2:
-                for j in range(length):
-                    x[index(done + j)] = a * (T(np.int32(j)) + x_t) + a_row + c_x
-                    y[index(done + j)] = b * (T(np.int32(j)) + x_t) + b_row + c_y
-            else:
-                d, d_row = M[n, 2, 0], M[n, 2, 1] * y_t + M[n, 2, 2]
-                for j in range(length):
-                    right = T(np.int32(j)) + x_t
-                    z_j = T(1) / (d * right + d_row)
-                    z[index(done + j)] = z_j
-                    x[index(done + j)] = (a * right + a_row) * z_j + c_x
-                    y[index(done + j)] = (b * right + b_row) * z_j + c_y
-            done += length
-
-
-@njit(**options)
-def _taps(x, y, count, H, W, first_row, rows, lanes, mode, padding, at, f_x, f_y):
-    """Where the first of a point's neighbours stands in the tile, and weights; returns whether there is a NaN."""
-    T = x.dtype.type
-    low_x, high_x, shift = _range(T, W, mode, padding)
-    low_y, high_y, _ = _range(T, H, mode, padding)
-    width, height, top = np.int32(W + 3), np.int32(rows), np.int32(first_row)
-    nan = False
+@njit(**inner)
+def _spoil(x, dims, count, lanes, values):
+    """A NaN coordinate gives NaN."""
     for j in range(count):
-        column, f_x[j] = _place(x[j], W, low_x, high_x, shift)
-        row, f_y[j] = _place(y[j], H, low_y, high_y, shift)
-        row -= top
-        row = row if row >= np.int32(-1) and row < height else height
-        at[j] = ((row + np.int32(1)) * width + column + np.int32(1)) * np.int32(lanes)
-        nan |= (x[j] != x[j]) | (y[j] != y[j])
-    return nan
-
-
-@njit(**options)
-def _read_tile(U, n, c, first_row, rows, planes, lanes, tile):
-    """Rows of an image with their margin: one pixel before, two behind. What does not exist reads zero."""
-    C, H, W = U.shape[1:]
-    zero = tile.dtype.type(0)
-    at = 0
-    for p in range(planes):
-        for h in range(first_row - 1, first_row + rows + 2):
-            exists = first_row <= h < min(first_row + rows, H)
-            for w in range(lanes if exists else (W + 3) * lanes):
-                tile[index(at + w)] = zero
-            at += lanes
-            if exists:
+        bad = False
+        for a in range(dims):
+            bad |= x[a, j] != x[a, j]
+        if bad:
+            for p in range(len(values)):
                 for lane in range(lanes):
-                    if c + p + lane < C:
-                        row = U[n, c + p + lane, h]
-                        for w in range(W):
-                            tile[index(at + w * lanes + lane)] = row[w]
-                    else:
-                        for w in range(W):
-                            tile[index(at + w * lanes + lane)] = zero
-                for w in range(2 * lanes):
-                    tile[index(at + W * lanes + w)] = zero
-            at += (W + 2) * lanes
+                    values[p, index(j * lanes + lane)] = np.nan
 
 
-@njit(**options)
-def _write_tile(tile, n, c, first_row, rows, planes, lanes, dU):
-    C, H, W = dU.shape[1:]
-    for p in range(planes):
-        for r in range(min(rows, H - first_row)):
-            at = ((p * (rows + 3) + r + 1) * (W + 3) + 1) * lanes
-            for lane in range(min(lanes, C - c - p)):
-                row = dU[n, c + p + lane, first_row + r]
-                for w in range(W):
-                    row[w] = tile[index(at + w * lanes + lane)]
+# Without tables k is None, and then `taps` is left out when a function is compiled.
 
 
-@njit(**options)
-def _read_run(V, n, c, start, count, lanes, values):
-    for lane in range(lanes):
-        if c + lane < V.shape[1]:
-            row = V[n, c + lane]
-            for j in range(count):
-                values[index(j * lanes + lane)] = row[index(start + j)]
-        else:
-            for j in range(count):
-                values[index(j * lanes + lane)] = values.dtype.type(0)
-
-
-@njit(**options)
-def _write_run(values, n, c, start, count, lanes, V):
-    for lane in range(min(lanes, V.shape[1] - c)):
-        row = V[n, c + lane]
-        for j in range(count):
-            row[index(start + j)] = values[index(j * lanes + lane)]
-
-
-@njit(inline="always", **options)
-def _weights(f_x, f_y):
-    T = type(f_x)
-    both = f_x * f_y
-    return (T(1) - f_x) * (T(1) - f_y), f_x - both, f_y - both, both
-
-
-@njit(**options)
-def _blend(tile, base, at, f_x, f_y, count, stride, lanes, mode, values):
-    """eq. 5 (or 4) for a run."""
-    for j in range(count):
-        a = base + at[j]
-        b = a + stride
-        if mode == NEAREST:
-            for lane in range(lanes):
-                values[index(j * lanes + lane)] = tile[index(a + lane)]
-            continue
-        w00, w01, w10, w11 = _weights(f_x[j], f_y[j])
-        if lanes == 1:
-            values[j] = (w00 * tile[index(a)] + w01 * tile[index(a + 1)]
-                         + w10 * tile[index(b)] + w11 * tile[index(b + 1)])
-            continue
-        for lane in range(lanes):
-            values[index(j * lanes + lane)] = (
-                w00 * tile[index(a + lane)] + w01 * tile[index(a + lanes + lane)]
-                + w10 * tile[index(b + lane)] + w11 * tile[index(b + lanes + lane)])
-
-
-@njit(**options)
-def _spoil(x, y, count, lanes, values):
-    """A NaN coordinate gives NaN, so that a localisation network that diverges is seen."""
-    for j in range(count):
-        if x[j] != x[j] or y[j] != y[j]:
-            for lane in range(lanes):
-                values[index(j * lanes + lane)] = np.nan
-
-
-@njit(**options)
-def _scatter(values, base, at, f_x, f_y, count, stride, lanes, mode, tile):
-    """The adjoint of `_blend`: eq. 6."""
-    for j in range(count):
-        a = base + at[j]
-        b = a + stride
-        if mode == NEAREST:
-            for lane in range(lanes):
-                tile[index(a + lane)] += values[index(j * lanes + lane)]
-            continue
-        w00, w01, w10, w11 = _weights(f_x[j], f_y[j])
-        if lanes == 1:
-            g = values[j]
-            tile[index(a)] += w00 * g
-            tile[index(a + 1)] += w01 * g
-            tile[index(b)] += w10 * g
-            tile[index(b + 1)] += w11 * g
-            continue
-        for lane in range(lanes):
-            g = values[index(j * lanes + lane)]
-            tile[index(a + lane)] += w00 * g
-            tile[index(a + lanes + lane)] += w01 * g
-            tile[index(b + lane)] += w10 * g
-            tile[index(b + lanes + lane)] += w11 * g
-
-
-@njit(**summing)
-def _slopes(tile, values, base, at, f_x, f_y, count, stride, lanes, g_x, g_y):
-    """Add dV dV/dx and dV dV/dy, summed over the channels of the tile: eq. 7 with the right-hand derivative."""
-    T = tile.dtype.type
-    for j in range(count):
-        a = base + at[j]
-        b = a + stride
-        if lanes == 1:
-            g = values[j]
-            t00, t01, t10, t11 = g * tile[index(a)], g * tile[index(a + 1)], g * tile[index(b)], g * tile[index(b + 1)]
-        else:
-            t00, t01, t10, t11 = T(0), T(0), T(0), T(0)
-            for lane in range(lanes):
-                g = values[index(j * lanes + lane)]
-                t00 += g * tile[index(a + lane)]
-                t01 += g * tile[index(a + lanes + lane)]
-                t10 += g * tile[index(b + lane)]
-                t11 += g * tile[index(b + lanes + lane)]
-        upper, lower, left, right = t01 - t00, t11 - t10, t10 - t00, t11 - t01
-        g_x[j] += upper + f_y[j] * (lower - upper)
-        g_y[j] += left + f_x[j] * (right - left)
-
-
-@njit(**options)
-def _through_border(x, size, count, g):
-    """A clamped coordinate does not move."""
-    T = x.dtype.type
-    for j in range(count):
-        g[j] = g[j] if x[j] >= T(0) and x[j] < T(size - 1) else T(0)
-
-
-@njit(**options)
-def _through_quotient(x, y, z, count, H, W, g_x, g_y, g_z):
-    """From the gradients of a quotient to those of its numerators and its denominator."""
-    T = x.dtype.type
-    c_x, c_y = T(0.5) * T(W - 1), T(0.5) * T(H - 1)
-    for j in range(count):
-        finite = abs(x[j]) < T(1e9) and abs(y[j]) < T(1e9)  # nothing flows from far outside: no 0 times infinity
-        g_x[j] = g_x[j] * z[j] if finite else T(0)
-        g_y[j] = g_y[j] * z[j] if finite else T(0)
-        g_z[j] = -(g_x[j] * (x[j] - c_x) + g_y[j] * (y[j] - c_y)) if finite else T(0)
-
-
-@njit(**summing)
-def _add_dM(g, basis, start, count, H_out, W_out, dM):
-    """dM = sum over points of g B^T, for one row of M."""
-    T = g.dtype.type
-    if basis.shape[1] > 0:
-        for k in range(basis.shape[0]):
-            total = T(0)
-            for j in range(count):
-                total += g[j] * basis[k, index(start + j)]
-            dM[k] += total
-        return
-    done = 0
-    while done < count:
-        i, left = divmod(start + done, W_out)
-        length = min(W_out - left, count - done)
-        x_t = T(left) - T(0.5) * T(W_out - 1)
-        total, moment = T(0), T(0)
-        for j in range(length):
-            total += g[index(done + j)]
-            moment += g[index(done + j)] * (T(np.int32(j)) + x_t)
-        dM[0] += moment
-        dM[1] += total * (T(i) - T(0.5) * T(H_out - 1))
-        dM[2] += total
-        done += length
-
-
-def _forward_items(first, last, U, M, basis, grid, scale_x, scale_y, W_out, mode, padding, planes, lanes, run, parts,
-                   images, V):
-    _, C, H, W = U.shape
-    P = V.shape[2]
+def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, k, slope, radius,
+                   taps_used, padding, outside, planes, lanes, run, parts, images, V):
+    N, C, P = V.shape
+    size, shape, dims = (D_out, H_out, W_out), U.shape[2:], centre.size
+    volume = dims == 3
     blocks = max(1, -(-C // (planes * lanes)))
-    plane = (H + 3) * (W + 3) * lanes
+    plane = (shape[0] + 3) * steps(shape[1], shape[2], volume, lanes)[0]
     share = -(-P // parts)
-    buffers = np.empty((5, run), U.dtype)
-    x, y, z, f_x, f_y = buffers[0], buffers[1], buffers[2], buffers[3], buffers[4]
-    at = np.empty(run, np.int32)
-    values = np.empty(run * lanes, U.dtype)
-    own = np.empty(planes * plane if parts == 1 else 0, U.dtype)
+    x = np.empty((WIDTHS + 3, run), U.dtype)
+    values = np.empty((planes, run * lanes), U.dtype)
+    own = np.empty(0 if len(images) else planes * plane, U.dtype)
+    near = linear.workspace(run, U.dtype)
+    tables = taps.workspace(run, taps_used, grid.shape[2] > dims, U.dtype)
     for item in range(first, last):
         image, part = divmod(item, parts)
         n, block = divmod(image, blocks)
+        n_U, n_M = n if len(U) == N else 0, n if max(len(M), len(grid)) == N else 0
         c = block * planes * lanes
-        tile = own if parts == 1 else images[image]
-        if parts == 1:
-            _read_tile(U, n, c, 0, H, planes, lanes, tile)
+        tile = images[n_U * blocks + block] if len(images) else own
+        if not len(images):
+            read_tile(U, n_U, c, 0, shape[0], volume, planes, lanes, outside, tile)
         end = min((part + 1) * share, P)
         for start in range(part * share, end, run):
             count = min(run, end - start)
-            _coordinates(M, basis, grid, scale_x, scale_y, n, start, count, H, W, P // W_out, W_out, x, y, z)
-            nan = _taps(x, y, count, H, W, 0, H, lanes, mode, padding, at, f_x, f_y)
-            for p in range(min(planes, C - c)):
-                _blend(tile, p * plane, at, f_x, f_y, count, (W + 3) * lanes, lanes, mode, values)
+            for p in range(planes):
+                for j in range(count * lanes):
+                    values[p, j] = U.dtype.type(0)
+            for layer in range(layers):
+                coordinates(M, basis, grid, scale, centre, n_M, layer * P + start, count, size, x)
+                if k is None:
+                    nan = linear.place(x, count, shape, 0, shape[0], volume, lanes, kind, padding, near)
+                else:
+                    nan = taps.place(x, count, shape, 0, shape[0], volume, lanes, kind, k, slope, radius, padding,
+                                     tables)
+                for p in range(min(planes, C - c)):
+                    if k is None:
+                        linear.blend(tile, p * plane, near, count, shape, volume, lanes, kind, values[p])
+                    else:
+                        taps.blend(tile, p * plane, tables, count, lanes, values[p])
                 if nan:
-                    _spoil(x, y, count, lanes, values)
-                _write_run(values, n, c + p, start, count, lanes, V)
+                    _spoil(x, dims, count, lanes, values)
+            for p in range(min(planes, C - c)):
+                write_run(values[p], n, c + p, start, count, lanes, V)
 
 
-def _backward_items(first, last, U, M, basis, grid, scale_x, scale_y, W_out, mode, padding, planes, lanes, run, parts,
-                    images, reach, dV, wanted_U, wanted_points, dU, dM, dgrid):
-    _, C, H, W = U.shape
-    P = dV.shape[2]
+def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, k, slope, radius,
+                    taps_used, padding, outside, planes, lanes, run, parts, groups, images, reach, dV, wanted_U,
+                    wanted_points, dU, dM, dgrid):
+    N, C, P = dV.shape
+    size, shape, dims = (D_out, H_out, W_out), U.shape[2:], centre.size
+    volume = dims == 3
     blocks = max(1, -(-C // (planes * lanes)))
-    # Parts are bands of rows of U, which their owner alone writes; or, where dU is not wanted, of the output.
-    rows = -(-H // parts) if wanted_U else H
+    # Parts are bands of slices of U, which their owner alone writes; or, where dU is not wanted, of the output.
+    slices = -(-shape[0] // parts) if wanted_U else shape[0]
     share = P if wanted_U else -(-P // parts)
-    plane = (rows + 3) * (W + 3) * lanes
+    plane = (slices + 3) * steps(shape[1], shape[2], volume, lanes)[0]
     zero = U.dtype.type(0)
-    buffers = np.empty((8, run), U.dtype)
-    x, y, z, f_x, f_y, g_x, g_y, g_z = (buffers[0], buffers[1], buffers[2], buffers[3], buffers[4], buffers[5],
-                                        buffers[6], buffers[7])
-    at = np.empty(run, np.int32)
-    values = np.empty(run * lanes, U.dtype)
-    shared = images.shape[0] > 0
-    own = np.empty(planes * plane if wanted_points and not shared else 0, U.dtype)
+    x, g = np.empty((WIDTHS + 3, run), U.dtype), np.empty((WIDTHS + 3 if k is not None else dims + 1, run), U.dtype)
+    values = np.empty((planes, run * lanes), U.dtype)
+    own = np.empty(planes * plane if wanted_points and not len(images) else 0, U.dtype)
     target = np.empty(planes * plane if wanted_U else 0, U.dtype)
+    near = linear.workspace(run, U.dtype)
+    tables = taps.workspace(run, taps_used, grid.shape[2] > dims, U.dtype)
+    one_U, one_M = len(U) < N, max(len(M), len(grid)) < N
     for item in range(first, last):
         image, part = divmod(item, parts)
-        n, block = divmod(image, blocks)
+        group, block = divmod(image, blocks)
         c = block * planes * lanes
-        row = part * rows if wanted_U else 0
+        top = part * slices if wanted_U else 0
         begin = 0 if wanted_U else part * share
-        tile = images[image] if shared else own
-        if wanted_points and not shared:
-            _read_tile(U, n, c, row, rows, planes, lanes, tile)
-        target[:] = zero
-        dM_part = dM[n, block * parts + part]
         end = min(begin + share, P)
-        for start in range(begin, end, run):
-            if reach.size > 0:
-                low, high = reach[n, start // run, 0], reach[n, start // run, 1]
-                if high < row or low >= row + rows:
-                    continue
-            count = min(run, end - start)
-            _coordinates(M, basis, grid, scale_x, scale_y, n, start, count, H, W, P // W_out, W_out, x, y, z)
-            _taps(x, y, count, H, W, row, rows, lanes, mode, padding, at, f_x, f_y)
-            g_x[:] = zero
-            g_y[:] = zero
-            for p in range(min(planes, C - c)):
-                _read_run(dV, n, c + p, start, count, lanes, values)
-                if wanted_points:
-                    _slopes(tile, values, p * plane, at, f_x, f_y, count, (W + 3) * lanes, lanes, g_x, g_y)
-                if wanted_U:
-                    _scatter(values, p * plane, at, f_x, f_y, count, (W + 3) * lanes, lanes, mode, target)
-            if not wanted_points:
-                continue
-            if padding == BORDER:
-                _through_border(x, W, count, g_x)
-                _through_border(y, H, count, g_y)
-            if grid.size > 0:
-                for j in range(count):
-                    dgrid[block, n, index(start + j), 0] = g_x[j] * scale_x
-                    dgrid[block, n, index(start + j), 1] = g_y[j] * scale_y
-            else:
-                if M.shape[1] == 3:
-                    _through_quotient(x, y, z, count, H, W, g_x, g_y, g_z)
-                    _add_dM(g_z, basis, start, count, P // W_out, W_out, dM_part[2])
-                _add_dM(g_x, basis, start, count, P // W_out, W_out, dM_part[0])
-                _add_dM(g_y, basis, start, count, P // W_out, W_out, dM_part[1])
-        if wanted_U:
-            _write_tile(target, n, c, row, rows, planes, lanes, dU)
+        first_n, last_n = group * N // groups, (group + 1) * N // groups
+        for n in range(first_n, last_n):
+            n_U, n_M = 0 if one_U else n, 0 if one_M else n
+            tile = images[n_U * blocks + block] if len(images) else own
+            if wanted_points and not len(images) and (n == first_n or not one_U):
+                read_tile(U, n_U, c, top, slices, volume, planes, lanes, outside, tile)
+            if wanted_U and (n == first_n or not one_U):
+                target[:] = zero
+            dM_part = dM[n, block * parts + part]
+            for start in range(begin, end, run):
+                count = min(run, end - start)
+                loaded = False
+                for layer in range(layers):
+                    if reach.size > 0:
+                        low, high = reach[n_M, layer, start // run, 0], reach[n_M, layer, start // run, 1]
+                        if high < top or low >= top + slices:
+                            continue
+                    if not loaded:
+                        for p in range(min(planes, C - c)):
+                            read_run(dV, n, c + p, start, count, lanes, values[p])
+                        loaded = True
+                    point = layer * P + start
+                    coordinates(M, basis, grid, scale, centre, n_M, point, count, size, x)
+                    if k is None:
+                        linear.place(x, count, shape, top, slices, volume, lanes, kind, padding, near)
+                    else:
+                        taps.place(x, count, shape, top, slices, volume, lanes, kind, k, slope, radius, padding, tables)
+                    for a in range(len(g)):
+                        for j in range(count):
+                            g[a, j] = zero
+                    for p in range(min(planes, C - c)):
+                        if k is None:
+                            if wanted_points:
+                                linear.slopes(tile, values[p], p * plane, near, count, shape, volume, lanes, g)
+                            if wanted_U:
+                                linear.scatter(values[p], p * plane, near, count, shape, volume, lanes, kind, target)
+                        else:
+                            if wanted_points:
+                                taps.slopes(tile, values[p], p * plane, tables, tables[2], count, volume, lanes, g)
+                                if grid.shape[2] > dims:
+                                    taps.slopes(tile, values[p], p * plane, tables, tables[3], count, volume, lanes,
+                                                g[WIDTHS:])
+                            if wanted_U:
+                                taps.scatter(values[p], p * plane, tables, count, lanes, target)
+                    if not wanted_points:
+                        continue
+                    if k is None and padding == BORDER:
+                        for a in range(dims):
+                            pixels = shape[2] if a == 0 else shape[0] if a == dims - 1 else shape[1]
+                            linear.through_border(x[a], pixels, count, g[a])
+                    if grid.shape[1] > 0:
+                        add = one_M and n > first_n
+                        target_grid = dgrid[block, group if one_M else n]
+                        for a in range(dims):
+                            for j in range(count):
+                                old = target_grid[index(point + j), a] if add else zero
+                                target_grid[index(point + j), a] = old + g[a, j] * scale[a]
+                        for a in range(grid.shape[2] - dims):
+                            for j in range(count):
+                                old = target_grid[index(point + j), dims + a] if add else zero
+                                target_grid[index(point + j), dims + a] = old + g[WIDTHS + a, j]
+                        continue
+                    if M.shape[1] > dims:
+                        through_quotient(x, centre, count, g)
+                    for a in range(M.shape[1]):
+                        add_dM(g[a], basis, point, count, size, dM_part[a])
+            if wanted_U and (n == last_n - 1 or not one_U):
+                write_tile(target, group if one_U else n, c, top, slices, volume, planes, lanes, dU)
 
 
-def _reach_items(first, last, M, basis, grid, scale_x, scale_y, H, W, H_out, W_out, mode, padding, run, reach):
-    """The first and last row of U that each run of points reads."""
-    buffers = np.empty((3, run), M.dtype)
-    x, y, z = buffers[0], buffers[1], buffers[2]
-    low_y, high_y, shift = _range(M.dtype.type, H, mode, padding)
+def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, P, kind, k, slope, radius,
+                 taps_used, padding, run, reach):
+    """The first and last slice of U that each run of points reads."""
+    size, shape = (D_out, H_out, W_out), U.shape[2:]
+    x = np.empty((WIDTHS + 3, run), scale.dtype)
+    volume = centre.size == 3
+    layers, runs = reach.shape[1:3]
+    tables = taps.workspace(run, taps_used, grid.shape[2] > centre.size, scale.dtype)
     for item in range(first, last):
-        n, r = divmod(item, reach.shape[1])
-        count = min(run, H_out * W_out - r * run)
-        _coordinates(M, basis, grid, scale_x, scale_y, n, r * run, count, H, W, H_out, W_out, x, y, z)
-        low, high = H, -1
-        for j in range(count):
-            k, _ = _place(y[j], H, low_y, high_y, shift)
-            if k < H:
-                low, high = min(low, k), max(high, k + 1)
-        reach[n, r, 0], reach[n, r, 1] = low, high
+        image, r = divmod(item, runs)
+        n, layer = divmod(image, layers)
+        count = min(run, P - r * run)
+        coordinates(M, basis, grid, scale, centre, n, layer * P + r * run, count, size, x)
+        if k is None:
+            reach[n, layer, r] = linear.reach(x[2 if volume else 1], count, shape[0], kind, padding)
+        else:
+            reach[n, layer, r] = taps.reach(x, count, shape, volume, kind, k, slope, radius, padding, tables)
 
 
-def _read_images_items(first, last, U, planes, lanes, images):
+def _read_images_items(first, last, U, volume, planes, lanes, outside, images):
     for image in range(first, last):
         n, block = divmod(image, images.shape[0] // U.shape[0])
-        _read_tile(U, n, block * planes * lanes, 0, U.shape[2], planes, lanes, images[image])
+        read_tile(U, n, block * planes * lanes, 0, U.shape[2], volume, planes, lanes, outside, images[image])
 
 
 _forward = Kernel(_forward_items, **cpu)
@@ -434,73 +219,115 @@ _reach = Kernel(_reach_items, **cpu)
 _read_images = Kernel(_read_images_items, **cpu)
 
 
-def _layout(C):
-    """Planes and lanes of a tile, tiles for all channels of an image, points of a run."""
-    if C < 8:
-        return max(1, C), 1, 1, 512
-    blocks = -(-C // LANES)
-    lanes = -(-C // (8 * blocks)) * 8
-    return 1, lanes, -(-C // lanes), VALUES // lanes
+def _way(dtype, shape, grid, kernel, padding):
+    """Kind, k, slope and radius of a kernel and its taps along an axis; no k, where neighbours stand together."""
+    dims = len(shape) - 2
+    widened = grid.shape[2] > dims
+    planes, lanes, _, _ = layout(shape[1])
+    adjacent = kernel.kind in (NEAREST, BILINEAR) and padding in (ZEROS, BORDER)
+    if adjacent and not widened and planes * np.prod([n + 3 for n in shape[2:]]) * lanes < 2**31:  # int32 places
+        return kernel.kind, None, None, kernel.radius, 0
+    width = 1.0
+    if widened and grid.size:
+        width = min(max(np.fmax.reduce(grid[..., dims:], axis=None, initial=1.0), 1.0), max(shape[2:]))
+    return kernel.kind, *kernel.pointers(dtype), kernel.radius, int(np.ceil(2 * kernel.radius * width))
 
 
-def tile_entries(shape):
-    """Entries of a whole image with its margin, for the channels of one tile: they are counted by 32-bit integers."""
-    planes, lanes, _, _ = _layout(shape[1])
-    return planes * (shape[2] + 3) * (shape[3] + 3) * lanes
+def _volume(U):
+    """Images (N, C, H, W) as volumes of H slices of one row each."""
+    return U if U.ndim == 5 else U.reshape(*U.shape[:3], 1, U.shape[3])
 
 
-def _parts(images, rows, tile):
-    """Into how many bands of rows each image is divided, so that small batches occupy many cores."""
+def _depth_height_width(size):
+    return (1,) * (3 - len(size)) + tuple(size)
+
+
+def _centre(U):
+    return np.array([(n - 1) / 2 for n in reversed(U.shape[2:])], U.dtype)
+
+
+def _run(run, taps_used):
+    return max(1, min(run, TABLE // max(taps_used, 1)))
+
+
+def _bands(images, slices, tile):
+    """Into how many bands of slices each image is divided, so that small batches occupy many cores."""
     wanted = max(-(-ITEMS // max(1, images)), -(-tile // TILE))
-    return max(1, min(wanted, rows // 16))
+    return max(1, min(wanted, slices // 8))
 
 
-def _margins(U, planes, lanes, blocks):
+def _margins(U, volume, planes, lanes, blocks, outside):
     """All images with their margin, for workers that share an image."""
-    images = np.empty((U.shape[0] * blocks, planes * (U.shape[2] + 3) * (U.shape[3] + 3) * lanes), U.dtype)
-    _read_images(len(images), U.size, U, planes, lanes, images)
+    images = np.empty((len(U) * blocks, planes * (U.shape[2] + 3) * steps(*U.shape[3:], volume, lanes)[0]), U.dtype)
+    _read_images(len(images), U.size, U, volume, planes, lanes, outside, images)
     return images
 
 
-def sample(U, M, basis, grid, scale, size, mode, padding):
-    """V (N, C) + size."""
-    N, C = U.shape[:2]
-    planes, lanes, blocks, run = _layout(C)
-    V = np.empty((N, C, size[0] * size[1]), U.dtype)
-    parts = _parts(N * blocks, size[0], 0)
-    images = _margins(U, planes, lanes, blocks) if parts > 1 else np.empty((0, 0), U.dtype)
-    _forward(N * blocks * parts, U.size + V.size, U, M, basis, grid, *scale, size[1], mode, padding,
-             planes, lanes, run, parts, images, V)
-    return V.reshape(N, C, *size)
+def sample(U, M, basis, grid, scale, size, kernel, padding, outside=0.0, flatten=False):
+    """V (N, C) + size, or without its first axis where `flatten` sums the depth.
+
+    U (N, C, H, W) or (N, C, D, H, W). Points are either M (N, rows, K) with a basis (K, P), or (K, 0) for the target
+    points themselves, and an empty grid (0, 0, dims); or a grid (N, P, dims), or (N, P, 2 dims) with widths, and an
+    empty M (0, dims, 0). U or the points may be one for all.
+    """
+    way = _way(U.dtype, U.shape, grid, kernel, padding)
+    volume, centre, outside = U.ndim == 5, _centre(U), U.dtype.type(outside)
+    U, size = _volume(U), _depth_height_width(size)
+    layers, P = (size[0], size[1] * size[2]) if flatten else (1, size[0] * size[1] * size[2])
+    count, C = max(len(M), len(grid)), U.shape[1]
+    N = count if len(U) == 1 else len(U)
+    planes, lanes, blocks, run = layout(C)
+    run = _run(run, way[-1])
+    parts = max(1, min(-(-ITEMS // max(1, N * blocks)), P // 512))
+    shared = parts > 1 or len(U) < N
+    images = _margins(U, volume, planes, lanes, blocks, outside) if shared else np.empty((0, 0), U.dtype)
+    V = np.empty((N, C, P), U.dtype)
+    _forward(N * blocks * parts, U.size + V.size * layers, U, M, basis, grid, scale, centre, *size, layers, *way,
+             padding, outside, planes, lanes, run, parts, images, V)
+    return V.reshape(N, C, *(size[1:] if flatten or not volume else size))
 
 
-def sample_gradients(U, M, basis, grid, scale, dV, mode, padding, wanted_U, wanted_points):
+def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U, wanted_points):
     """dU and dM, or dU and dgrid where there is a grid; None for one that is not wanted."""
-    N, C, H, W = U.shape
-    H_out, W_out = dV.shape[2:]
-    if mode == NEAREST and wanted_points:  # constant between its jumps
-        dU, _ = sample_gradients(U, M, basis, grid, scale, dV, mode, padding, True, False) if wanted_U else (None, None)
-        return dU, np.zeros_like(grid if grid.size else M)
-    planes, lanes, blocks, run = _layout(C)
+    same = kernel, padding, outside, flatten
+    if kernel.kind == NEAREST and wanted_points:  # constant between its jumps
+        dU, _ = sample_gradients(U, M, basis, grid, scale, size, dV, *same, wanted_U, False) if wanted_U else (None, 0)
+        return dU, np.zeros_like(grid if len(grid) else M)
+    way = _way(U.dtype, U.shape, grid, kernel, padding)
+    volume, centre, outside, images_of = U.ndim == 5, _centre(U), U.dtype.type(outside), U
+    U, size3 = _volume(U), _depth_height_width(size)
+    layers = size3[0] if flatten else 1
+    N, C, P = *dV.shape[:2], int(np.prod(dV.shape[2:]))
+    planes, lanes, blocks, run = layout(C)
+    run = _run(run, way[-1])
+    one_U, one_M = len(U) < N, max(len(M), len(grid)) < N
+    groups = min(N, ITEMS) if one_U or one_M else N
+    tile = planes * U.shape[2] * steps(*U.shape[3:], volume, lanes)[0]
     if wanted_U:
-        parts = _parts(N * blocks, H, planes * (H + 3) * (W + 3) * lanes)
+        parts = _bands(groups * blocks, U.shape[2], tile)
     else:
-        parts = _parts(N * blocks, H_out, 0)
-    if grid.size and wanted_U and wanted_points and parts > 1:  # a point of the grid may read two bands of U
-        dU, _ = sample_gradients(U, M, basis, grid, scale, dV, mode, padding, True, False)
-        return dU, sample_gradients(U, M, basis, grid, scale, dV, mode, padding, False, True)[1]
-    images, reach = np.empty((0, 0), U.dtype), np.empty((N, 0, 2), np.int32)
+        parts = max(1, min(-(-ITEMS // max(1, groups * blocks)), P // 512))
+    if wanted_U and wanted_points and parts > 1 and (len(grid) or outside != 0):
+        # A point of the grid may read two bands of U; and a number outside would be read in every band.
+        dU, _ = sample_gradients(images_of, M, basis, grid, scale, size, dV, *same, True, False)
+        return dU, sample_gradients(images_of, M, basis, grid, scale, size, dV, *same, False, True)[1]
+    images, reach = np.empty((0, 0), U.dtype), np.empty((0, 0, 0, 2), np.int64)
     if parts > 1 and wanted_U:
         run = min(run, 128)
-        reach = np.empty((N, -(-H_out * W_out // run), 2), np.int32)
-        _reach(reach.size // 2, N * H_out * W_out, M, basis, grid, *scale, H, W, H_out, W_out, mode, padding, run,
-               reach)
+        reach = np.empty((max(len(M), len(grid)), layers, -(-P // run), 2), np.int64)
+        _reach(reach.size // 2, N * layers * P, U, M, basis, grid, scale, centre, *size3, P, *way, padding,
+               run, reach)
     elif parts > 1:
-        images = _margins(U, planes, lanes, blocks)
-    dU = np.empty(U.shape if wanted_U else (0, 0, 0, 0), U.dtype)
-    dM = np.zeros((N, blocks * parts) + M.shape[1:], U.dtype)
-    dgrid = np.empty((blocks,) + (grid.shape if wanted_points else (0, 0, 2)), U.dtype)
-    _backward(N * blocks * parts, U.size + dV.size, U, M, basis, grid, *scale, W_out, mode, padding, planes, lanes, run,
-              parts, images, reach, dV.reshape(N, C, H_out * W_out), wanted_U, wanted_points, dU, dM, dgrid)
-    dpoints = dgrid.sum(axis=0) if grid.size else dM.sum(axis=1)
-    return dU if wanted_U else None, dpoints if wanted_points else None
+        images = _margins(U, volume, planes, lanes, blocks, outside)
+    dU = np.empty((groups if one_U else N, *U.shape[1:]) if wanted_U else (0,) * 5, U.dtype)
+    dM = np.zeros((N, blocks * parts, *M.shape[1:]), U.dtype)
+    dgrid = np.empty((blocks, groups if one_M else N, *grid.shape[1:]) if wanted_points else (0, 0, 0, 0), U.dtype)
+    _backward(groups * blocks * parts, U.size + dV.size * layers, U, M, basis, grid, scale, centre, *size3, layers,
+              *way, padding, outside, planes, lanes, run, parts, groups, images, reach, dV.reshape(N, C, P), wanted_U,
+              wanted_points, dU, dM, dgrid)
+    dpoints = dgrid.sum(axis=0) if len(grid) else dM.sum(axis=1)
+    if one_M:
+        dpoints = dpoints.sum(axis=0, keepdims=True)
+    if one_U:
+        dU = dU.sum(axis=0, keepdims=True)
+    return dU.reshape(images_of.shape) if wanted_U else None, dpoints if wanted_points else None

@@ -2,6 +2,7 @@
 
     nanostn.Tensor, no_grad, gradcheck    the engine and its checker
     nanostn.functional                    operations, the sampler among them
+    nanostn.SamplingKernel                a sampling kernel k(x) of one's own
     nanostn.nn, optim, transformations    layers, optimisers, families of transformations
     nanostn.save, load                    HDF5 files
     nanostn.set_threads                   how many threads the kernels use
@@ -20,9 +21,10 @@ from nanostn.autograd import no_grad
 from nanostn.checkpoints import load, save
 from nanostn.gradcheck import GradientError, gradcheck
 from nanostn.kernels.threads import set_threads
+from nanostn.sampler import SamplingKernel
 from nanostn.tensor import Tensor
 
 __all__ = [
-    "GradientError", "Tensor", "__version__", "functional", "gradcheck", "load", "nn", "no_grad", "optim", "save",
-    "set_threads", "transformations",
+    "GradientError", "SamplingKernel", "Tensor", "__version__", "functional", "gradcheck", "load", "nn", "no_grad",
+    "optim", "save", "set_threads", "transformations",
 ]

@@ -1,63 +1,127 @@
 """The sampler: V from U at the points that a grid, or M_theta B itself, names (paper, section 3.3).
 
-Conventions, for all functions here. Coordinates are normalised, (x, y), x first. A coordinate that is an integer in
-pixels has the derivative from the right: its neighbours are floor(x) and floor(x) + 1. (The paper's printed eq. 7 is
-not a one-sided derivative there, and a transformer at the identity meets integers only.) Nearest rounds as floor(x +
-0.5), eq. 4, and has no gradient to the coordinates. Outside the image, `zeros` reads 0 and `border` clamps the
-coordinate, which then has the derivative 0. Infinite and huge coordinates are far outside. A NaN gives NaN in V, adds
+Conventions, for all functions here, images and volumes alike. Coordinates are normalised, (x, y) or (x, y, z), x first.
+A coordinate that is an integer in pixels has the derivative from the right: the bilinear neighbours are floor(x) and
+floor(x) + 1. (The paper's printed eq. 7 is not a one-sided derivative there, and a transformer at the identity meets
+integers only.) Nearest rounds as floor(x + 0.5), eq. 4, and has no gradient to the coordinates.
+
+`mode` is the sampling kernel k, the same along every axis: "nearest", "bilinear" (trilinear in volumes), "bicubic"
+(Keys with a = -0.75, as PyTorch's), "catmull-rom" (a = -0.5), "bspline" (cubic; it smooths, and gives U itself back
+where U went through `spline_prefilter`), or a `SamplingKernel` of one's own.
+
+`padding_mode` is what a tap outside reads: "zeros", a number, "border" (the last pixel), "wrap" (the image repeated),
+"reflection" (mirrored about the corners' coordinates -1 and 1: pixel centres, or edges with align_corners=False).
+Infinite and huge coordinates are far outside: wrapped or mirrored they end on some pixel. A NaN gives NaN in V, adds
 nothing to dU, and gets the gradient 0 where dV is finite.
+
+`antialias` widens the kernel where neighbouring points of the output lie more than a pixel apart: k((x - m) / s), its
+weights divided by their sum, with s = max(1, |dx/d(target)|) along each axis of the source. The distance is the
+difference of neighbouring points of the grid, and s has its gradient; where it is 1, none.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, describe, same_float, sizes
-from nanostn.grid_generator import checked_size, sampling_grid
-from nanostn.kernels import sampling
+from nanostn.checks import argument_error, checked_size, describe, same_float, sizes
+from nanostn.grid_generator import sampling_grid
+from nanostn.kernels import interpolation, sampling
 from nanostn.kernels.coordinates import half_extent
 from nanostn.tensor import Tensor, op
 from nanostn.transformations import Transformation
 
-__all__ = ["grid_sample", "sampling_grid", "spatial_transform"]
+__all__ = ["SamplingKernel", "grid_sample", "sampling_grid", "spatial_transform"]
 
-MODES = {"nearest": sampling.NEAREST, "bilinear": sampling.BILINEAR}
-PADDINGS = {"zeros": sampling.ZEROS, "border": sampling.BORDER}
+MODES = {
+    "nearest": interpolation.Interpolation(interpolation.NEAREST),
+    "bilinear": interpolation.Interpolation(interpolation.BILINEAR),
+    "bicubic": interpolation.Interpolation(interpolation.BICUBIC),
+    "catmull-rom": interpolation.Interpolation(interpolation.CATMULL_ROM),
+    "bspline": interpolation.Interpolation(interpolation.BSPLINE),
+}
+PADDINGS = {"zeros": interpolation.ZEROS, "border": interpolation.BORDER, "wrap": interpolation.WRAP,
+            "reflection": interpolation.REFLECT_CENTRES}
 
 
-def grid_sample(U: Any, grid: Any, mode: str = "bilinear", padding_mode: str = "zeros",
-                align_corners: bool = True) -> Tensor:
+class SamplingKernel(interpolation.Interpolation):
+    """A kernel of one's own for `mode`: V = sum over m of U_m k(x - m), for |x - m| <= radius; paper, eq. 3.
+
+    `k` and `slope` are plain functions of one number that Numba can compile, `slope` the derivative of `k` (from the
+    right, where there is a corner); both are applied along every axis. They are compiled once in a process and dtype.
+
+        tent = SamplingKernel(lambda x: max(0.0, 1 - abs(x)), lambda x: 1.0 if x < 0 else -1.0, radius=1)
+
+    Raises ValueError for what is not a function, a missing slope, and a radius that is not from 0 to 64.   torch: none
+    """
+
+    def __init__(self, k: Callable[[float], float], slope: Callable[[float], float], radius: float):
+        for name, function in (("k", k), ("slope", slope)):
+            if not callable(function):
+                raise argument_error("SamplingKernel", name, "a function of one number", describe(function),
+                                     "a slope is not guessed from differences: its errors would be yours to find")
+        if isinstance(radius, bool) or not isinstance(radius, int | float | np.number) or not 0 < radius <= 64:
+            raise argument_error("SamplingKernel", "radius", "a number above 0, up to 64", repr(radius))
+        super().__init__(interpolation.CUSTOM, radius, k, slope)
+
+    def __repr__(self) -> str:
+        return f"SamplingKernel({', '.join(getattr(f, '__name__', '?') for f in self.functions)}, {self.radius:g})"
+
+
+def grid_sample(U: Any, grid: Any, mode: str | SamplingKernel = "bilinear", padding_mode: str | float = "zeros",
+                align_corners: bool = True, antialias: bool = False, flatten_depth: bool = False) -> Tensor:
     """V_i = sum over n, m of U_nm k(x_i - m) k(y_i - n), the kernel k of `mode`; paper, eq. 3 to 7.
 
-    U (N, C, H, W), grid (N, H', W', 2) as (x, y) -> V (N, C, H', W'). `mode` is "bilinear" or "nearest",
-    `padding_mode` "zeros" or "border". Raises ValueError for other shapes, dtypes and options.
+    U (N, C, H, W), grid (N, H', W', 2) as (x, y) -> V (N, C, H', W'); or U (N, C, D, H, W), grid (N, D', H', W', 3)
+    as (x, y, z) -> V (N, C, D', H', W'), of which `flatten_depth` gives the sum over D', (N, C, H', W'), without V in
+    memory. N of U or of the grid may be 1: one image for all grids, one grid for all images, neither copied.
+    Raises ValueError for other shapes, dtypes and options.
     torch: grid_sample(U, grid, mode, padding_mode, align_corners=True); PyTorch's own default is False
     """
-    return _grid_sample(U, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners)
+    grid = grid if isinstance(grid, Tensor) else Tensor(grid)
+    if antialias:
+        grid = _with_widths(grid, shape=np.shape(U), align_corners=align_corners)
+    return _grid_sample(U, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners,
+                        flatten_depth=flatten_depth, antialias=antialias)
 
 
-def spatial_transform(U: Any, theta: Any, transformation: Transformation, size: tuple[int, int], mode: str = "bilinear",
-                      padding_mode: str = "zeros", align_corners: bool = True) -> Tensor:
+def spatial_transform(U: Any, theta: Any, transformation: Transformation, size: tuple[int, ...],
+                      mode: str | SamplingKernel = "bilinear", padding_mode: str | float = "zeros",
+                      align_corners: bool = True, antialias: bool = False, flatten_depth: bool = False) -> Tensor:
     """V = U sampled at T_theta(G) = M_theta B; the grid is never in memory, and d theta is reduced where it arises.
 
-    U (N, C, H, W), theta (N, parameters) of `transformation`, `size` = (H', W') -> V (N, C, H', W'). Options and errors
-    as in `grid_sample`.
-    torch: grid_sample(U, affine_grid(theta, (N, C, H', W')), ...), for the affine family
+    U (N, C, H, W), theta (N, parameters) of `transformation`, `size` = (H', W') -> V (N, C, H', W'); U (N, C, D, H, W)
+    and (D', H', W') for a family in 3D. N of U or of theta may be 1. Options and errors as in `grid_sample`.
+    `antialias` and families without a constant basis (learned basis, displacements) do make the grid.
+    torch: grid_sample(U, affine_grid(theta, (N, C, H', W')), ...), for the affine families
     """
-    size = checked_size("spatial_transform", size)
+    name = "spatial_transform"
     if not isinstance(transformation, Transformation):
-        raise argument_error("spatial_transform", "transformation", "a family such as Affine()", repr(transformation))
+        raise argument_error(name, "transformation", "a family such as Affine()", repr(transformation))
+    size = checked_size(name, size, transformation.dims)
+    if np.ndim(U) != 2 + transformation.dims:
+        raise argument_error(name, "U", "(N, C, H, W)" if transformation.dims == 2 else "(N, C, D, H, W)", describe(U),
+                             f"{transformation!r} works in {transformation.dims} dimensions")
+    if antialias or not transformation.fused:
+        grid = transformation.grid(theta, size, align_corners)
+        _check_batches(name, "theta", U, grid)
+        return grid_sample(U, grid, mode, padding_mode, align_corners, antialias, flatten_depth)
     M = transformation.matrix(theta)
-    if len(M) != len(U):
-        raise argument_error("spatial_transform", "theta", f"of as many transformations as U has images, {len(U)}",
-                             len(M))
+    _check_batches(name, "theta", U, M)
     basis = None if transformation.plane else transformation.basis(size, align_corners)
-    return _transform(U, M, basis=basis, size=size, mode=mode, padding_mode=padding_mode, align_corners=align_corners)
+    return _transform(U, M, basis=basis, size=size, mode=mode, padding_mode=padding_mode, align_corners=align_corners,
+                      flatten_depth=flatten_depth)
 
 
-def _half_extents(size: tuple[int, int], align_corners: bool) -> np.ndarray:
-    """Pixels, in x and y, from the centre of an image (H, W) to the coordinate 1."""
+def _check_batches(name: str, argument: str, U: Any, points: Any) -> None:
+    if len(points) != len(U) and 1 not in (len(points), len(U)):
+        raise argument_error(name, argument, f"of as many transformations as U has images, {len(U)}, or one",
+                             len(points))
+
+
+def _half_extents(size: tuple[int, ...], align_corners: bool) -> np.ndarray:
+    """Pixels, in x, y (and z), from the centre of an image of `size` to the coordinate 1."""
     return np.array([half_extent(n, align_corners) for n in reversed(size)])
 
 
@@ -66,67 +130,116 @@ def _plain(array: np.ndarray) -> np.ndarray:
     return np.require(array, requirements=("C", "W"))
 
 
-def _options(name: str, mode: str, padding_mode: str) -> tuple[int, int]:
-    for argument, value, known in (("mode", mode, MODES), ("padding_mode", padding_mode, PADDINGS)):
-        if value not in known:
-            raise argument_error(name, argument, " or ".join(map(repr, known)), repr(value))
-    return MODES[mode], PADDINGS[padding_mode]
-
-
-def _check_image(name: str, U: np.ndarray) -> None:
+def _reading(name: str, U: np.ndarray, mode: Any, padding_mode: Any, align_corners: bool,
+             flatten_depth: bool) -> tuple[Any, int, float, bool]:
+    """The options as the kernels take them: kernel, padding, the value outside, whether depth is summed."""
     if min(U.shape[2:]) < 1:
         raise argument_error(name, "U", "images of at least one pixel", describe(U))
-    if sampling.tile_entries(U.shape) >= 2**31:
-        raise argument_error(name, "U", "images with fewer than 2^31 entries in 32 channels", describe(U))
+    if flatten_depth and U.ndim != 5:
+        raise argument_error(name, "flatten_depth", "False for images", flatten_depth, "only a volume has a depth")
+    kernel = mode if isinstance(mode, SamplingKernel) else MODES.get(mode) if isinstance(mode, str) else None
+    if kernel is None:
+        raise argument_error(name, "mode", ", ".join(map(repr, MODES)) + " or a SamplingKernel", repr(mode))
+    if isinstance(padding_mode, str) and padding_mode in PADDINGS:
+        padding = PADDINGS[padding_mode]
+        if padding_mode == "reflection" and not align_corners:
+            padding = interpolation.REFLECT_EDGES
+        return kernel, padding, 0.0, flatten_depth
+    number = isinstance(padding_mode, int | float | np.number) and not isinstance(padding_mode, bool)
+    if not number or not np.isfinite(padding_mode):
+        raise argument_error(name, "padding_mode", ", ".join(map(repr, PADDINGS)) + " or a number", repr(padding_mode))
+    return kernel, interpolation.ZEROS, float(padding_mode), flatten_depth
 
 
 @op
-def _grid_sample(U: np.ndarray, grid: np.ndarray, *, mode: str, padding_mode: str,
-                 align_corners: bool) -> tuple[np.ndarray, Gradients]:
+def _with_widths(grid: np.ndarray, *, shape: tuple[int, ...], align_corners: bool) -> tuple[np.ndarray, Gradients]:
+    """The grid (N, ..., dims) with a width in pixels behind each coordinate, (N, ..., 2 dims), for images of `shape`.
+
+    A width is the length of a column of the Jacobian: differences of the grid along its axes, central ones but at the
+    ends. It is 1 at least and the image's size at most: a wider kernel would see nothing more.
+    """
+    dims = grid.ndim - 2
+    if len(shape) != grid.ndim or grid.shape[-1] != dims:
+        raise argument_error("grid_sample", "grid", "(N, H', W', 2) for images, (N, D', H', W', 3) for volumes",
+                             describe(grid))
+    pixels = _half_extents(shape[2:], align_corners).astype(grid.dtype)
+    axes = [axis for axis in range(1, grid.ndim - 1) if grid.shape[axis] > 1]
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN have their meaning
+        differences = [np.gradient(grid, axis=axis) * pixels for axis in axes]
+        length = np.sqrt(sum((d * d for d in differences), np.zeros_like(grid)))
+        width = np.clip(length, 1, np.array(shape[:1:-1], grid.dtype))
+        wide = (width == length) & (length > 1)
+
+    def gradients(d: np.ndarray) -> np.ndarray:
+        dgrid = d[..., :dims].copy()
+        dlength = np.where(wide, d[..., dims:], 0) / np.where(wide, length, 1) * pixels
+        for axis, difference in zip(axes, differences, strict=True):
+            moved = np.moveaxis(dgrid, axis, 0)
+            slope = np.moveaxis(dlength * np.where(wide, difference, 0), axis, 0)
+            moved[0] -= slope[0]  # the adjoint of np.gradient
+            moved[1] += slope[0]
+            moved[-1] += slope[-1]
+            moved[-2] -= slope[-1]
+            moved[2:] += slope[1:-1] / 2
+            moved[:-2] -= slope[1:-1] / 2
+        return dgrid
+
+    return np.concatenate([grid, width], axis=-1), (gradients,)
+
+
+@op
+def _grid_sample(U: np.ndarray, grid: np.ndarray, *, mode: Any, padding_mode: Any, align_corners: bool,
+                 flatten_depth: bool, antialias: bool) -> tuple[np.ndarray, Gradients]:
     name = "grid_sample"
-    N, C, H, W, H_out, W_out = sizes(name, U=(U, "N C H W"), grid=(grid, "N H' W' 2"))
+    volume = U.ndim == 5
+    dims = 3 if volume else 2
+    numbers = 2 * dims if antialias else dims
+    same = "N" if len(grid) == len(U) or 1 not in (len(U), len(grid)) else "N'"  # N' may be 1 where N is not
+    sizes(name, U=(U, "N C D H W" if volume else "N C H W"),
+          grid=(grid, f"{same} D' H' W' {numbers}" if volume else f"{same} H' W' {numbers}"))
     dtype = same_float(name, U=U, grid=grid)
-    _check_image(name, U)
-    options = _options(name, mode, padding_mode)
-    U, points = _plain(U), _plain(grid).reshape(N, H_out * W_out, 2)
-    scale = tuple(dtype.type(h) for h in _half_extents((H, W), align_corners))
-    nothing = np.zeros((N, 2, 0), dtype), np.zeros((0, 0), dtype)
-    V = sampling.sample(U, *nothing, points, scale, (H_out, W_out), *options)
+    reading = _reading(name, U, mode, padding_mode, align_corners, flatten_depth)
+    size = grid.shape[1:-1]
+    scale = _half_extents(U.shape[2:], align_corners).astype(dtype)
+    U, points = _plain(U), _plain(grid).reshape(len(grid), int(np.prod(size)), numbers)
+    nothing = np.empty((0, dims, 0), dtype), np.empty((0, 0), dtype)
+    V = sampling.sample(U, *nothing, points, scale, size, *reading)
 
     def gradients(dV: np.ndarray, wanted: tuple[bool, ...]) -> tuple:
-        dU, dpoints = sampling.sample_gradients(U, *nothing, points, scale, _plain(dV), *options, *wanted)
-        return dU, None if dpoints is None else dpoints.reshape(N, H_out, W_out, 2)
+        dU, dpoints = sampling.sample_gradients(U, *nothing, points, scale, size, _plain(dV), *reading, *wanted)
+        return dU, None if dpoints is None else dpoints.reshape(grid.shape)
 
     return V, gradients
 
 
 @op
-def _transform(U: np.ndarray, M: np.ndarray, *, basis: np.ndarray | None, size: tuple[int, int], mode: str,
-               padding_mode: str, align_corners: bool) -> tuple[np.ndarray, Gradients]:
+def _transform(U: np.ndarray, M: np.ndarray, *, basis: np.ndarray | None, size: tuple[int, ...], mode: Any,
+               padding_mode: Any, align_corners: bool, flatten_depth: bool) -> tuple[np.ndarray, Gradients]:
     name = "spatial_transform"
-    N, C, H, W, rows, K = sizes(name, U=(U, "N C H W"), theta=(M, "N rows K"))
+    dims = U.ndim - 2
+    rows, K = sizes(name, theta=(M, "N rows K"))[1:]
     dtype = same_float(name, U=U, theta=M)
-    _check_image(name, U)
-    if rows not in (2, 3) or (K != 3 if basis is None else np.shape(basis) != (K, size[0] * size[1])):
-        raise argument_error(name, "transformation", f"one with M (N, 2 or 3, K) and a basis (K, {size[0] * size[1]})",
+    reading = _reading(name, U, mode, padding_mode, align_corners, flatten_depth)
+    P = int(np.prod(size))
+    if rows not in (dims, dims + 1) or (K != dims + 1 if basis is None else np.shape(basis) != (K, P)):
+        raise argument_error(name, "transformation", f"one with M (N, {dims} or {dims + 1}, K) and a basis (K, {P})",
                              f"M {M.shape} and basis {'(x, y, 1)' if basis is None else np.shape(basis)}",
                              "a family with another basis than (x, y, 1) sets plane = False")
-    options = _options(name, mode, padding_mode)
     # The kernel counts in pixels from the centres of source and target. A quotient of half extents is exactly 1 for
     # equal sizes, so that the identity gives U back bit for bit.
     to_pixels = np.ones((rows, K))
-    to_pixels[:2] = _half_extents((H, W), align_corners)[:, None]
+    to_pixels[:dims] = _half_extents(U.shape[2:], align_corners)[:, None]
     if basis is None:
-        to_pixels[:, :2] /= np.maximum(_half_extents(size, align_corners), 0.5)  # one point: its x_t is 0 anyway
+        to_pixels[:, :dims] /= np.maximum(_half_extents(size, align_corners), 0.5)  # one point: its x_t is 0 anyway
     to_pixels = to_pixels.astype(dtype)
-    basis = np.zeros((K, 0), dtype) if basis is None else _plain(basis.astype(dtype))
+    basis = np.empty((K, 0), dtype) if basis is None else _plain(basis.astype(dtype))
     with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN have their meaning
         U, M = _plain(U), M * to_pixels
-    one, no_grid = (dtype.type(1), dtype.type(1)), np.zeros((N, 0, 2), dtype)
-    V = sampling.sample(U, M, basis, no_grid, one, size, *options)
+    source = M, basis, np.empty((0, 0, dims), dtype), np.ones(dims, dtype)
+    V = sampling.sample(U, *source, size, *reading)
 
     def gradients(dV: np.ndarray, wanted: tuple[bool, ...]) -> tuple:
-        dU, dM = sampling.sample_gradients(U, M, basis, no_grid, one, _plain(dV), *options, *wanted)
+        dU, dM = sampling.sample_gradients(U, *source, size, _plain(dV), *reading, *wanted)
         return dU, None if dM is None else dM * to_pixels
 
     return V, gradients

@@ -2,11 +2,10 @@
 
 import numpy as np
 
-from nanostn.checks import argument_error, describe
-from nanostn.grid_generator import checked_size
-from nanostn.layers import Dense
+from nanostn.checks import argument_error, checked_size, describe
+from nanostn.layers import Conv2d, Conv3d, Dense
 from nanostn.module import Module
-from nanostn.sampler import spatial_transform
+from nanostn.sampler import SamplingKernel, spatial_transform
 from nanostn.tensor import Tensor
 from nanostn.transformations import Transformation
 
@@ -14,10 +13,12 @@ from nanostn.transformations import Transformation
 class SpatialTransformer(Module):
     """V = sampler(U, T_theta(G)) with theta = localisation(U); paper, section 3.
 
-    U (N, C, H, W) -> V (N, C, H', W'), `size` = (H', W'), larger or smaller than the input. `localisation` is any
-    module that ends in a Dense layer with as many outputs as the transformation has parameters; that layer starts with
-    zero weights and the identity as its bias, so a new transformer passes the image on (and training starts from the
-    plain network). Transformers may follow each other, or several may look at one input.
+    U (N, C, H, W) -> V (N, C, H', W'), `size` = (H', W'), larger or smaller than the input; U (N, C, D, H, W) -> V (N,
+    C, D', H', W') for a family in 3D, or its sum over D' with `flatten_depth`. `localisation` is any module that ends
+    in a Dense layer with as many outputs as the transformation has parameters; that layer starts with zero weights and
+    the identity as its bias, so a new transformer passes the image on (and training starts from the plain network).
+    Where the identity is zero (a displacement field), it may end in a convolution as well. Transformers may follow each
+    other, or several may look at one input. Other options: `spatial_transform`.
 
         theta = st.theta(U)              # to be looked at, or fed forward to the rest of the network
         V = st.transform(U, theta)       # st(U) is the two in one
@@ -25,21 +26,24 @@ class SpatialTransformer(Module):
     torch: affine_grid(localisation(U).view(-1, 2, 3), size), then grid_sample(U, grid), for the affine family
     """
 
-    def __init__(self, localisation: Module, transformation: Transformation, size: tuple[int, int],
-                 mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool = True):
+    def __init__(self, localisation: Module, transformation: Transformation, size: tuple[int, ...],
+                 mode: str | SamplingKernel = "bilinear", padding_mode: str | float = "zeros",
+                 align_corners: bool = True, antialias: bool = False, flatten_depth: bool = False):
         self.localisation = localisation
         self.transformation = transformation
-        self.size = checked_size("SpatialTransformer", size)
+        self.size = checked_size("SpatialTransformer", size, transformation.dims)
         self.mode, self.padding_mode, self.align_corners = mode, padding_mode, align_corners
-        dense = [module for _, module in localisation.named_modules() if isinstance(module, Dense)]
-        wanted = transformation.parameters
-        last = dense[-1] if dense else None
-        if last is None or last.bias is None or last.weight.shape[0] != wanted:
+        self.antialias, self.flatten_depth = antialias, flatten_depth
+        identity = np.ravel(transformation.identity())
+        layers = [module for _, module in localisation.named_modules() if isinstance(module, Dense | Conv2d | Conv3d)]
+        last = layers[-1] if layers else None
+        fits = isinstance(last, Dense) and last.weight.shape[0] == len(identity)
+        if last is None or last.bias is None or not (fits or isinstance(last, Conv2d | Conv3d) and not identity.any()):
             raise argument_error("SpatialTransformer", "localisation",
-                                 f"a network that ends in Dense(..., {wanted}), with a bias, for {transformation!r}",
-                                 describe(last or localisation))
+                                 f"a network that ends in Dense(..., {len(identity)}), with a bias, "
+                                 f"for {transformation!r}", describe(last or localisation))
         last.weight.data[...] = 0
-        last.bias.data[...] = np.ravel(transformation.identity())
+        last.bias.data[...] = identity if fits else 0
 
     def theta(self, U: Tensor) -> Tensor:
         """The parameters that the localisation network finds, (N, parameters)."""
@@ -47,8 +51,8 @@ class SpatialTransformer(Module):
 
     def transform(self, U: Tensor, theta: Tensor) -> Tensor:
         """U warped by theta, without a localisation network."""
-        return spatial_transform(U, theta, self.transformation, self.size, mode=self.mode,
-                                 padding_mode=self.padding_mode, align_corners=self.align_corners)
+        return spatial_transform(U, theta, self.transformation, self.size, self.mode, self.padding_mode,
+                                 self.align_corners, self.antialias, self.flatten_depth)
 
     def forward(self, U: Tensor) -> Tensor:
         return self.transform(U, self.theta(U))

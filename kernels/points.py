@@ -1,0 +1,118 @@
+"""Where the points of the output lie in the source: M_theta B, or a grid; and back, from coordinates to M (sec. 3.2).
+
+Coordinates are in pixels, in the order of the paper, (x, y) or (x, y, z): rows of an array that holds a run of points.
+M has a row for each, and one more if it is projective: a denominator. An empty B stands for (x_t, y_t[, z_t], 1), in
+pixels from the centre of the output.
+"""
+
+import numpy as np
+from numba import njit
+
+WIDTHS = 4  # rows of coordinates before those of widths
+
+index = np.uint64  # an unsigned index spares Numba's test for negative ones, which would prevent vectors
+
+inner = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+summing = {**inner, "fastmath": {"contract", "reassoc"}}  # sums in the order of vectors, fixed by the compiler
+
+
+@njit(**inner)
+def coordinates(M, basis, grid, scale, centre, n, start, count, size, x):
+    """x[a, j], the coordinates of the output's points start, start + 1, ...; the row behind has 1 / denominator.
+
+    `size` is (D', H', W') of the output, `centre` the coordinates of the source's. A grid (N, P, dims) is multiplied by
+    `scale`; one of (N, P, 2 dims) has the widths of widened kernels too, in pixels, which go into x from row WIDTHS on.
+    """
+    T = x.dtype.type
+    dims, rows, K = centre.size, M.shape[1], M.shape[2]
+    if grid.shape[1] > 0:
+        for a in range(dims):
+            for j in range(count):
+                x[a, j] = scale[a] * grid[n, index(start + j), a] + centre[a]
+        for a in range(grid.shape[2] - dims):
+            for j in range(count):
+                x[WIDTHS + a, j] = grid[n, index(start + j), dims + a]
+        return
+    _, H_out, W_out = size
+    for a in range(rows):
+        m, row = M[n, a], x[a]
+        first = centre[a] if rows == dims else T(0)
+        if basis.shape[1] > 0:
+            for j in range(count):
+                row[j] = first
+            for k in range(K):
+                factor = m[k]
+                for j in range(count):
+                    row[j] += factor * basis[k, index(start + j)]
+            continue
+        done = 0
+        while done < count:
+            line, left = divmod(start + done, W_out)
+            length = min(W_out - left, count - done)
+            slice_, line = divmod(line, H_out)
+            constant = m[1] * _from_centre(T, line, H_out) + m[K - 1]
+            if K == 4:
+                constant += m[2] * _from_centre(T, slice_, size[0])
+            x_t, slope = _from_centre(T, left, W_out), m[0]
+            for j in range(length):
+                row[index(done + j)] = slope * (T(np.int32(j)) + x_t) + constant + first
+            done += length
+    if rows > dims:
+        z = x[dims]
+        for j in range(count):
+            z[j] = T(1) / z[j]
+        for a in range(dims):
+            for j in range(count):
+                x[a, j] = x[a, j] * z[j] + centre[a]
+
+
+@njit(inline="always", **inner)
+def _from_centre(T, i, size):
+    return T(i) - T(0.5) * T(size - 1)
+
+
+@njit(**inner)
+def through_quotient(x, centre, count, g):
+    """From the gradients g of quotients to those of their numerators, and of the denominator in a last row."""
+    T = x.dtype.type
+    dims = centre.size
+    z = x[dims]
+    for j in range(count):
+        finite = True  # nothing flows from far outside: no 0 times infinity
+        for a in range(dims):
+            finite &= abs(x[a, j]) < T(1e9)
+        g[dims, j] = T(0)
+        for a in range(dims):
+            g[a, j] = g[a, j] * z[j] if finite else T(0)
+            g[dims, j] -= g[a, j] * (x[a, j] - centre[a]) if finite else T(0)
+
+
+@njit(**summing)
+def add_dM(g, basis, start, count, size, dM):
+    """dM += sum over points of g B^T, for one row of M."""
+    T = g.dtype.type
+    K = dM.size
+    if basis.shape[1] > 0:
+        for k in range(K):
+            total = T(0)
+            for j in range(count):
+                total += g[j] * basis[k, index(start + j)]
+            dM[k] += total
+        return
+    _, H_out, W_out = size
+    done = 0
+    while done < count:
+        line, left = divmod(start + done, W_out)
+        length = min(W_out - left, count - done)
+        slice_, line = divmod(line, H_out)
+        x_t = _from_centre(T, left, W_out)
+        total, moment = T(0), T(0)
+        for j in range(length):
+            total += g[index(done + j)]
+            moment += g[index(done + j)] * (T(np.int32(j)) + x_t)
+        dM[0] += moment
+        dM[1] += total * _from_centre(T, line, H_out)
+        if K == 4:
+            dM[2] += total * _from_centre(T, slice_, size[0])
+        dM[K - 1] += total
+        done += length

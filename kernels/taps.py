@@ -1,0 +1,250 @@
+"""Sampling of a tile with any separable kernel k and any padding: tables of taps and weights (paper, eq. 3).
+
+    V = sum over the taps m of U[pad(m)] k(x - m),      x - r < m <= x + r,      and so along every axis
+
+Padding acts on the tap. With a width s the kernel is widened, k((x - m) / s), and divided by the sum of its weights.
+Tables have a row for each tap and a column for each point of a run, of each axis: where the tap stands in the tile, its
+weight, and the derivatives of that with respect to x and s. A tap that reads outside stands in the margin.
+"""
+
+import numpy as np
+from numba import njit
+
+from .interpolation import (
+    BICUBIC,
+    BILINEAR,
+    BORDER,
+    BSPLINE,
+    CATMULL_ROM,
+    NEAREST,
+    ZEROS,
+    b_spline,
+    b_spline_slope,
+    box,
+    box_slope,
+    hat,
+    hat_slope,
+    keys,
+    keys_slope,
+    padded,
+)
+from .points import WIDTHS, index, inner, summing
+from .tiles import steps
+
+
+@njit(**inner)
+def _clamped(x, size, reach, padding):
+    """The coordinate, where it is far outside the nearest one that has a place; and whether it stays as it is."""
+    T = type(x)
+    if padding == ZEROS or padding == BORDER:  # from here on all taps read the same value
+        low, high = -reach - T(2), T(size) + reach + T(1)
+    else:
+        low, high = T(-1e9), T(1e9)
+    near = x >= low and x <= high
+    return x if near else high if x > high else low, near  # NaN is low
+
+
+@njit(**inner)
+def _weigh(centre, rate, count, kind, k, slope, u, w, d, e):
+    """Weights, and their derivatives with respect to x and to s."""
+    T = w.dtype.type
+    a = T(-0.75) if kind == BICUBIC else T(-0.5)
+    for t in range(len(w)):
+        w_t, d_t = w[t], d[t]
+        for j in range(count):
+            u[j] = (centre[j] - T(t)) * rate[j]
+        if kind == NEAREST:
+            for j in range(count):
+                w_t[j], d_t[j] = box(u[j]), box_slope(u[j])
+        elif kind == BILINEAR:
+            for j in range(count):
+                w_t[j], d_t[j] = hat(u[j]), hat_slope(u[j])
+        elif kind == BICUBIC or kind == CATMULL_ROM:
+            for j in range(count):
+                w_t[j], d_t[j] = keys(u[j], a), keys_slope(u[j], a)
+        elif kind == BSPLINE:
+            for j in range(count):
+                w_t[j], d_t[j] = b_spline(u[j]), b_spline_slope(u[j])
+        else:
+            for j in range(count):
+                w_t[j], d_t[j] = k(u[j]), slope(u[j])
+        if len(e) > 0:
+            for j in range(count):
+                d_t[j] *= rate[j]
+                e[t, j] = -u[j] * d_t[j]
+
+
+@njit(**inner)
+def _normalise(used, count, w, d, e):
+    T = w.dtype.type
+    for j in range(count):
+        total, slope, growth = T(0), T(0), T(0)
+        for t in range(used[j]):
+            total, slope, growth = total + w[t, j], slope + d[t, j], growth + e[t, j]
+        if total != T(0):
+            for t in range(used[j]):
+                w[t, j] /= total
+                d[t, j] = (d[t, j] - w[t, j] * slope) / total
+                e[t, j] = (e[t, j] - w[t, j] * growth) / total
+
+
+@njit(**inner)
+def workspace(run, taps, widened, dtype):
+    """Tables for a run, [axis, tap, point]: place, weight, derivatives; how many taps are used; and room to reckon."""
+    at, used = np.zeros((3, taps, run), np.int64), np.ones((3, run), np.int32)
+    w, d = np.ones((3, taps, run), dtype), np.zeros((3, taps, run), dtype)
+    e = np.zeros((3, taps if widened else 0, run), dtype)
+    return at, w, d, e, used, np.empty((5, run), dtype)  # an image has one tap along its rows of one pixel, of weight 1
+
+
+@njit(**inner)
+def place(x, count, shape, first, slices, volume, lanes, kind, k, slope, radius, padding, work):
+    """Fill the workspace for a run at x, in a tile of `slices` from `first` on; returns whether there is a NaN."""
+    S, R, W = shape
+    slice_step, row_step = steps(R, W, volume, lanes)
+    _axis(x, 0, 0, count, W, 0, W, lanes, kind, k, slope, radius, padding, work)
+    if volume:
+        _axis(x, 1, 1, count, R, 0, R, row_step, kind, k, slope, radius, padding, work)
+    dims = 3 if volume else 2
+    _axis(x, dims - 1, 2, count, S, first, slices, slice_step, kind, k, slope, radius, padding, work)
+    nan = False
+    for a in range(dims):
+        for j in range(count):
+            nan |= x[a, j] != x[a, j]
+    return nan
+
+
+@njit(**inner)
+def _axis(points, a, axis, count, size, first, slices, step, kind, k, slope, radius, padding, work):
+    """The tables of one axis, along coordinate a; `step` entries of the tile from one pixel to the next.
+
+    The derivatives of a coordinate that was clamped are zero.
+    """
+    x, width = points[a], points[WIDTHS + a]
+    at, w, d, e, used = work[0][axis], work[1][axis], work[2][axis], work[3][axis], work[4][axis]
+    buffers = work[5]
+    widened = len(e) > 0
+    T = x.dtype.type
+    centre, rate, start, stays = buffers[0], buffers[1], buffers[2], buffers[3]
+    for j in range(count):
+        s = T(1)
+        if widened:
+            s = width[j] if width[j] > T(1) else T(1)  # NaN is 1
+            s = min(s, T(size))
+        reach = T(radius) * s
+        x_j, near = _clamped(x[j], size, reach, padding)
+        before = np.floor(x_j - reach)
+        used[j] = min(max(np.int32(np.floor(x_j + reach) - before), np.int32(0)), np.int32(len(w)))
+        start[j] = before + T(1)
+        centre[j] = x_j - start[j]
+        rate[j] = T(1) / s
+        stays[j] = T(near)
+    for t in range(len(w)):
+        for j in range(count):
+            m = padded(np.int64(start[j]) + t, size, padding)
+            m -= first if m >= 0 else 0
+            at[t, j] = (m + 1) * step if m < slices and m >= 0 else 0
+    _weigh(centre, rate, count, kind, k, slope, buffers[4], w, d, e)
+    if widened:
+        _normalise(used, count, w, d, e)
+    for j in range(count):
+        if stays[j] == T(0):
+            for t in range(len(w)):
+                d[t, j] = T(0)
+            for t in range(len(e)):
+                e[t, j] = T(0)
+
+
+@njit(**inner)
+def reach(x, count, shape, volume, kind, k, slope, radius, padding, work):
+    """The first and last slice that a run of points reads."""
+    _axis(x, 2 if volume else 1, 2, count, shape[0], 0, shape[0], 1, kind, k, slope, radius, padding, work)
+    at, used = work[0][2], work[4][2]
+    low, high = np.int64(shape[0]), np.int64(-1)
+    for j in range(count):
+        for t in range(used[j]):
+            if at[t, j] > 0:  # 0 is the margin
+                low, high = min(low, at[t, j] - 1), max(high, at[t, j] - 1)
+    return low, high
+
+
+@njit(**inner)
+def blend(tile, base, work, count, lanes, values):
+    """values += eq. 3 for a run. Axes of the tables: columns, rows, slices."""
+    at, w, _, _, used, _ = work
+    for j in range(count):
+        for s in range(used[2, j]):
+            for r in range(used[1, j]):
+                line, weight = base + at[2, s, j] + at[1, r, j], w[2, s, j] * w[1, r, j]
+                if lanes == 1:
+                    total = tile.dtype.type(0)
+                    for c in range(used[0, j]):
+                        total += w[0, c, j] * tile[index(line + at[0, c, j])]
+                    values[j] += weight * total
+                    continue
+                c = 0
+                while c + 4 <= used[0, j]:  # four taps for one load and store of the values
+                    a0, a1, a2, a3 = (line + at[0, c, j], line + at[0, c + 1, j], line + at[0, c + 2, j],
+                                      line + at[0, c + 3, j])
+                    w0, w1, w2, w3 = (weight * w[0, c, j], weight * w[0, c + 1, j], weight * w[0, c + 2, j],
+                                      weight * w[0, c + 3, j])
+                    for lane in range(lanes):
+                        values[index(j * lanes + lane)] += (
+                            w0 * tile[index(a0 + lane)] + w1 * tile[index(a1 + lane)]
+                            + w2 * tile[index(a2 + lane)] + w3 * tile[index(a3 + lane)])
+                    c += 4
+                for last in range(c, used[0, j]):
+                    a, w0 = line + at[0, last, j], weight * w[0, last, j]
+                    for lane in range(lanes):
+                        values[index(j * lanes + lane)] += w0 * tile[index(a + lane)]
+
+
+@njit(**inner)
+def scatter(values, base, work, count, lanes, tile):
+    """The adjoint of `blend`."""
+    at, w, _, _, used, _ = work
+    for j in range(count):
+        for s in range(used[2, j]):
+            for r in range(used[1, j]):
+                line, weight = base + at[2, s, j] + at[1, r, j], w[2, s, j] * w[1, r, j]
+                if lanes == 1:
+                    weight *= values[j]
+                    for c in range(used[0, j]):
+                        tile[index(line + at[0, c, j])] += weight * w[0, c, j]
+                    continue
+                for c in range(used[0, j]):
+                    a, w0 = line + at[0, c, j], weight * w[0, c, j]
+                    for lane in range(lanes):
+                        tile[index(a + lane)] += w0 * values[index(j * lanes + lane)]
+
+
+@njit(**summing)
+def slopes(tile, values, base, work, d, count, volume, lanes, g):
+    """g[a] += dV dV/dx_a, with d the derivatives of the weights w; summed over the channels of the tile."""
+    T = tile.dtype.type
+    at, w, _, _, used, _ = work
+    for j in range(count):
+        g_x, g_y, g_s = T(0), T(0), T(0)
+        for s in range(used[2, j]):
+            for r in range(used[1, j]):
+                line = base + at[2, s, j] + at[1, r, j]
+                here, right = T(0), T(0)  # the row's sums with w and with d
+                if lanes == 1:
+                    for c in range(used[0, j]):
+                        value = values[j] * tile[index(line + at[0, c, j])]
+                        here += w[0, c, j] * value
+                        right += d[0, c, j] * value
+                else:
+                    for c in range(used[0, j]):
+                        a, total = line + at[0, c, j], T(0)
+                        for lane in range(lanes):
+                            total += values[index(j * lanes + lane)] * tile[index(a + lane)]
+                        here += w[0, c, j] * total
+                        right += d[0, c, j] * total
+                g_x += w[2, s, j] * w[1, r, j] * right
+                g_y += w[2, s, j] * d[1, r, j] * here
+                g_s += d[2, s, j] * w[1, r, j] * here
+        g[0, j] += g_x
+        if volume:
+            g[1, j] += g_y
+        g[2 if volume else 1, j] += g_s
