@@ -1,8 +1,8 @@
 """Nearest and bilinear sampling of a tile: a point's neighbours stand next to each other (paper, eq. 4 to 7).
 
 Padding acts on the coordinate: `border` clamps it; what then lies outside, NaN included, is sent to the margin before
-it becomes an index, so no access is outside the tile. The neighbours of x are floor(x) and floor(x) + 1. A volume is
-two images, the rows before and behind each point, that are weighed by their `share`.
+it becomes an index, so no access is outside the tile. The neighbours of x are floor(x) and floor(x) + 1: four in a cell
+of columns and slices; in a volume a second cell, one row on, has the other four.
 """
 
 import numpy as np
@@ -34,8 +34,8 @@ def _range(T, size, kind, padding):
 
 @njit(**inner)
 def workspace(run, dtype):
-    """Of each point of a run: where its first neighbour stands, the weights f of the second, the shares of two rows."""
-    return np.empty(run, np.int32), np.empty((2, run), dtype), np.ones((2, run), dtype)
+    """Of each point of a run: where its first neighbour stands, and the weights of the second along x, slices, rows."""
+    return np.empty(run, np.int32), np.empty((3, run), dtype)
 
 
 @njit(**inner)
@@ -43,7 +43,7 @@ def place(x, count, shape, first, slices, volume, lanes, kind, padding, work):
     """Fill the workspace for a run at x, in a tile of `slices` from `first` on; returns whether there is a NaN."""
     T = x.dtype.type
     S, R, W = shape
-    at, f, share = work
+    at, f = work
     slice_step, row_step = steps(R, W, volume, lanes)
     slice_step, row_step, lane_step = np.int32(slice_step), np.int32(row_step), np.int32(lanes)
     low, high, shift = _range(T, W, kind, padding)
@@ -62,9 +62,8 @@ def place(x, count, shape, first, slices, volume, lanes, kind, padding, work):
         low, high, _ = _range(T, R, kind, padding)
         rows = x[1]
         for j in range(count):
-            row, f_y = _place(rows[j], R, low, high, shift)
+            row, f[2, j] = _place(rows[j], R, low, high, shift)
             at[j] += (row + np.int32(1)) * row_step
-            share[0, j], share[1, j] = T(1) - f_y, f_y
             nan |= rows[j] != rows[j]
     return nan
 
@@ -82,57 +81,90 @@ def reach(x, count, size, kind, padding):
 
 
 @njit(inline="always", **inner)
-def _weights(f_x, f_s, share):
-    T = type(f_x)
-    left, right = (T(1) - f_x) * share, f_x * share
-    upper_right, lower_right = right - right * f_s, right * f_s
-    return left - left * f_s, upper_right, left * f_s, lower_right
+def _split(g, f):
+    """g (1 - f) and g f."""
+    second = g * f
+    return g - second, second
+
+
+@njit(inline="always", **inner)
+def _weights(share, f_x, f_s):
+    """Of the four corners of a cell that has a `share` of its point: upper left, upper right, lower left, lower right."""
+    upper, lower = _split(share, f_s)
+    return (*_split(upper, f_x), *_split(lower, f_x))
+
+
+@njit(inline="always", **inner)
+def _cell(corners, f_x, f_s):
+    """The value between four corners, and its derivatives along x and along slices: eq. 5 and 7."""
+    t00, t01, t10, t11 = corners
+    upper, lower = t01 - t00, t11 - t10
+    left, right = t00 + f_x * upper, t10 + f_x * lower
+    down = right - left
+    return left + f_s * down, upper + f_s * (lower - upper), down
+
+
+@njit(inline="always", **inner)
+def _corners(tile, a, b):
+    return tile[index(a)], tile[index(a + 1)], tile[index(b)], tile[index(b + 1)]
 
 
 @njit(**inner)
 def blend(tile, base, work, count, shape, volume, lanes, kind, values):
     """values += eq. 5 (or 4) for a run."""
-    at, f, share = work
+    T = tile.dtype.type
+    at, f = work
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
-    for side in range(2 if volume and kind != NEAREST else 1):
+    if kind == NEAREST:
         for j in range(count):
-            a = base + at[j] + side * row_step
-            b = a + slice_step
-            if kind == NEAREST:
-                for lane in range(lanes):
-                    values[index(j * lanes + lane)] += tile[index(a + lane)]
-                continue
-            w00, w01, w10, w11 = _weights(f[0, j], f[1, j], share[side, j])
-            if lanes == 1:
-                values[j] += (w00 * tile[index(a)] + w01 * tile[index(a + 1)]
-                              + w10 * tile[index(b)] + w11 * tile[index(b + 1)])
-                continue
+            a = base + at[j]
             for lane in range(lanes):
-                values[index(j * lanes + lane)] += (
-                    w00 * tile[index(a + lane)] + w01 * tile[index(a + lanes + lane)]
-                    + w10 * tile[index(b + lane)] + w11 * tile[index(b + lanes + lane)])
+                values[index(j * lanes + lane)] += tile[index(a + lane)]
+    elif lanes == 1:
+        for j in range(count):
+            a = base + at[j]
+            b = a + slice_step
+            value, _, _ = _cell(_corners(tile, a, b), f[0, j], f[1, j])
+            if volume:
+                other, _, _ = _cell(_corners(tile, a + row_step, b + row_step), f[0, j], f[1, j])
+                value += f[2, j] * (other - value)
+            values[j] += value
+    else:
+        for j in range(count):
+            shares = _split(T(1), f[2, j] if volume else T(0))
+            for side in range(2 if volume else 1):
+                a = base + at[j] + side * row_step
+                b = a + slice_step
+                w00, w01, w10, w11 = _weights(shares[side], f[0, j], f[1, j])
+                for lane in range(lanes):
+                    values[index(j * lanes + lane)] += (
+                        w00 * tile[index(a + lane)] + w01 * tile[index(a + lanes + lane)]
+                        + w10 * tile[index(b + lane)] + w11 * tile[index(b + lanes + lane)])
 
 
 @njit(**inner)
 def scatter(values, base, work, count, shape, volume, lanes, kind, tile):
     """The adjoint of `blend`: eq. 6."""
-    at, f, share = work
+    T = tile.dtype.type
+    at, f = work
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
-    for side in range(2 if volume and kind != NEAREST else 1):
+    if kind == NEAREST:
         for j in range(count):
+            a = base + at[j]
+            for lane in range(lanes):
+                tile[index(a + lane)] += values[index(j * lanes + lane)]
+        return
+    for j in range(count):
+        shares = _split(values[j] if lanes == 1 else T(1), f[2, j] if volume else T(0))
+        for side in range(2 if volume else 1):
             a = base + at[j] + side * row_step
             b = a + slice_step
-            if kind == NEAREST:
-                for lane in range(lanes):
-                    tile[index(a + lane)] += values[index(j * lanes + lane)]
-                continue
-            w00, w01, w10, w11 = _weights(f[0, j], f[1, j], share[side, j])
+            w00, w01, w10, w11 = _weights(shares[side], f[0, j], f[1, j])
             if lanes == 1:
-                g = values[j]
-                tile[index(a)] += w00 * g
-                tile[index(a + 1)] += w01 * g
-                tile[index(b)] += w10 * g
-                tile[index(b + 1)] += w11 * g
+                tile[index(a)] += w00
+                tile[index(a + 1)] += w01
+                tile[index(b)] += w10
+                tile[index(b + 1)] += w11
                 continue
             for lane in range(lanes):
                 g = values[index(j * lanes + lane)]
@@ -142,36 +174,41 @@ def scatter(values, base, work, count, shape, volume, lanes, kind, tile):
                 tile[index(b + lanes + lane)] += w11 * g
 
 
+@njit(inline="always", **summing)
+def _products(tile, values, a, b, j, lanes):
+    """The four corners of a cell times dV, summed over the channels."""
+    T = tile.dtype.type
+    if lanes == 1:
+        t00, t01, t10, t11 = _corners(tile, a, b)
+        return values[j] * t00, values[j] * t01, values[j] * t10, values[j] * t11
+    t00, t01, t10, t11 = T(0), T(0), T(0), T(0)
+    for lane in range(lanes):
+        g = values[index(j * lanes + lane)]
+        t00 += g * tile[index(a + lane)]
+        t01 += g * tile[index(a + lanes + lane)]
+        t10 += g * tile[index(b + lane)]
+        t11 += g * tile[index(b + lanes + lane)]
+    return t00, t01, t10, t11
+
+
 @njit(**summing)
 def slopes(tile, values, base, work, count, shape, volume, lanes, g):
     """g[a] += dV dV/dx_a, summed over the channels of the tile: eq. 7 with the right-hand derivative."""
-    T = tile.dtype.type
-    at, f, share = work
+    at, f = work
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
-    g_x, g_y, g_s = g[0], g[1], g[2 if volume else 1]
-    for side in range(2 if volume else 1):
-        for j in range(count):
-            a = base + at[j] + side * row_step
-            b = a + slice_step
-            if lanes == 1:
-                v = values[j]
-                t00, t01 = v * tile[index(a)], v * tile[index(a + 1)]
-                t10, t11 = v * tile[index(b)], v * tile[index(b + 1)]
-            else:
-                t00, t01, t10, t11 = T(0), T(0), T(0), T(0)
-                for lane in range(lanes):
-                    v = values[index(j * lanes + lane)]
-                    t00 += v * tile[index(a + lane)]
-                    t01 += v * tile[index(a + lanes + lane)]
-                    t10 += v * tile[index(b + lane)]
-                    t11 += v * tile[index(b + lanes + lane)]
-            upper, lower, left, right = t01 - t00, t11 - t10, t10 - t00, t11 - t01
-            down = left + f[0, j] * (right - left)
-            g_x[j] += share[side, j] * (upper + f[1, j] * (lower - upper))
-            g_s[j] += share[side, j] * down
-            if volume:
-                here = t00 + f[0, j] * upper + f[1, j] * down
-                g_y[j] += here if side == 1 else -here
+    g_x, g_s = g[0], g[2 if volume else 1]
+    for j in range(count):
+        a = base + at[j]
+        b = a + slice_step
+        value, d_x, d_s = _cell(_products(tile, values, a, b, j, lanes), f[0, j], f[1, j])
+        if volume:
+            products = _products(tile, values, a + row_step, b + row_step, j, lanes)
+            other, right, down = _cell(products, f[0, j], f[1, j])
+            g[1, j] += other - value
+            d_x += f[2, j] * (right - d_x)
+            d_s += f[2, j] * (down - d_s)
+        g_x[j] += d_x
+        g_s[j] += d_s
 
 
 @njit(**inner)
