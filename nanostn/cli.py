@@ -60,6 +60,7 @@ def _parser() -> Parser:
 
     info = command("info", _info, "versions, CPU threads, GPU, data found")
     info.add_argument("--data-dir", metavar="DIR", help=_DATA_DIR)
+    info.add_argument("--kernels", action="store_true", help="list the kernels that are compiled, from the disk")
 
     demo = command("demo", _demo, "a CNN and an ST-CNN on distorted digits, in about two minutes, without a download")
     place(demo, data=False)
@@ -116,7 +117,29 @@ def _info(options: argparse.Namespace) -> int:
         row("", f"{name}: {place}")
     if "mnist" not in datasets.available(options.data_dir):
         row("", "mnist: not found (nanostn data fetch mnist)")
+    if options.kernels:
+        _info_kernels()
     return 0
+
+
+def _info_kernels() -> None:
+    from nanostn.compilation import compiled_kernels
+
+    try:
+        found, folders = compiled_kernels()
+    except RuntimeError as error:
+        print(f"\n{error}")
+        return
+    if found:
+        print(f"\n{'file':<14}{'function':<24}{'kB':>6}  argument types")
+    for kernel in found:
+        print(f"{kernel.topic:<14}{kernel.function:<24}{kernel.size / 1000:6.0f}  {kernel.arguments}")
+    size = sum(kernel.size for kernel in found)
+    print("\nno kernel is compiled yet for these sources: the first step compiles what it needs and keeps it on disk"
+          if not found else
+          f"\n{len(found)} compiled, {size / 1e6:.1f} MB, for these sources, this Numba and this processor")
+    for folder, held in folders.items():
+        print(f"{folder}: {held / 1e6:.1f} MB in all, with what other sources, versions and processors left")
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -1,15 +1,19 @@
-"""Says what is being compiled: the first step on a machine takes seconds longer, and silence would look like a hang.
+"""Says what is being compiled, for silence in the first step on a machine would look like a hang; lists what has been.
 
 Numba tells its listeners of every pass of its compiler; there are none where a kernel is found in the cache on disk.
 """
 
 from __future__ import annotations
 
+import importlib
+import itertools
+import pkgutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
 
 
 @contextmanager
@@ -52,3 +56,72 @@ def announced_compilation(stream: TextIO | None = None) -> Iterator[list[str]]:
         event.unregister("numba:run_pass", listener)
         if names:
             print(f" ({seconds:.0f} s)", file=out, flush=True)
+
+
+class Compiled(NamedTuple):
+    """One entry of the cache on disk."""
+    topic: str  # its file in kernels/
+    function: str
+    size: int  # bytes
+    arguments: str
+
+
+def compiled_kernels() -> tuple[list[Compiled], dict[Path, int]]:
+    """What the cache holds for these sources, this Numba and this processor; and its folders, with all their bytes.
+
+    Entries that serve other sources or processors count among the bytes only. Raises RuntimeError where this version
+    of Numba keeps its cache in another way: the index is read through Numba's own classes, which are private.
+    """
+    from nanostn.kernels.workers import Kernel
+
+    found, folders = [], {}
+    try:
+        from numba.core.caching import FunctionCache
+        from numba.core.registry import cpu_target
+
+        codegen = cpu_target.target_context.codegen()
+        for function, kind in _functions():
+            cache = FunctionCache(function)
+            file = cache._cache_file
+            folder = Path(cache.cache_path)
+            if folder not in folders:
+                folders[folder] = sum(data.stat().st_size for data in folder.glob("*.nbc"))
+            for key, name in file._load_index().items():
+                data = Path(file._data_path(name))
+                if key == cache._index_key(key[0], codegen) and data.is_file():
+                    kinds = getattr(key[0], "args", key[0])[2 if kind is Kernel else 0:]  # not first and last
+                    found.append(Compiled(function.__module__.rpartition(".")[2], function.__qualname__,
+                                          data.stat().st_size, _words(kinds)))
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        import numba
+        raise RuntimeError(f"Numba {numba.__version__} keeps its cache in a way that is not known here "
+                           f"({type(error).__name__}: {error}); it works all the same, but cannot be listed") from error
+    return sorted(found), folders
+
+
+def _functions() -> Iterator[tuple[Callable[..., Any], type]]:
+    """The Python functions in kernels/ that are compiled, each with the class of what compiles it."""
+    from nanostn import kernels
+
+    for module in pkgutil.iter_modules(kernels.__path__):
+        names = vars(importlib.import_module(f"{kernels.__name__}.{module.name}"))
+        for value in names.values():
+            function: Any = getattr(value, "function", None) or getattr(value, "py_func", None)
+            if getattr(function, "__module__", None) == names["__name__"]:
+                yield function, type(value)
+
+
+def _words(kinds: Iterable[Any]) -> str:
+    """Numba's types in a few words: float32 4-D x2, int64, None."""
+    def word(kind: Any) -> str:
+        if hasattr(kind, "ndim"):
+            return (f"{kind.dtype} {kind.ndim}-D" + (" strided" if kind.layout == "A" else "")
+                    + ("" if kind.mutable else " read-only"))
+        if hasattr(kind, "types"):  # a tuple
+            return f"({_words(kind.types)})"
+        if hasattr(kind, "nargs"):
+            return "function"
+        return "None" if str(kind) == "none" else str(kind)
+
+    groups = ((text, len(list(same))) for text, same in itertools.groupby(map(word, kinds)))
+    return ", ".join(text if times == 1 else f"{text} x{times}" for text, times in groups)

@@ -1,10 +1,18 @@
-"""What is compiled is said once, by topic, and only while it is asked for."""
+"""What is compiled is said once, by topic, and only while it is asked for; what has been can be listed."""
 
 import io
 
-from numba import cfunc, njit
+import numba
+import numpy as np
+import pytest
+from numba import cfunc, njit, types
+from numba.core import caching, registry
 
-from nanostn.compilation import announced_compilation
+from nanostn import functional
+from nanostn.compilation import _words, announced_compilation, compiled_kernels
+from nanostn.kernels import caching as ours
+from nanostn.kernels import convolution, updates
+from nanostn.tensor import Tensor
 
 
 def kernel(topic, compiler=njit):
@@ -35,3 +43,50 @@ def test_silent_where_nothing_is_compiled():
     with announced_compilation(out):
         compiled(2.0)
     assert out.getvalue() == ""
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    """A function and a kernel, compiled and so on disk."""
+    p = np.ones(5, np.float32)
+    updates.sgd(p, p.copy(), p.copy(), 0.1, 0.9, 0.0, False)
+    x, weight = np.ones((1, 1, 4, 5), np.float32), np.ones((1, 1, 2, 3), np.float32)
+    functional.conv2d(Tensor(x), Tensor(weight), Tensor(np.zeros(1, np.float32)))
+
+
+def test_lists_functions_and_kernels_with_types_and_sizes(compiled):
+    found, folders = compiled_kernels()
+    rows = {(row.topic, row.function): row for row in found}
+    assert rows["updates", "_sgd"].arguments == "float32 1-D x3, float64 x3, bool"
+    kernel = convolution._forward.function.__name__
+    assert rows["convolution", kernel].arguments.startswith("float32 4-D")  # first and last go without saying
+    assert all(row.size > 1000 for row in found) and found == sorted(found)
+    assert sum(row.size for row in found) <= sum(folders.values()) and all(folder.is_dir() for folder in folders)
+
+
+@pytest.mark.parametrize(("owner", "name", "other"), [
+    (ours, "source_stamp", lambda: "of other sources"),
+    (numba, "__version__", "0.1"),
+    (type(registry.cpu_target.target_context.codegen()), "magic_tuple", lambda self: ("another processor",)),
+])
+def test_what_serves_others_is_not_listed(compiled, owner, name, other, monkeypatch):
+    monkeypatch.setattr(owner, name, other)
+    found, folders = compiled_kernels()
+    assert found == [] and sum(folders.values()) > 0
+
+
+def test_another_way_of_numba_is_one_sentence(monkeypatch):
+    monkeypatch.delattr(caching.IndexDataCacheFile, "_load_index")
+    with pytest.raises(RuntimeError, match=r"Numba 0\..* keeps its cache in a way .*_load_index"):
+        compiled_kernels()
+
+
+@pytest.mark.parametrize(("kinds", "words"), [
+    ([], ""),
+    ([types.float32[:, :, :, ::1]] * 2 + [types.int64], "float32 4-D x2, int64"),
+    ([types.float64[:], types.Array(types.int32, 2, "C", readonly=True)], "float64 1-D strided, int32 2-D read-only"),
+    ([types.none, types.boolean], f"None, {types.boolean}"),
+    ([types.FunctionType(types.float32(types.float32)), types.UniTuple(types.int64, 2)], "function, (int64 x2)"),
+])
+def test_types_in_words(kinds, words):
+    assert _words(kinds) == words
