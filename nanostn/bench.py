@@ -21,17 +21,14 @@ from typing import Any
 
 import numpy as np
 
+from nanostn.bench_cases import KERNELS, SAMPLER, TRAINING, batch, inputs, near_identity
+from nanostn.transformations import Affine
+
 ROUNDS = 3  # turns of each side
-SECONDS = 0.6  # spent on each sampler case in a turn
+SECONDS = 0.6  # spent on each way to do a case in a turn
 STEPS = 12  # training steps in a turn
 
-SAMPLER = [  # images, output
-    ((256, 1, 42, 42), (42, 42)), ((256, 1, 60, 60), (20, 20)), ((64, 3, 128, 128), (64, 64)),
-    ((32, 32, 64, 64), (64, 64)), ((8, 256, 56, 56), (56, 56)), ((1, 3, 1024, 1024), (1024, 1024)),
-]
-TRAINING = {"lasagne": 60, "cnn": 42, "st-cnn-affine": 42}  # network: side of the images; batches of 256
-
-Found = dict[str, list[float]]  # of each row: milliseconds, and megabytes or the milliseconds that moving takes
+Found = dict[str, list[float]]  # of each row: milliseconds, and for some megabytes or the milliseconds of moving
 
 
 def main(device: str = "cpu", threads: int | None = None, only: str | None = None) -> int:
@@ -93,6 +90,19 @@ def _show_training(best: dict[str, Found]) -> None:
               f"{ours[1]:9.0f}{theirs[1]:10.0f}{theirs[1] / ours[1]:7.2f}")
 
 
+def _show_kernels(best: dict[str, Found]) -> None:
+    print("\ntransformers, forward and backward (dU, d theta), against the faster of two ways to do it in PyTorch")
+    print(f"{'transformer':<30}{'images':<18}{'ms':>8}{'torch ms':>10}{'ratio':>7}{'goal':>6}")
+    for name, ours in best["nanostn"].items():
+        case = KERNELS[name]
+        theirs = best["torch"][name] if "torch" in best else [float("nan")] * 2
+        print(f"{name:<30}{'x'.join(map(str, case.shape)):<18}{ours[0]:8.2f}{theirs[0]:10.2f}{theirs[0] / ours[0]:7.1f}"
+              f"{case.goal:6.1f}")
+        if case.flatten_depth:
+            print(f"{'  memory that it adds, MB':<48}{ours[1]:8.1f}{theirs[1]:10.1f}{theirs[1] / ours[1]:7.1f}"
+                  f"       (the volume that is flattened: {4e-6 * np.prod(case.shape):.1f})")
+
+
 def _show_start(_: dict[str, Found]) -> None:
     """Seconds of whole processes: to import, and to the end of a first training step."""
     def seconds(times: int, code: str, **environment: Any) -> float:
@@ -108,7 +118,8 @@ def _show_start(_: dict[str, Found]) -> None:
     print(f"{'import nanostn':<52}{seconds(5, 'import nanostn'):7.2f}")
     with tempfile.TemporaryDirectory() as folder:
         for network in ("lasagne", "st-cnn-affine"):
-            code = f"from nanostn.bench import batch, our_step; our_step({network!r}, *batch({network!r}))()"
+            code = ("from nanostn import bench_cases, bench_ours; "
+                    f"bench_ours.step({network!r}, *bench_cases.batch({network!r}))()")
             cache = os.path.join(folder, network)
             for text, times in (("everything to compile", 1), ("compiled before", 3)):
                 row = f"first step of {network}, {text}"
@@ -116,7 +127,7 @@ def _show_start(_: dict[str, Found]) -> None:
 
 
 GROUPS: dict[str, Callable[[dict[str, Found]], None]] = {
-    "sampler": _show_sampler, "training": _show_training, "start": _show_start}
+    "sampler": _show_sampler, "kernels": _show_kernels, "training": _show_training, "start": _show_start}
 
 
 # One side, in its process.
@@ -124,25 +135,41 @@ GROUPS: dict[str, Callable[[dict[str, Found]], None]] = {
 
 def side(name: str, group: str, threads: int) -> Found:
     """What one side of a comparison measures."""
+    def elsewhere(call: str) -> Any:
+        """Memory belongs to a process, so what measures it has one of its own."""
+        return json.loads(_process("-c", f"import json; from nanostn import bench; print(json.dumps(bench.{call}))"))
+
     found: Found = {}
+    rng = np.random.default_rng(0)
     if group == "sampler":
-        sample = _torch(threads).sample if name == "torch" else our_sample
-        rng = np.random.default_rng(0)
+        sample = _library(name, threads).sample
         per_byte = milliseconds_per_byte() if name == "nanostn" else 0.0
         for shape, size in SAMPLER:
             U, dV = (rng.standard_normal(s, np.float32) for s in (shape, (*shape[:2], *size)))
-            run = sample(U, near_identity(shape[0], rng), dV)
+            run = sample(U, near_identity(Affine(), shape[0], rng).reshape(-1, 2, 3), dV)
             # Forward reads U and writes V; backward reads U and dV and writes dU.
             moving = per_byte * (3 * U.nbytes + 2 * dV.nbytes)
             found["x".join(map(str, shape)) + " -> " + "x".join(map(str, size))] = [fastest(run, SECONDS), moving]
+    elif group == "kernels":
+        transform = _library(name, threads).transform
+        for row, case in KERNELS.items():
+            ways = transform(case, *inputs(case, rng))
+            found[row] = [min(fastest(run, SECONDS) for run in ways)]
+            if case.flatten_depth:
+                found[row].append(min(elsewhere(f"memory({name!r}, {row!r}, {way}, {threads})")
+                                      for way in range(len(ways))))
     else:
         for network in TRAINING:
-            found[network] = json.loads(_process("-c", "import json; from nanostn.bench import training; "
-                                                 f"print(json.dumps(training({name!r}, {network!r}, {threads})))"))
+            found[network] = elsewhere(f"training({name!r}, {network!r}, {threads})")
     return found
 
 
-def _torch(threads: int) -> Any:
+def _library(name: str, threads: int) -> Any:
+    """`bench_ours` or `bench_torch`; their functions have the same names."""
+    if name == "nanostn":
+        from nanostn import bench_ours
+
+        return bench_ours
     os.environ.pop("GOMP_SPINCOUNT", None)  # set by our kernels; PyTorch's threads wait as they do by default
     from nanostn import bench_torch
 
@@ -175,18 +202,9 @@ def milliseconds_per_byte() -> float:
     return fastest(lambda: copy(source, target), 0.2) / (source.nbytes + target.nbytes)
 
 
-def near_identity(N: int, rng: np.random.Generator) -> np.ndarray:
-    """Theta (N, 2, 3) as in training: some rotation, scale and shift for each image."""
-    angle, scale = rng.normal(0, 0.2, N), rng.uniform(0.8, 1.2, N)
-    x, y = rng.uniform(-0.1, 0.1, (2, N))
-    c, s = scale * np.cos(angle), scale * np.sin(angle)
-    return np.array([[c, -s, x], [s, c, y]]).transpose(2, 0, 1).astype(np.float32)
-
-
 def training(name: str, network: str, threads: int) -> list[float]:
     """Milliseconds of a step, and megabytes that training adds to a process with network and batch."""
-    make_step = _torch(threads).step if name == "torch" else our_step
-    step = make_step(network, *batch(network))
+    step = _library(name, threads).step(network, *batch(network))
     before = resident()
     step()
     times = []
@@ -197,6 +215,20 @@ def training(name: str, network: str, threads: int) -> list[float]:
     return [1000 * min(times), (resident("VmHWM") - before) / 1e6]
 
 
+def memory(name: str, row: str, way: int, threads: int) -> float:
+    """Megabytes that a way to do a case of `KERNELS` adds to a process with U, theta and dV, at most.
+
+    A tiny case before it loads what a first call loads.
+    """
+    library, case, rng = _library(name, threads), KERNELS[row], np.random.default_rng(0)
+    tiny = case._replace(shape=(1, 1, *[5] * (len(case.shape) - 2)))
+    library.transform(tiny, *inputs(tiny, rng))[way]()
+    run = library.transform(case, *inputs(case, rng))[way]
+    before = resident()
+    run()
+    return (resident("VmHWM") - before) / 1e6
+
+
 def resident(which: str = "VmRSS") -> float:
     """Bytes of memory that this process holds, or has held at most (VmHWM); NaN where the system does not tell."""
     try:
@@ -204,43 +236,6 @@ def resident(which: str = "VmRSS") -> float:
     except OSError:
         return float("nan")
     return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(which))
-
-
-def batch(network: str) -> tuple[np.ndarray, np.ndarray]:
-    rng, side = np.random.default_rng(0), TRAINING[network]
-    return rng.random((256, 1, side, side), dtype=np.float32), rng.integers(10, size=256)
-
-
-def our_sample(U: np.ndarray, theta: np.ndarray, dV: np.ndarray) -> Callable[[], None]:
-    from nanostn.sampler import spatial_transform
-    from nanostn.tensor import Tensor
-    from nanostn.transformations import Affine
-
-    def run() -> None:
-        inputs = Tensor(U, requires_grad=True), Tensor(theta, requires_grad=True)
-        spatial_transform(*inputs, Affine(), dV.shape[2:]).backward(dV)
-
-    return run
-
-
-def our_step(network: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
-    """A training step of a network of `TRAINING`."""
-    from nanostn.functional import cross_entropy
-    from nanostn.models import build, build_lasagne
-    from nanostn.optim import SGD
-    from nanostn.tensor import Tensor
-
-    model = build_lasagne("st-cnn-affine") if network == "lasagne" else build(network, TRAINING[network])
-    optimiser = SGD(model.parameters(), learning_rate=0.01, momentum=0.9)
-
-    def step() -> float:
-        loss = cross_entropy(model(Tensor(images)), labels)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        return loss.item()
-
-    return step
 
 
 def processor() -> str:

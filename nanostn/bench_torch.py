@@ -1,11 +1,14 @@
 """PyTorch's side of `nanostn bench`: the same sampling and the same networks. Nothing else imports PyTorch."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+
+from nanostn.bench_cases import Case
 
 
 def use_threads(threads: int) -> None:
@@ -21,6 +24,34 @@ def sample(U: np.ndarray, theta: np.ndarray, dV: np.ndarray) -> Callable[[], Non
         nn.functional.grid_sample(inputs[0], grid, align_corners=True).backward(cotangent)
 
     return run
+
+
+def transform(case: Case, U: np.ndarray, theta: np.ndarray, dV: np.ndarray) -> list[Callable[[], list[Any]]]:
+    """Forward and backward of a case as PyTorch composes it: M times a basis made before, grid_sample, sum of depth.
+
+    Twice, with the coordinates in planes (N, dims, P), and side by side (N, P, dims) as grid_sample has them: which
+    is faster depends on the case. affine_grid is the second, and makes its basis in every call.
+    """
+    size, dims, cotangent = U.shape[2:], U.ndim - 2, torch.from_numpy(dV)
+    basis = torch.from_numpy(case.transformation.basis(size, True).astype(np.float32))
+    columns, last = basis.T.contiguous(), torch.ones(len(U), 1)
+
+    def run(in_planes: bool) -> list[Any]:
+        inputs: list[Any] = [torch.from_numpy(a).requires_grad_() for a in (U, theta)]
+        entries = inputs[1] if theta.shape[1] % len(basis) == 0 else torch.cat([inputs[1], last], 1)
+        M = entries.view(len(U), -1, len(basis))
+        points = M @ basis if in_planes else columns @ M.mT
+        if M.shape[1] > dims:
+            numerators, denominator = points.split(dims, 1 if in_planes else 2)
+            points = numerators / denominator
+        grid = points.view(len(U), dims, *size).movedim(1, -1) if in_planes else points.view(len(U), *size, dims)
+        V = nn.functional.grid_sample(inputs[0], grid, mode=case.mode, align_corners=True)
+        if case.flatten_depth:
+            V = V.sum(2)
+        V.backward(cotangent)
+        return [V.detach().numpy(), *(a.grad.numpy() for a in inputs)]
+
+    return [functools.partial(run, in_planes) for in_planes in (True, False)]
 
 
 class Transformed(nn.Module):

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from nanostn import bench
+from nanostn import bench, bench_cases
 from nanostn.models import build, build_lasagne
+from nanostn.transformations import Affine, Affine3d, Projective, ThinPlateSpline
 
 
 def test_a_table_of_one_group(monkeypatch, capsys):
@@ -17,18 +18,63 @@ def test_a_table_of_one_group(monkeypatch, capsys):
 def test_rows_and_ratios(capsys):
     bench._show_sampler({"nanostn": {"a -> b": [2.0, 0.5]}, "torch": {"a -> b": [8.0, 0.0]}})
     bench._show_training({"nanostn": {"net": [10.0, 100.0]}})
+    bench._show_kernels({"nanostn": {"projective": [2.0], "affine 3D, depth flattened": [10.0, 7.0]},
+                         "torch": {"projective": [7.0], "affine 3D, depth flattened": [40.0, 70.0]}})
+    bench._show_kernels({"nanostn": {"affine, nearest": [2.0]}})
     shown = capsys.readouterr().out
-    assert "    2.00      8.00    4.0       0.50" in shown and "nan" in shown
+    assert "    2.00      8.00    4.0       0.50" in shown and shown.count("nan") == 6
+    assert "projective                    256x1x42x42           2.00      7.00    3.5   1.5\n" in shown
+    assert "  memory that it adds, MB                            7.0      70.0   10.0" in shown
+    assert "(the volume that is flattened: 6.9)" in shown
 
 
 def test_the_shortest_time_counts():
     assert 0 < bench.fastest(lambda: None, seconds=0.01) < 10
 
 
-def test_theta_is_near_the_identity():
-    theta = bench.near_identity(1000, np.random.default_rng(0))
-    assert theta.shape == (1000, 2, 3) and theta.dtype == np.float32
-    np.testing.assert_allclose(theta.mean(axis=0), [[1, 0, 0], [0, 1, 0]], atol=0.05)
+@pytest.mark.parametrize("transformation", [Affine(), Affine3d(), Projective(), ThinPlateSpline(4)])
+def test_theta_is_near_the_identity(transformation, rng):
+    theta = bench_cases.near_identity(transformation, 1000, rng)
+    assert theta.shape == (1000, transformation.parameters) and theta.dtype == np.float32
+    np.testing.assert_allclose(theta.mean(axis=0), transformation.identity(), atol=0.05)
+    assert (theta.std(axis=0) > 0.01).mean() > 0.9  # x does not depend on z
+
+
+def test_theta_of_a_volume_turns_and_scales_in_two_planes(rng):
+    M = bench_cases.near_identity(Affine3d(), 200, rng).reshape(200, 3, 4)
+    assert (abs(M - np.eye(3, 4)).max(axis=0)[[0, 0, 1, 1, 2, 2], [1, 3, 0, 2, 1, 3]] > 0.05).all()
+
+
+@pytest.mark.parametrize("row", bench_cases.KERNELS)
+def test_pytorch_does_the_same_in_each_way(row, rng):
+    pytest.importorskip("torch")
+    from nanostn import bench_ours, bench_torch
+
+    case = bench_cases.KERNELS[row]
+    case = case._replace(shape=(3, 2, *[4, 7, 5][-len(case.shape) + 2:]))
+    arrays = bench_cases.inputs(case, rng)
+    [run] = bench_ours.transform(case, *arrays)
+    ways = bench_torch.transform(case, *arrays)
+    assert len(ways) == 2
+    for way in ways:
+        for ours, theirs in zip(run(), way(), strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_one_side_measures_every_row(monkeypatch):
+    small = {row: case._replace(shape=(2, 1, *[5] * (len(case.shape) - 2)))
+             for row, case in bench_cases.KERNELS.items()}
+    monkeypatch.setattr(bench, "KERNELS", small)
+    monkeypatch.setattr(bench, "SECONDS", 0.001)
+    monkeypatch.setattr(bench, "_process", lambda *arguments, **environment: "3.5")
+    found = bench.side("nanostn", "kernels", 1)
+    assert list(found) == list(small) and all(times[0] > 0 for times in found.values())
+    assert [row for row, times in found.items() if times[1:]] == ["affine 3D, depth flattened"]
+
+
+def test_memory_of_a_case():
+    megabytes = bench.memory("nanostn", "thin plate spline, 16 points", way=0, threads=1)
+    assert np.isnan(megabytes) or 0 <= megabytes < 1000
 
 
 @pytest.mark.parametrize("only, device", [("nothing", "cpu"), (None, "cuda")])
@@ -37,7 +83,7 @@ def test_errors(only, device):
         bench.main(device=device, only=only)
 
 
-@pytest.mark.parametrize("network", bench.TRAINING)
+@pytest.mark.parametrize("network", bench_cases.TRAINING)
 def test_pytorch_trains_the_same_network(network):
     torch = pytest.importorskip("torch")
     from nanostn import bench_torch
@@ -46,8 +92,8 @@ def test_pytorch_trains_the_same_network(network):
     original = torch.optim.SGD
     torch.optim.SGD = lambda parameters, **options: made.append(list(parameters)) or original(made[0], **options)
     try:
-        bench_torch.step(network, *bench.batch(network))
+        bench_torch.step(network, *bench_cases.batch(network))
     finally:
         torch.optim.SGD = original
-    ours = build_lasagne("st-cnn-affine") if network == "lasagne" else build(network, bench.TRAINING[network])
+    ours = build_lasagne("st-cnn-affine") if network == "lasagne" else build(network, bench_cases.TRAINING[network])
     assert [tuple(p.shape) for p in made[0]] == [p.shape for p in ours.parameters()]

@@ -1,0 +1,68 @@
+"""What `nanostn bench` measures: shapes, and inputs that both sides get."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from nanostn.transformations import Affine, Affine3d, Projective, ThinPlateSpline, Transformation
+
+SAMPLER = [  # images, output
+    ((256, 1, 42, 42), (42, 42)), ((256, 1, 60, 60), (20, 20)), ((64, 3, 128, 128), (64, 64)),
+    ((32, 32, 64, 64), (64, 64)), ((8, 256, 56, 56), (56, 56)), ((1, 3, 1024, 1024), (1024, 1024)),
+]
+TRAINING = {"lasagne": 60, "cnn": 42, "st-cnn-affine": 42}  # network: side of the images; batches of 256
+
+
+class Case(NamedTuple):
+    """A transformer whose output is of the size of its input."""
+    transformation: Transformation
+    shape: tuple[int, ...]
+    goal: float  # times as fast as PyTorch
+    mode: str = "bilinear"
+    flatten_depth: bool = False
+
+
+KERNELS = {
+    "affine 3D": Case(Affine3d(), (8, 1, 60, 60, 60), 1.5),
+    "affine 3D, depth flattened": Case(Affine3d(), (8, 1, 60, 60, 60), 1.5, flatten_depth=True),
+    "affine, bicubic": Case(Affine(), (32, 32, 64, 64), 1.5, mode="bicubic"),
+    "affine, nearest": Case(Affine(), (32, 32, 64, 64), 1.5, mode="nearest"),
+    "thin plate spline, 16 points": Case(ThinPlateSpline(4), (256, 1, 42, 42), 1.5),
+    "projective": Case(Projective(), (256, 1, 42, 42), 1.5),
+}
+
+
+def inputs(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """U, theta (N, parameters) and the cotangent dV of a case."""
+    N, C, *size = case.shape
+    U, dV = (rng.standard_normal(s, np.float32) for s in (case.shape, (N, C, *size[case.flatten_depth:])))
+    return U, near_identity(case.transformation, N, rng), dV
+
+
+def near_identity(transformation: Transformation, N: int, rng: np.random.Generator) -> np.ndarray:
+    """Theta (N, parameters) as in training: some rotation, scale and shift for each image, or of each control point."""
+    if isinstance(transformation, ThinPlateSpline):
+        theta = transformation.identity() + rng.normal(0, 0.05, (N, transformation.parameters))
+    elif isinstance(transformation, Affine3d):
+        M = np.tile(np.eye(4), (2, N, 1, 1))
+        M[0][:, :2, [0, 1, 3]] = _rotations(N, rng)  # in the plane of x and y, then of y and z
+        M[1][:, 1:3, [1, 2, 3]] = _rotations(N, rng)
+        theta = (M[1] @ M[0])[:, :3].reshape(N, 12)
+    else:
+        theta = _rotations(N, rng).reshape(N, 6)
+        if isinstance(transformation, Projective):
+            theta = np.concatenate([theta, rng.normal(0, 0.05, (N, 2))], axis=1)
+    return theta.astype(np.float32)
+
+
+def _rotations(N: int, rng: np.random.Generator) -> np.ndarray:
+    angle, scale = rng.normal(0, 0.2, N), rng.uniform(0.8, 1.2, N)
+    x, y = rng.uniform(-0.1, 0.1, (2, N))
+    c, s = scale * np.cos(angle), scale * np.sin(angle)
+    return np.array([[c, -s, x], [s, c, y]]).transpose(2, 0, 1)
+
+
+def batch(network: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels for a network of `TRAINING`."""
+    rng, side = np.random.default_rng(0), TRAINING[network]
+    return rng.random((256, 1, side, side), dtype=np.float32), rng.integers(10, size=256)

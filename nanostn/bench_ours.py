@@ -1,0 +1,50 @@
+"""Our side of `nanostn bench`: what `bench_torch` does, done here."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nanostn.bench_cases import TRAINING, Case
+from nanostn.functional import cross_entropy
+from nanostn.models import build, build_lasagne
+from nanostn.optim import SGD
+from nanostn.sampler import spatial_transform
+from nanostn.tensor import Tensor
+from nanostn.transformations import Affine
+
+
+def sample(U: np.ndarray, theta: np.ndarray, dV: np.ndarray) -> Callable[[], None]:
+    """Forward and backward of the affine sampler."""
+    def run() -> None:
+        inputs = Tensor(U, requires_grad=True), Tensor(theta, requires_grad=True)
+        spatial_transform(*inputs, Affine(), dV.shape[2:]).backward(dV)
+
+    return run
+
+
+def transform(case: Case, U: np.ndarray, theta: np.ndarray, dV: np.ndarray) -> list[Callable[[], list[Any]]]:
+    """Forward and backward of a case: V, dU and d theta."""
+    def run() -> list[Any]:
+        inputs = Tensor(U, requires_grad=True), Tensor(theta, requires_grad=True)
+        V = spatial_transform(*inputs, case.transformation, U.shape[2:], mode=case.mode,
+                              flatten_depth=case.flatten_depth)
+        V.backward(dV)
+        return [V.data, inputs[0].grad, inputs[1].grad]
+
+    return [run]
+
+
+def step(network: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
+    """A training step of a network of `TRAINING`."""
+    model = build_lasagne("st-cnn-affine") if network == "lasagne" else build(network, TRAINING[network])
+    optimiser = SGD(model.parameters(), learning_rate=0.01, momentum=0.9)
+
+    def run() -> float:
+        loss = cross_entropy(model(Tensor(images)), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        return loss.item()
+
+    return run
