@@ -178,9 +178,6 @@ def scatter(values, base, work, count, shape, volume, lanes, kind, tile):
 def _products(tile, values, a, b, j, lanes):
     """The four corners of a cell times dV, summed over the channels."""
     T = tile.dtype.type
-    if lanes == 1:
-        t00, t01, t10, t11 = _corners(tile, a, b)
-        return values[j] * t00, values[j] * t01, values[j] * t10, values[j] * t11
     t00, t01, t10, t11 = T(0), T(0), T(0), T(0)
     for lane in range(lanes):
         g = values[index(j * lanes + lane)]
@@ -192,23 +189,38 @@ def _products(tile, values, a, b, j, lanes):
 
 
 @njit(**summing)
-def slopes(tile, values, base, work, count, shape, volume, lanes, g):
-    """g[a] += dV dV/dx_a, summed over the channels of the tile: eq. 7 with the right-hand derivative."""
+def slopes(tile, values, base, work, count, shape, volume, lanes, add, g):
+    """g[a] = dV dV/dx_a, or added to it, summed over the channels of the tile: eq. 7 with the right-hand derivative."""
+    T = tile.dtype.type
     at, f = work
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
-    g_x, g_s = g[0], g[2 if volume else 1]
+    g_x, g_y, g_s = g[0], g[1], g[2 if volume else 1]
+    if not add:
+        for a in range(3 if volume else 2):
+            for j in range(count):
+                g[a, j] = T(0)
     for j in range(count):
         a = base + at[j]
         b = a + slice_step
-        value, d_x, d_s = _cell(_products(tile, values, a, b, j, lanes), f[0, j], f[1, j])
-        if volume:
-            products = _products(tile, values, a + row_step, b + row_step, j, lanes)
-            other, right, down = _cell(products, f[0, j], f[1, j])
-            g[1, j] += other - value
-            d_x += f[2, j] * (right - d_x)
-            d_s += f[2, j] * (down - d_s)
-        g_x[j] += d_x
-        g_s[j] += d_s
+        if lanes == 1:
+            value, d_x, d_s = _cell(_corners(tile, a, b), f[0, j], f[1, j])
+            if volume:
+                other, right, down = _cell(_corners(tile, a + row_step, b + row_step), f[0, j], f[1, j])
+                g_y[j] += values[j] * (other - value)
+                d_x += f[2, j] * (right - d_x)
+                d_s += f[2, j] * (down - d_s)
+            g_x[j] += values[j] * d_x
+            g_s[j] += values[j] * d_s
+        else:
+            value, d_x, d_s = _cell(_products(tile, values, a, b, j, lanes), f[0, j], f[1, j])
+            if volume:
+                products = _products(tile, values, a + row_step, b + row_step, j, lanes)
+                other, right, down = _cell(products, f[0, j], f[1, j])
+                g_y[j] += other - value
+                d_x += f[2, j] * (right - d_x)
+                d_s += f[2, j] * (down - d_s)
+            g_x[j] += d_x
+            g_s[j] += d_s
 
 
 @njit(**inner)

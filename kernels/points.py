@@ -40,10 +40,18 @@ def coordinates(M, basis, grid, scale, centre, n, start, count, size, x):
         if basis.shape[1] > 0:
             for j in range(count):
                 row[j] = first
-            for k in range(K):
-                factor = m[k]
+            k = 0
+            while k + 4 <= K:  # four terms for one load and store of the coordinate
+                b0, b1, b2, b3 = basis[k], basis[k + 1], basis[k + 2], basis[k + 3]
+                m0, m1, m2, m3 = m[k], m[k + 1], m[k + 2], m[k + 3]
                 for j in range(count):
-                    row[j] += factor * basis[k, index(start + j)]
+                    p = index(start + j)
+                    row[j] += (m0 * b0[p] + m1 * b1[p]) + (m2 * b2[p] + m3 * b3[p])
+                k += 4
+            for last in range(k, K):
+                factor = m[last]
+                for j in range(count):
+                    row[j] += factor * basis[last, index(start + j)]
             continue
         done = 0
         while done < count:
@@ -93,11 +101,26 @@ def add_dM(g, basis, start, count, size, dM):
     T = g.dtype.type
     K = dM.size
     if basis.shape[1] > 0:
-        for k in range(K):
+        k = 0
+        while k + 4 <= K:
+            b0, b1, b2, b3 = basis[k], basis[k + 1], basis[k + 2], basis[k + 3]
+            s0, s1, s2, s3 = T(0), T(0), T(0), T(0)
+            for j in range(count):
+                p = index(start + j)
+                s0 += g[j] * b0[p]
+                s1 += g[j] * b1[p]
+                s2 += g[j] * b2[p]
+                s3 += g[j] * b3[p]
+            dM[k] += s0
+            dM[k + 1] += s1
+            dM[k + 2] += s2
+            dM[k + 3] += s3
+            k += 4
+        for last in range(k, K):
             total = T(0)
             for j in range(count):
-                total += g[j] * basis[k, index(start + j)]
-            dM[k] += total
+                total += g[j] * basis[last, index(start + j)]
+            dM[last] += total
         return
     _, H_out, W_out = size
     done = 0

@@ -24,8 +24,9 @@ from .points import WIDTHS, add_dM, coordinates, index, inner, through_quotient
 from .tiles import layout, read_run, read_tile, steps, write_run, write_tile
 from .workers import Kernel
 
-TILE = 1 << 17  # entries of a tile, if a second-level cache is to hold two
+TILE = 1 << 18  # entries of a tile, if a second-level cache is to hold two
 ITEMS = 16  # pieces of work to aim at where the batch is small
+BANDS = 8  # the same, where each piece reads points of its neighbours
 TABLE = 8192  # entries of a table of taps
 
 cpu = {"error_model": "numpy", "fastmath": {"contract"}}
@@ -145,21 +146,19 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                         linear.place(x, count, shape, top, slices, volume, lanes, kind, padding, near)
                     else:
                         taps.place(x, count, shape, top, slices, volume, lanes, kind, k, slope, radius, padding, tables)
-                    for a in range(len(g)):
-                        for j in range(count):
-                            g[a, j] = zero
                     for p in range(min(planes, C - c)):
                         if k is None:
                             if wanted_points:
-                                linear.slopes(tile, values[p], p * plane, near, count, shape, volume, lanes, g)
+                                linear.slopes(tile, values[p], p * plane, near, count, shape, volume, lanes, p > 0, g)
                             if wanted_U:
                                 linear.scatter(values[p], p * plane, near, count, shape, volume, lanes, kind, target)
                         else:
                             if wanted_points:
-                                taps.slopes(tile, values[p], p * plane, tables, tables[2], count, volume, lanes, g)
+                                taps.slopes(tile, values[p], p * plane, tables, tables[2], count, volume, lanes, p > 0,
+                                            g)
                                 if grid.shape[2] > dims:
                                     taps.slopes(tile, values[p], p * plane, tables, tables[3], count, volume, lanes,
-                                                g[WIDTHS:])
+                                                p > 0, g[WIDTHS:])
                             if wanted_U:
                                 taps.scatter(values[p], p * plane, tables, count, lanes, target)
                     if not wanted_points:
@@ -252,7 +251,7 @@ def _run(run, taps_used):
 
 def _bands(images, slices, tile):
     """Into how many bands of slices each image is divided, so that small batches occupy many cores."""
-    wanted = max(-(-ITEMS // max(1, images)), -(-tile // TILE))
+    wanted = max(-(-BANDS // max(1, images)), -(-tile // TILE))
     return max(1, min(wanted, slices // 8))
 
 

@@ -16,6 +16,7 @@ from .interpolation import (
     BORDER,
     BSPLINE,
     CATMULL_ROM,
+    CUSTOM,
     NEAREST,
     ZEROS,
     b_spline,
@@ -32,16 +33,22 @@ from .points import WIDTHS, index, inner, summing
 from .tiles import steps
 
 
+FAR = 4e6  # pixels beyond an image from where float32 no longer tells neighbours apart
+
+
 @njit(**inner)
 def _clamped(x, size, reach, padding):
-    """The coordinate, where it is far outside the nearest one that has a place; and whether it stays as it is."""
+    """The coordinate, or a nearer one in the place of one that is far outside; and whether it stayed as it was."""
     T = type(x)
     if padding == ZEROS or padding == BORDER:  # from here on all taps read the same value
         low, high = -reach - T(2), T(size) + reach + T(1)
     else:
-        low, high = T(-1e9), T(1e9)
-    near = x >= low and x <= high
-    return x if near else high if x > high else low, near  # NaN is low
+        low, high = -T(FAR), T(size) + T(FAR)
+    if x >= low and x <= high:
+        return x, True
+    fraction = x - np.floor(x)  # decides the weights, also where all taps are the same; NaN for infinity
+    fraction = fraction if fraction >= T(0) else T(0)
+    return (high if x > high else low) + fraction, False
 
 
 @njit(**inner)
@@ -135,10 +142,11 @@ def _axis(points, a, axis, count, size, first, slices, step, kind, k, slope, rad
         x_j, near = _clamped(x[j], size, reach, padding)
         before = np.floor(x_j - reach)
         used[j] = min(max(np.int32(np.floor(x_j + reach) - before), np.int32(0)), np.int32(len(w)))
+        used[j] = used[j] if x[j] == x[j] else 0  # a NaN reads nothing
         start[j] = before + T(1)
         centre[j] = x_j - start[j]
         rate[j] = T(1) / s
-        stays[j] = T(near)
+        stays[j] = T(near or kind == CUSTOM)  # the sum of other kernels' weights is 1 and has no slope
     for t in range(len(w)):
         for j in range(count):
             m = padded(np.int64(start[j]) + t, size, padding)
@@ -168,83 +176,107 @@ def reach(x, count, shape, volume, kind, k, slope, radius, padding, work):
     return low, high
 
 
+@njit(inline="always", **inner)
+def _four(table, axis, j):
+    """The entries of a point's first four taps: as many as cubic kernels have, kept in registers for all its rows."""
+    return table[axis, 0, j], table[axis, 1, j], table[axis, 2, j], table[axis, 3, j]
+
+
 @njit(**inner)
 def blend(tile, base, work, count, lanes, values):
     """values += eq. 3 for a run. Axes of the tables: columns, rows, slices."""
     at, w, _, _, used, _ = work
+    T = tile.dtype.type
+    four = at.shape[1] >= 4
     for j in range(count):
+        if four and used[0, j] == 4:
+            (a0, a1, a2, a3), (w0, w1, w2, w3) = _four(at, 0, j), _four(w, 0, j)
+            value = T(0)
+            for s in range(used[2, j]):
+                for r in range(used[1, j]):
+                    line, weight = base + at[2, s, j] + at[1, r, j], w[2, s, j] * w[1, r, j]
+                    if lanes == 1:
+                        value += weight * (w0 * tile[index(line + a0)] + w1 * tile[index(line + a1)]
+                                           + w2 * tile[index(line + a2)] + w3 * tile[index(line + a3)])
+                        continue
+                    for lane in range(lanes):
+                        here = index(line + lane)
+                        values[index(j * lanes + lane)] += weight * (
+                            w0 * tile[here + index(a0)] + w1 * tile[here + index(a1)]
+                            + w2 * tile[here + index(a2)] + w3 * tile[here + index(a3)])
+            if lanes == 1:
+                values[j] += value
+            continue
         for s in range(used[2, j]):
             for r in range(used[1, j]):
                 line, weight = base + at[2, s, j] + at[1, r, j], w[2, s, j] * w[1, r, j]
-                if lanes == 1:
-                    total = tile.dtype.type(0)
-                    for c in range(used[0, j]):
-                        total += w[0, c, j] * tile[index(line + at[0, c, j])]
-                    values[j] += weight * total
-                    continue
-                c = 0
-                while c + 4 <= used[0, j]:  # four taps for one load and store of the values
-                    a0, a1, a2, a3 = (line + at[0, c, j], line + at[0, c + 1, j], line + at[0, c + 2, j],
-                                      line + at[0, c + 3, j])
-                    w0, w1, w2, w3 = (weight * w[0, c, j], weight * w[0, c + 1, j], weight * w[0, c + 2, j],
-                                      weight * w[0, c + 3, j])
+                for c in range(used[0, j]):
+                    a, share = line + at[0, c, j], weight * w[0, c, j]
                     for lane in range(lanes):
-                        values[index(j * lanes + lane)] += (
-                            w0 * tile[index(a0 + lane)] + w1 * tile[index(a1 + lane)]
-                            + w2 * tile[index(a2 + lane)] + w3 * tile[index(a3 + lane)])
-                    c += 4
-                for last in range(c, used[0, j]):
-                    a, w0 = line + at[0, last, j], weight * w[0, last, j]
-                    for lane in range(lanes):
-                        values[index(j * lanes + lane)] += w0 * tile[index(a + lane)]
+                        values[index(j * lanes + lane)] += share * tile[index(a + lane)]
 
 
 @njit(**inner)
 def scatter(values, base, work, count, lanes, tile):
     """The adjoint of `blend`."""
     at, w, _, _, used, _ = work
+    four = at.shape[1] >= 4
     for j in range(count):
+        if four and lanes == 1 and used[0, j] == 4:
+            (a0, a1, a2, a3), (w0, w1, w2, w3) = _four(at, 0, j), _four(w, 0, j)
+            for s in range(used[2, j]):
+                for r in range(used[1, j]):
+                    line, g = base + at[2, s, j] + at[1, r, j], w[2, s, j] * w[1, r, j] * values[j]
+                    tile[index(line + a0)] += g * w0
+                    tile[index(line + a1)] += g * w1
+                    tile[index(line + a2)] += g * w2
+                    tile[index(line + a3)] += g * w3
+            continue
         for s in range(used[2, j]):
             for r in range(used[1, j]):
                 line, weight = base + at[2, s, j] + at[1, r, j], w[2, s, j] * w[1, r, j]
-                if lanes == 1:
-                    weight *= values[j]
-                    for c in range(used[0, j]):
-                        tile[index(line + at[0, c, j])] += weight * w[0, c, j]
-                    continue
                 for c in range(used[0, j]):
-                    a, w0 = line + at[0, c, j], weight * w[0, c, j]
+                    a, share = line + at[0, c, j], weight * w[0, c, j]
                     for lane in range(lanes):
-                        tile[index(a + lane)] += w0 * values[index(j * lanes + lane)]
+                        tile[index(a + lane)] += share * values[index(j * lanes + lane)]
 
 
 @njit(**summing)
-def slopes(tile, values, base, work, d, count, volume, lanes, g):
-    """g[a] += dV dV/dx_a, with d the derivatives of the weights w; summed over the channels of the tile."""
+def slopes(tile, values, base, work, d, count, volume, lanes, add, g):
+    """g[a] = dV dV/dx_a, or added to it, with d the derivatives of the weights w; summed over the channels of the tile."""
     T = tile.dtype.type
     at, w, _, _, used, _ = work
+    four = at.shape[1] >= 4
     for j in range(count):
         g_x, g_y, g_s = T(0), T(0), T(0)
-        for s in range(used[2, j]):
-            for r in range(used[1, j]):
-                line = base + at[2, s, j] + at[1, r, j]
-                here, right = T(0), T(0)  # the row's sums with w and with d
-                if lanes == 1:
-                    for c in range(used[0, j]):
-                        value = values[j] * tile[index(line + at[0, c, j])]
-                        here += w[0, c, j] * value
-                        right += d[0, c, j] * value
-                else:
+        if four and lanes == 1 and used[0, j] == 4:
+            (a0, a1, a2, a3), (w0, w1, w2, w3), (d0, d1, d2, d3) = _four(at, 0, j), _four(w, 0, j), _four(d, 0, j)
+            for s in range(used[2, j]):
+                for r in range(used[1, j]):
+                    line = base + at[2, s, j] + at[1, r, j]
+                    t0, t1 = tile[index(line + a0)], tile[index(line + a1)]
+                    t2, t3 = tile[index(line + a2)], tile[index(line + a3)]
+                    here, right = w0 * t0 + w1 * t1 + w2 * t2 + w3 * t3, d0 * t0 + d1 * t1 + d2 * t2 + d3 * t3
+                    g_x += w[2, s, j] * w[1, r, j] * right
+                    g_y += w[2, s, j] * d[1, r, j] * here
+                    g_s += d[2, s, j] * w[1, r, j] * here
+            g_x, g_y, g_s = g_x * values[j], g_y * values[j], g_s * values[j]
+        else:
+            for s in range(used[2, j]):
+                for r in range(used[1, j]):
+                    line = base + at[2, s, j] + at[1, r, j]
+                    here, right = T(0), T(0)  # the row's sums with w and with d
                     for c in range(used[0, j]):
                         a, total = line + at[0, c, j], T(0)
                         for lane in range(lanes):
                             total += values[index(j * lanes + lane)] * tile[index(a + lane)]
                         here += w[0, c, j] * total
                         right += d[0, c, j] * total
-                g_x += w[2, s, j] * w[1, r, j] * right
-                g_y += w[2, s, j] * d[1, r, j] * here
-                g_s += d[2, s, j] * w[1, r, j] * here
-        g[0, j] += g_x
+                    g_x += w[2, s, j] * w[1, r, j] * right
+                    g_y += w[2, s, j] * d[1, r, j] * here
+                    g_s += d[2, s, j] * w[1, r, j] * here
+        g[0, j] = g_x + (g[0, j] if add else T(0))
         if volume:
-            g[1, j] += g_y
-        g[2 if volume else 1, j] += g_s
+            g[1, j] = g_y + (g[1, j] if add else T(0))
+        last = 2 if volume else 1
+        g[last, j] = g_s + (g[last, j] if add else T(0))
