@@ -11,6 +11,8 @@ RADIUS = {NEAREST: 0.5, BILINEAR: 1.0, BICUBIC: 2.0, CATMULL_ROM: 2.0, BSPLINE: 
 
 ZEROS, BORDER, WRAP, REFLECT_CENTRES, REFLECT_EDGES = range(5)  # ZEROS reads any number outside
 
+FAR = 4e6  # pixels beyond an image from where float32 no longer tells neighbours apart
+
 formula = {"inline": "always", "error_model": "numpy", "fastmath": {"contract"}}
 
 

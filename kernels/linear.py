@@ -1,83 +1,125 @@
 """Nearest and bilinear sampling of a tile: a point's neighbours stand next to each other (paper, eq. 4 to 7).
 
-Padding acts on the coordinate: `border` clamps it; what then lies outside, NaN included, is sent to the margin before
-it becomes an index, so no access is outside the tile. The neighbours of x are floor(x) and floor(x) + 1: four in a cell
+Padding acts on the coordinate: `border` clamps it, `reflection` folds it; what lies outside without, NaN included, is
+sent to the margin before it becomes an index, so no access is outside the tile. The neighbours of x are floor(x) and floor(x) + 1: four in a cell
 of columns and slices; in a volume a second cell, one row on, has the other four.
 """
 
 import numpy as np
 from numba import njit
 
-from .interpolation import BORDER, NEAREST
+from .interpolation import BORDER, FAR, NEAREST, REFLECT_CENTRES, ZEROS
 from .points import index, inner, summing
 from .tiles import steps
 
 
+@njit(**inner)
+def workspace(run, dtype):
+    """Of each point of a run: where its first neighbour stands; and along x, slices and rows, the first neighbour, the
+    weight of the second, and where padding moves the coordinate and how it turns."""
+    return (np.empty(run, np.int32), np.empty((3, run), np.int32), np.empty((3, run), dtype), np.empty(run, dtype),
+            np.empty((3, run), dtype))
+
+
 @njit(inline="always", **inner)
-def _place(x, size, low, high, shift):
+def _folded(x, size, padding):
+    """The coordinate inside that is read for one outside, and its derivative: 1, -1 where mirrored, 0 where clamped."""
+    T = type(x)
+    low, high, zero, one = T(0), T(size - 1), T(0), T(1)
+    if padding == BORDER:
+        moves = x >= low and x < high
+        return high if x > high else low if x < low else x, one if moves else zero
+    # Mirrored about 0 and size - 1, or about the edges half a pixel further out.
+    out = zero if padding == REFLECT_CENTRES else T(0.5)
+    far = T(size) + T(FAR)
+    near = x > -far and x < far
+    x = -far if x < -far else far if x > far else x
+    half = high + out + out
+    rate = one / half if half > zero else zero
+    t = x + out
+    t -= T(2) * half * np.floor(T(0.5) * t * rate)
+    mirrored = t >= half
+    t = (T(2) * half - t if mirrored else t) - out
+    moves = (t > low and t <= high) if mirrored else (t >= low and t < high)
+    t = high if t > high else low if t < low else t
+    return t, (-one if mirrored else one) if moves and near else zero
+
+
+@njit(inline="always", **inner)
+def _first(x, size, shift):
     """Of a coordinate: the first neighbour, from -1 to `size`, and the weight of the second."""
     T = type(x)
-    x = high if x > high else x
-    x = (low if x < low else x) + shift
+    x += shift
     x = x if x >= T(-1) and x < T(size) else T(size)  # outside is the margin, for NaN too
     k = np.int32(x)
     k = k - np.int32(1) if x < T(k) else k
     return k, x - T(k)
 
 
-@njit(inline="always", **inner)
-def _range(T, size, kind, padding):
-    """Where padding clamps a coordinate, and what rounding adds before the floor (eq. 4)."""
-    low, high = (T(0), T(size - 1)) if padding == BORDER else (T(-np.inf), T(np.inf))
-    return low, high, T(0.5) if kind == NEAREST else T(0)
-
-
 @njit(**inner)
-def workspace(run, dtype):
-    """Of each point of a run: where its first neighbour stands, and the weights of the second along x, slices, rows."""
-    return np.empty(run, np.int32), np.empty((3, run), dtype)
+def _neighbours(x, count, size, kind, padding, first, f, buffer, turn):
+    """The first neighbours along one axis."""
+    T = x.dtype.type
+    shift = T(0.5) if kind == NEAREST else T(0)  # eq. 4
+    if padding == ZEROS:
+        for j in range(count):
+            first[j], f[j] = _first(x[j], size, shift)
+        return
+    for j in range(count):
+        buffer[j], turn[j] = _folded(x[j], size, padding)
+    for j in range(count):
+        k, weight = _first(buffer[j], size, shift)
+        back = turn[j] < T(0) and weight == T(0)  # to the right of a mirrored pixel is the one before it
+        first[j], f[j] = k - np.int32(back), T(1) if back else weight
 
 
 @njit(**inner)
 def place(x, count, shape, first, slices, volume, lanes, kind, padding, work):
     """Fill the workspace for a run at x, in a tile of `slices` from `first` on; returns whether there is a NaN."""
-    T = x.dtype.type
     S, R, W = shape
-    at, f = work
+    at, neighbours, f, buffer, turn = work
     slice_step, row_step = steps(R, W, volume, lanes)
     slice_step, row_step, lane_step = np.int32(slice_step), np.int32(row_step), np.int32(lanes)
-    low, high, shift = _range(T, W, kind, padding)
-    low_s, high_s, _ = _range(T, S, kind, padding)
+    _neighbours(x[0], count, W, kind, padding, neighbours[0], f[0], buffer, turn[0])
+    _neighbours(x[2 if volume else 1], count, S, kind, padding, neighbours[1], f[1], buffer, turn[1])
     end, top = np.int32(slices), np.int32(first)
-    columns, heights, f_x, f_s = x[0], x[2 if volume else 1], f[0], f[1]
-    nan = False
     for j in range(count):
-        column, f_x[j] = _place(columns[j], W, low, high, shift)
-        s, f_s[j] = _place(heights[j], S, low_s, high_s, shift)
-        s -= top
+        s = neighbours[1, j] - top
         s = s if s >= np.int32(-1) and s < end else end
-        at[j] = (s + np.int32(1)) * slice_step + (column + np.int32(1)) * lane_step
-        nan |= (columns[j] != columns[j]) | (heights[j] != heights[j])
+        at[j] = (s + np.int32(1)) * slice_step + (neighbours[0, j] + np.int32(1)) * lane_step
     if volume:
-        low, high, _ = _range(T, R, kind, padding)
-        rows = x[1]
+        _neighbours(x[1], count, R, kind, padding, neighbours[2], f[2], buffer, turn[2])
         for j in range(count):
-            row, f[2, j] = _place(rows[j], R, low, high, shift)
-            at[j] += (row + np.int32(1)) * row_step
-            nan |= rows[j] != rows[j]
+            at[j] += (neighbours[2, j] + np.int32(1)) * row_step
+    nan = False
+    for a in range(3 if volume else 2):
+        for j in range(count):
+            nan |= x[a, j] != x[a, j]
     return nan
 
 
 @njit(**inner)
-def reach(x, count, size, kind, padding):
+def reach(x, count, size, kind, padding, work):
     """The first and last slice that a run of points reads, from their coordinates x along that axis."""
-    low_x, high_x, shift = _range(x.dtype.type, size, kind, padding)
+    _, neighbours, f, buffer, turn = work
+    _neighbours(x, count, size, kind, padding, neighbours[0], f[0], buffer, turn[0])
     low, high = np.int64(size), np.int64(-1)
     for j in range(count):
-        k, _ = _place(x[j], size, low_x, high_x, shift)
+        k = np.int64(neighbours[0, j])
         if k < size:
             low, high = min(low, k), max(high, k + 1)
     return low, high
+
+
+@njit(**inner)
+def through_padding(count, volume, work, g):
+    """From the gradients of folded coordinates to those of the coordinates."""
+    turn = work[4]
+    T = g.dtype.type
+    for axis in range(3 if volume else 2):
+        a = 0 if axis == 0 else 1 if axis == 2 or not volume else 2
+        for j in range(count):
+            g[a, j] = g[a, j] if turn[axis, j] > T(0) else -g[a, j] if turn[axis, j] < T(0) else T(0)
 
 
 @njit(inline="always", **inner)
@@ -113,7 +155,7 @@ def _corners(tile, a, b):
 def blend(tile, base, work, count, shape, volume, lanes, kind, values):
     """values += eq. 5 (or 4) for a run."""
     T = tile.dtype.type
-    at, f = work
+    at, _, f, _, _ = work
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
     if kind == NEAREST:
         for j in range(count):
@@ -146,7 +188,7 @@ def blend(tile, base, work, count, shape, volume, lanes, kind, values):
 def scatter(values, base, work, count, shape, volume, lanes, kind, tile):
     """The adjoint of `blend`: eq. 6."""
     T = tile.dtype.type
-    at, f = work
+    at, _, f, _, _ = work
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
     if kind == NEAREST:
         for j in range(count):
@@ -192,7 +234,7 @@ def _products(tile, values, a, b, j, lanes):
 def slopes(tile, values, base, work, count, shape, volume, lanes, add, g):
     """g[a] = dV dV/dx_a, or added to it, summed over the channels of the tile: eq. 7 with the right-hand derivative."""
     T = tile.dtype.type
-    at, f = work
+    at, _, f, _, _ = work
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
     g_x, g_y, g_s = g[0], g[1], g[2 if volume else 1]
     if not add:
@@ -221,11 +263,3 @@ def slopes(tile, values, base, work, count, shape, volume, lanes, add, g):
                 d_s += f[2, j] * (down - d_s)
             g_x[j] += d_x
             g_s[j] += d_s
-
-
-@njit(**inner)
-def through_border(x, size, count, g):
-    """A clamped coordinate does not move."""
-    T = x.dtype.type
-    for j in range(count):
-        g[j] = g[j] if x[j] >= T(0) and x[j] < T(size - 1) else T(0)

@@ -19,7 +19,7 @@ import numpy as np
 from numba import njit
 
 from . import linear, taps
-from .interpolation import BILINEAR, BORDER, NEAREST, ZEROS
+from .interpolation import BILINEAR, NEAREST, WRAP, ZEROS
 from .points import WIDTHS, add_dM, coordinates, index, inner, through_quotient
 from .tiles import layout, read_run, read_tile, steps, write_run, write_tile
 from .workers import Kernel
@@ -163,10 +163,8 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                                 taps.scatter(values[p], p * plane, tables, count, lanes, target)
                     if not wanted_points:
                         continue
-                    if k is None and padding == BORDER:
-                        for a in range(dims):
-                            pixels = shape[2] if a == 0 else shape[0] if a == dims - 1 else shape[1]
-                            linear.through_border(x[a], pixels, count, g[a])
+                    if k is None and padding != ZEROS:
+                        linear.through_padding(count, volume, near, g)
                     if grid.shape[1] > 0:
                         add = one_M and n > first_n
                         target_grid = dgrid[block, group if one_M else n]
@@ -194,6 +192,7 @@ def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_
     x = np.empty((WIDTHS + 3, run), scale.dtype)
     volume = centre.size == 3
     layers, runs = reach.shape[1:3]
+    near = linear.workspace(run, scale.dtype)
     tables = taps.workspace(run, taps_used, grid.shape[2] > centre.size, scale.dtype)
     for item in range(first, last):
         image, r = divmod(item, runs)
@@ -201,7 +200,7 @@ def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_
         count = min(run, P - r * run)
         coordinates(M, basis, grid, scale, centre, n, layer * P + r * run, count, size, x)
         if k is None:
-            reach[n, layer, r] = linear.reach(x[2 if volume else 1], count, shape[0], kind, padding)
+            reach[n, layer, r] = linear.reach(x[2 if volume else 1], count, shape[0], kind, padding, near)
         else:
             reach[n, layer, r] = taps.reach(x, count, shape, volume, kind, k, slope, radius, padding, tables)
 
@@ -223,7 +222,7 @@ def _way(dtype, shape, grid, kernel, padding):
     dims = len(shape) - 2
     widened = grid.shape[2] > dims
     planes, lanes, _, _ = layout(shape[1])
-    adjacent = kernel.kind in (NEAREST, BILINEAR) and padding in (ZEROS, BORDER)
+    adjacent = kernel.kind in (NEAREST, BILINEAR) and padding != WRAP
     if adjacent and not widened and planes * np.prod([n + 3 for n in shape[2:]]) * lanes < 2**31:  # int32 places
         return kernel.kind, None, None, kernel.radius, 0
     width = 1.0

@@ -17,6 +17,7 @@ from .interpolation import (
     BSPLINE,
     CATMULL_ROM,
     CUSTOM,
+    FAR,
     NEAREST,
     ZEROS,
     b_spline,
@@ -31,9 +32,6 @@ from .interpolation import (
 )
 from .points import WIDTHS, index, inner, summing
 from .tiles import steps
-
-
-FAR = 4e6  # pixels beyond an image from where float32 no longer tells neighbours apart
 
 
 @njit(**inner)
