@@ -75,7 +75,7 @@ def _neighbours(x, count, size, kind, padding, first, f, buffer, turn):
 
 @njit(**inner)
 def place(x, count, shape, first, slices, volume, lanes, kind, padding, work):
-    """Fill the workspace for a run at x, in a tile of `slices` from `first` on; returns whether there is a NaN."""
+    """Fill the workspace for a run at x, in a tile of `slices` from `first` on."""
     S, R, W = shape
     at, neighbours, f, buffer, turn = work
     slice_step, row_step = steps(R, W, volume, lanes)
@@ -91,11 +91,6 @@ def place(x, count, shape, first, slices, volume, lanes, kind, padding, work):
         _neighbours(x[1], count, R, kind, padding, neighbours[2], f[2], buffer, turn[2])
         for j in range(count):
             at[j] += (neighbours[2, j] + np.int32(1)) * row_step
-    nan = False
-    for a in range(3 if volume else 2):
-        for j in range(count):
-            nan |= x[a, j] != x[a, j]
-    return nan
 
 
 @njit(**inner)

@@ -17,11 +17,34 @@ summing = {**inner, "fastmath": {"contract", "reassoc"}}  # sums in the order of
 
 
 @njit(**inner)
-def coordinates(M, basis, grid, scale, centre, n, start, count, size, x):
+def _fill_targets(start, count, size, target):
+    """Rows x_t, y_t, z_t (if there are four) and 1 of the output's points, in pixels from its centre."""
+    T = target.dtype.type
+    D_out, H_out, W_out = size
+    last = len(target) - 1
+    done = 0
+    while done < count:
+        line, left = divmod(start + done, W_out)
+        length = min(W_out - left, count - done)
+        depth, line = divmod(line, H_out)
+        x_t, y_t = T(left) - T(0.5) * T(W_out - 1), T(line) - T(0.5) * T(H_out - 1)
+        z_t = T(depth) - T(0.5) * T(D_out - 1)
+        for j in range(length):
+            at = index(done + j)
+            target[0, at], target[1, at] = x_t + T(np.int32(j)), y_t
+            if last == 3:
+                target[2, at] = z_t
+            target[last, at] = T(1)
+        done += length
+
+
+@njit(**inner)
+def coordinates(M, basis, grid, scale, centre, n, start, count, size, target, x):
     """x[a, j], the coordinates of the output's points start, start + 1, ...; the row behind has 1 / denominator.
 
     `size` is (D', H', W') of the output, `centre` the coordinates of the source's. A grid (N, P, dims) is multiplied by
     `scale`; one of (N, P, 2 dims) has the widths of widened kernels too, in pixels, which go into x from row WIDTHS on.
+    `target` (K, run) takes the target points where there is no other basis, and keeps them for `add_dM`.
     """
     T = x.dtype.type
     dims, rows, K = centre.size, M.shape[1], M.shape[2]
@@ -33,38 +56,27 @@ def coordinates(M, basis, grid, scale, centre, n, start, count, size, x):
             for j in range(count):
                 x[WIDTHS + a, j] = grid[n, index(start + j), dims + a]
         return
-    _, H_out, W_out = size
+    plane = basis.shape[1] == 0
+    if plane:
+        _fill_targets(start, count, size, target)
+    B, first = (target, 0) if plane else (basis, start)
     for a in range(rows):
         m, row = M[n, a], x[a]
-        first = centre[a] if rows == dims else T(0)
-        if basis.shape[1] > 0:
+        shift = centre[a] if rows == dims else T(0)
+        for j in range(count):
+            row[j] = shift
+        k = 0
+        while k + 4 <= K:  # four terms for one load and store of the coordinate
+            b0, b1, b2, b3 = B[k], B[k + 1], B[k + 2], B[k + 3]
+            m0, m1, m2, m3 = m[k], m[k + 1], m[k + 2], m[k + 3]
             for j in range(count):
-                row[j] = first
-            k = 0
-            while k + 4 <= K:  # four terms for one load and store of the coordinate
-                b0, b1, b2, b3 = basis[k], basis[k + 1], basis[k + 2], basis[k + 3]
-                m0, m1, m2, m3 = m[k], m[k + 1], m[k + 2], m[k + 3]
-                for j in range(count):
-                    p = index(start + j)
-                    row[j] += (m0 * b0[p] + m1 * b1[p]) + (m2 * b2[p] + m3 * b3[p])
-                k += 4
-            for last in range(k, K):
-                factor = m[last]
-                for j in range(count):
-                    row[j] += factor * basis[last, index(start + j)]
-            continue
-        done = 0
-        while done < count:
-            line, left = divmod(start + done, W_out)
-            length = min(W_out - left, count - done)
-            slice_, line = divmod(line, H_out)
-            constant = m[1] * _from_centre(T, line, H_out) + m[K - 1]
-            if K == 4:
-                constant += m[2] * _from_centre(T, slice_, size[0])
-            x_t, slope = _from_centre(T, left, W_out), m[0]
-            for j in range(length):
-                row[index(done + j)] = slope * (T(np.int32(j)) + x_t) + constant + first
-            done += length
+                p = index(first + j)
+                row[j] += (m0 * b0[p] + m1 * b1[p]) + (m2 * b2[p] + m3 * b3[p])
+            k += 4
+        for last in range(k, K):
+            factor, b = m[last], B[last]
+            for j in range(count):
+                row[j] += factor * b[index(first + j)]
     if rows > dims:
         z = x[dims]
         for j in range(count):
@@ -72,11 +84,6 @@ def coordinates(M, basis, grid, scale, centre, n, start, count, size, x):
         for a in range(dims):
             for j in range(count):
                 x[a, j] = x[a, j] * z[j] + centre[a]
-
-
-@njit(inline="always", **inner)
-def _from_centre(T, i, size):
-    return T(i) - T(0.5) * T(size - 1)
 
 
 @njit(**inner)
@@ -96,46 +103,28 @@ def through_quotient(x, centre, count, g):
 
 
 @njit(**summing)
-def add_dM(g, basis, start, count, size, dM):
+def add_dM(g, basis, start, count, target, dM):
     """dM += sum over points of g B^T, for one row of M."""
     T = g.dtype.type
     K = dM.size
-    if basis.shape[1] > 0:
-        k = 0
-        while k + 4 <= K:
-            b0, b1, b2, b3 = basis[k], basis[k + 1], basis[k + 2], basis[k + 3]
-            s0, s1, s2, s3 = T(0), T(0), T(0), T(0)
-            for j in range(count):
-                p = index(start + j)
-                s0 += g[j] * b0[p]
-                s1 += g[j] * b1[p]
-                s2 += g[j] * b2[p]
-                s3 += g[j] * b3[p]
-            dM[k] += s0
-            dM[k + 1] += s1
-            dM[k + 2] += s2
-            dM[k + 3] += s3
-            k += 4
-        for last in range(k, K):
-            total = T(0)
-            for j in range(count):
-                total += g[j] * basis[last, index(start + j)]
-            dM[last] += total
-        return
-    _, H_out, W_out = size
-    done = 0
-    while done < count:
-        line, left = divmod(start + done, W_out)
-        length = min(W_out - left, count - done)
-        slice_, line = divmod(line, H_out)
-        x_t = _from_centre(T, left, W_out)
-        total, moment = T(0), T(0)
-        for j in range(length):
-            total += g[index(done + j)]
-            moment += g[index(done + j)] * (T(np.int32(j)) + x_t)
-        dM[0] += moment
-        dM[1] += total * _from_centre(T, line, H_out)
-        if K == 4:
-            dM[2] += total * _from_centre(T, slice_, size[0])
-        dM[K - 1] += total
-        done += length
+    B, first = (target, 0) if basis.shape[1] == 0 else (basis, start)
+    k = 0
+    while k + 4 <= K:
+        b0, b1, b2, b3 = B[k], B[k + 1], B[k + 2], B[k + 3]
+        s0, s1, s2, s3 = T(0), T(0), T(0), T(0)
+        for j in range(count):
+            p = index(first + j)
+            s0 += g[j] * b0[p]
+            s1 += g[j] * b1[p]
+            s2 += g[j] * b2[p]
+            s3 += g[j] * b3[p]
+        dM[k] += s0
+        dM[k + 1] += s1
+        dM[k + 2] += s2
+        dM[k + 3] += s3
+        k += 4
+    for last in range(k, K):
+        total, b = T(0), B[last]
+        for j in range(count):
+            total += g[j] * b[index(first + j)]
+        dM[last] += total

@@ -20,7 +20,7 @@ from numba import njit
 
 from . import linear, taps
 from .interpolation import BILINEAR, NEAREST, WRAP, ZEROS
-from .points import WIDTHS, add_dM, coordinates, index, inner, through_quotient
+from .points import WIDTHS, add_dM, coordinates, index, summing, through_quotient
 from .tiles import layout, read_run, read_tile, steps, write_run, write_tile
 from .workers import Kernel
 
@@ -32,9 +32,15 @@ TABLE = 8192  # entries of a table of taps
 cpu = {"error_model": "numpy", "fastmath": {"contract"}}
 
 
-@njit(**inner)
+@njit(**summing)
 def _spoil(x, dims, count, lanes, values):
     """A NaN coordinate gives NaN."""
+    total = values.dtype.type(0)
+    for a in range(dims):
+        for j in range(count):
+            total += x[a, j] - x[a, j]  # 0, or NaN for infinity too: worth a closer look
+    if total == 0:
+        return
     for j in range(count):
         bad = False
         for a in range(dims):
@@ -59,6 +65,7 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
     x = np.empty((WIDTHS + 3, run), U.dtype)
     values = np.empty((planes, run * lanes), U.dtype)
     own = np.empty(0 if len(images) else planes * plane, U.dtype)
+    target_points = np.empty((M.shape[2], run), U.dtype)
     near = linear.workspace(run, U.dtype)
     tables = taps.workspace(run, taps_used, grid.shape[2] > dims, U.dtype)
     for item in range(first, last):
@@ -76,19 +83,17 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
                 for j in range(count * lanes):
                     values[p, j] = U.dtype.type(0)
             for layer in range(layers):
-                coordinates(M, basis, grid, scale, centre, n_M, layer * P + start, count, size, x)
+                coordinates(M, basis, grid, scale, centre, n_M, layer * P + start, count, size, target_points, x)
                 if k is None:
-                    nan = linear.place(x, count, shape, 0, shape[0], volume, lanes, kind, padding, near)
+                    linear.place(x, count, shape, 0, shape[0], volume, lanes, kind, padding, near)
                 else:
-                    nan = taps.place(x, count, shape, 0, shape[0], volume, lanes, kind, k, slope, radius, padding,
-                                     tables)
+                    taps.place(x, count, shape, 0, shape[0], volume, lanes, kind, k, slope, radius, padding, tables)
                 for p in range(min(planes, C - c)):
                     if k is None:
                         linear.blend(tile, p * plane, near, count, shape, volume, lanes, kind, values[p])
                     else:
                         taps.blend(tile, p * plane, tables, count, lanes, values[p])
-                if nan:
-                    _spoil(x, dims, count, lanes, values)
+                _spoil(x, dims, count, lanes, values)
             for p in range(min(planes, C - c)):
                 write_run(values[p], n, c + p, start, count, lanes, V)
 
@@ -109,6 +114,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
     values = np.empty((planes, run * lanes), U.dtype)
     own = np.empty(planes * plane if wanted_points and not len(images) else 0, U.dtype)
     target = np.empty(planes * plane if wanted_U else 0, U.dtype)
+    target_points = np.empty((M.shape[2], run), U.dtype)
     near = linear.workspace(run, U.dtype)
     tables = taps.workspace(run, taps_used, grid.shape[2] > dims, U.dtype)
     one_U, one_M = len(U) < N, max(len(M), len(grid)) < N
@@ -141,7 +147,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                             read_run(dV, n, c + p, start, count, lanes, values[p])
                         loaded = True
                     point = layer * P + start
-                    coordinates(M, basis, grid, scale, centre, n_M, point, count, size, x)
+                    coordinates(M, basis, grid, scale, centre, n_M, point, count, size, target_points, x)
                     if k is None:
                         linear.place(x, count, shape, top, slices, volume, lanes, kind, padding, near)
                     else:
@@ -180,7 +186,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                     if M.shape[1] > dims:
                         through_quotient(x, centre, count, g)
                     for a in range(M.shape[1]):
-                        add_dM(g[a], basis, point, count, size, dM_part[a])
+                        add_dM(g[a], basis, point, count, target_points, dM_part[a])
             if wanted_U and (n == last_n - 1 or not one_U):
                 write_tile(target, group if one_U else n, c, top, slices, volume, planes, lanes, dU)
 
@@ -192,13 +198,14 @@ def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_
     x = np.empty((WIDTHS + 3, run), scale.dtype)
     volume = centre.size == 3
     layers, runs = reach.shape[1:3]
+    target_points = np.empty((M.shape[2], run), scale.dtype)
     near = linear.workspace(run, scale.dtype)
     tables = taps.workspace(run, taps_used, grid.shape[2] > centre.size, scale.dtype)
     for item in range(first, last):
         image, r = divmod(item, runs)
         n, layer = divmod(image, layers)
         count = min(run, P - r * run)
-        coordinates(M, basis, grid, scale, centre, n, layer * P + r * run, count, size, x)
+        coordinates(M, basis, grid, scale, centre, n, layer * P + r * run, count, size, target_points, x)
         if k is None:
             reach[n, layer, r] = linear.reach(x[2 if volume else 1], count, shape[0], kind, padding, near)
         else:

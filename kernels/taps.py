@@ -104,19 +104,13 @@ def workspace(run, taps, widened, dtype):
 
 @njit(**inner)
 def place(x, count, shape, first, slices, volume, lanes, kind, k, slope, radius, padding, work):
-    """Fill the workspace for a run at x, in a tile of `slices` from `first` on; returns whether there is a NaN."""
+    """Fill the workspace for a run at x, in a tile of `slices` from `first` on."""
     S, R, W = shape
     slice_step, row_step = steps(R, W, volume, lanes)
     _axis(x, 0, 0, count, W, 0, W, lanes, kind, k, slope, radius, padding, work)
     if volume:
         _axis(x, 1, 1, count, R, 0, R, row_step, kind, k, slope, radius, padding, work)
-    dims = 3 if volume else 2
-    _axis(x, dims - 1, 2, count, S, first, slices, slice_step, kind, k, slope, radius, padding, work)
-    nan = False
-    for a in range(dims):
-        for j in range(count):
-            nan |= x[a, j] != x[a, j]
-    return nan
+    _axis(x, 2 if volume else 1, 2, count, S, first, slices, slice_step, kind, k, slope, radius, padding, work)
 
 
 @njit(**inner)
