@@ -38,6 +38,13 @@ def _fill_targets(start, count, size, target):
         done += length
 
 
+@njit(inline="always", **inner)
+def _four_rows(B, k):
+    """Rows k to k + 3, the last one in the place of those that there are not."""
+    last = len(B) - 1
+    return B[k], B[min(k + 1, last)], B[min(k + 2, last)], B[min(k + 3, last)]
+
+
 @njit(**inner)
 def coordinates(M, basis, grid, scale, centre, n, start, count, size, target, x):
     """x[a, j], the coordinates of the output's points start, start + 1, ...; the row behind has 1 / denominator.
@@ -63,20 +70,14 @@ def coordinates(M, basis, grid, scale, centre, n, start, count, size, target, x)
     for a in range(rows):
         m, row = M[n, a], x[a]
         shift = centre[a] if rows == dims else T(0)
-        for j in range(count):
-            row[j] = shift
-        k = 0
-        while k + 4 <= K:  # four terms for one load and store of the coordinate
-            b0, b1, b2, b3 = B[k], B[k + 1], B[k + 2], B[k + 3]
-            m0, m1, m2, m3 = m[k], m[k + 1], m[k + 2], m[k + 3]
+        for k in range(0, K, 4):  # four terms for one load and store of the coordinate
+            b0, b1, b2, b3 = _four_rows(B, k)
+            m0, m1 = m[k], m[k + 1] if k + 1 < K else T(0)
+            m2, m3 = m[k + 2] if k + 2 < K else T(0), m[k + 3] if k + 3 < K else T(0)
             for j in range(count):
                 p = index(first + j)
-                row[j] += (m0 * b0[p] + m1 * b1[p]) + (m2 * b2[p] + m3 * b3[p])
-            k += 4
-        for last in range(k, K):
-            factor, b = m[last], B[last]
-            for j in range(count):
-                row[j] += factor * b[index(first + j)]
+                before = row[j] if k > 0 else shift
+                row[j] = (m0 * b0[p] + m1 * b1[p]) + (m2 * b2[p] + m3 * b3[p]) + before
     if rows > dims:
         z = x[dims]
         for j in range(count):
@@ -91,15 +92,17 @@ def through_quotient(x, centre, count, g):
     """From the gradients g of quotients to those of their numerators, and of the denominator in a last row."""
     T = x.dtype.type
     dims = centre.size
-    z = x[dims]
+    z, last = x[dims], g[dims]
+    for a in range(dims):
+        for j in range(count):
+            z[j] = z[j] if abs(x[a, j]) < T(1e9) else T(0)  # nothing flows from far outside: no 0 times infinity
     for j in range(count):
-        finite = True  # nothing flows from far outside: no 0 times infinity
-        for a in range(dims):
-            finite &= abs(x[a, j]) < T(1e9)
-        g[dims, j] = T(0)
-        for a in range(dims):
-            g[a, j] = g[a, j] * z[j] if finite else T(0)
-            g[dims, j] -= g[a, j] * (x[a, j] - centre[a]) if finite else T(0)
+        last[j] = T(0)
+    for a in range(dims):
+        for j in range(count):
+            flow = g[a, j] * z[j]
+            g[a, j] = flow if z[j] != T(0) else T(0)
+            last[j] -= flow * (x[a, j] - centre[a]) if z[j] != T(0) else T(0)
 
 
 @njit(**summing)
@@ -108,9 +111,8 @@ def add_dM(g, basis, start, count, target, dM):
     T = g.dtype.type
     K = dM.size
     B, first = (target, 0) if basis.shape[1] == 0 else (basis, start)
-    k = 0
-    while k + 4 <= K:
-        b0, b1, b2, b3 = B[k], B[k + 1], B[k + 2], B[k + 3]
+    for k in range(0, K, 4):
+        b0, b1, b2, b3 = _four_rows(B, k)
         s0, s1, s2, s3 = T(0), T(0), T(0), T(0)
         for j in range(count):
             p = index(first + j)
@@ -119,12 +121,9 @@ def add_dM(g, basis, start, count, target, dM):
             s2 += g[j] * b2[p]
             s3 += g[j] * b3[p]
         dM[k] += s0
-        dM[k + 1] += s1
-        dM[k + 2] += s2
-        dM[k + 3] += s3
-        k += 4
-    for last in range(k, K):
-        total, b = T(0), B[last]
-        for j in range(count):
-            total += g[j] * b[index(first + j)]
-        dM[last] += total
+        if k + 1 < K:
+            dM[k + 1] += s1
+        if k + 2 < K:
+            dM[k + 2] += s2
+        if k + 3 < K:
+            dM[k + 3] += s3

@@ -27,7 +27,7 @@ from .workers import Kernel
 TILE = 1 << 18  # entries of a tile, if a second-level cache is to hold two
 ITEMS = 16  # pieces of work to aim at where the batch is small
 BANDS = 8  # the same, where each piece reads points of its neighbours
-TABLE = 8192  # entries of a table of taps
+TABLE = 4096  # entries of a table of taps
 
 cpu = {"error_model": "numpy", "fastmath": {"contract"}}
 
@@ -318,7 +318,7 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
         return dU, sample_gradients(images_of, M, basis, grid, scale, size, dV, *same, False, True)[1]
     images, reach = np.empty((0, 0), U.dtype), np.empty((0, 0, 0, 2), np.int64)
     if parts > 1 and wanted_U:
-        run = min(run, 128)
+        run = min(run, 256)  # a run that a band does not meet costs it nothing
         reach = np.empty((max(len(M), len(grid)), layers, -(-P // run), 2), np.int64)
         _reach(reach.size // 2, N * layers * P, U, M, basis, grid, scale, centre, *size3, P, *way, padding,
                run, reach)

@@ -11,13 +11,13 @@ from numba import njit
 from .points import index, inner
 
 LANES = 32  # most channels of a tile
-VALUES = 4096  # values of a run of points, all channels of a tile together: they stay in a first-level cache
+VALUES = 6144  # values of a run of points, all channels of a tile together: they stay in a first-level cache
 
 
 def layout(C):
     """Planes and lanes of a tile, tiles for all channels of an image, points of a run."""
     if C < 8:
-        return max(1, C), 1, 1, 512
+        return max(1, C), 1, 1, 2048
     blocks = -(-C // LANES)
     lanes = -(-C // (8 * blocks)) * 8
     return 1, lanes, -(-C // lanes), VALUES // lanes
