@@ -57,8 +57,8 @@ def _first(x, size, shift):
 
 
 @njit(**inner)
-def _neighbours(x, count, size, kind, padding, first, f, buffer, turn):
-    """The first neighbours along one axis."""
+def _neighbours(x, count, size, kind, padding, backward, first, f, buffer, turn):
+    """The first neighbours along one axis. What is to the right of a mirrored pixel matters on the way back only."""
     T = x.dtype.type
     shift = T(0.5) if kind == NEAREST else T(0)  # eq. 4
     if padding == ZEROS:
@@ -69,26 +69,26 @@ def _neighbours(x, count, size, kind, padding, first, f, buffer, turn):
         buffer[j], turn[j] = _folded(x[j], size, padding)
     for j in range(count):
         k, weight = _first(buffer[j], size, shift)
-        back = turn[j] < T(0) and weight == T(0)  # to the right of a mirrored pixel is the one before it
+        back = backward and turn[j] < T(0) and weight == T(0)  # the pixel before it
         first[j], f[j] = k - np.int32(back), T(1) if back else weight
 
 
 @njit(**inner)
-def place(x, count, shape, first, slices, volume, lanes, kind, padding, work):
+def place(x, count, shape, first, slices, volume, lanes, kind, padding, backward, work):
     """Fill the workspace for a run at x, in a tile of `slices` from `first` on."""
     S, R, W = shape
     at, neighbours, f, buffer, turn = work
     slice_step, row_step = steps(R, W, volume, lanes)
     slice_step, row_step, lane_step = np.int32(slice_step), np.int32(row_step), np.int32(lanes)
-    _neighbours(x[0], count, W, kind, padding, neighbours[0], f[0], buffer, turn[0])
-    _neighbours(x[2 if volume else 1], count, S, kind, padding, neighbours[1], f[1], buffer, turn[1])
+    _neighbours(x[0], count, W, kind, padding, backward, neighbours[0], f[0], buffer, turn[0])
+    _neighbours(x[2 if volume else 1], count, S, kind, padding, backward, neighbours[1], f[1], buffer, turn[1])
     end, top = np.int32(slices), np.int32(first)
     for j in range(count):
         s = neighbours[1, j] - top
         s = s if s >= np.int32(-1) and s < end else end
         at[j] = (s + np.int32(1)) * slice_step + (neighbours[0, j] + np.int32(1)) * lane_step
     if volume:
-        _neighbours(x[1], count, R, kind, padding, neighbours[2], f[2], buffer, turn[2])
+        _neighbours(x[1], count, R, kind, padding, backward, neighbours[2], f[2], buffer, turn[2])
         for j in range(count):
             at[j] += (neighbours[2, j] + np.int32(1)) * row_step
 
@@ -97,7 +97,7 @@ def place(x, count, shape, first, slices, volume, lanes, kind, padding, work):
 def reach(x, count, size, kind, padding, work):
     """The first and last slice that a run of points reads, from their coordinates x along that axis."""
     _, neighbours, f, buffer, turn = work
-    _neighbours(x, count, size, kind, padding, neighbours[0], f[0], buffer, turn[0])
+    _neighbours(x, count, size, kind, padding, True, neighbours[0], f[0], buffer, turn[0])
     low, high = np.int64(size), np.int64(-1)
     for j in range(count):
         k = np.int64(neighbours[0, j])

@@ -85,7 +85,7 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
             for layer in range(layers):
                 coordinates(M, basis, grid, scale, centre, n_M, layer * P + start, count, size, target_points, x)
                 if k is None:
-                    linear.place(x, count, shape, 0, shape[0], volume, lanes, kind, padding, near)
+                    linear.place(x, count, shape, 0, shape[0], volume, lanes, kind, padding, False, near)
                 else:
                     taps.place(x, count, shape, 0, shape[0], volume, lanes, kind, k, slope, radius, padding, tables)
                 for p in range(min(planes, C - c)):
@@ -149,7 +149,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                     point = layer * P + start
                     coordinates(M, basis, grid, scale, centre, n_M, point, count, size, target_points, x)
                     if k is None:
-                        linear.place(x, count, shape, top, slices, volume, lanes, kind, padding, near)
+                        linear.place(x, count, shape, top, slices, volume, lanes, kind, padding, True, near)
                     else:
                         taps.place(x, count, shape, top, slices, volume, lanes, kind, k, slope, radius, padding, tables)
                     for p in range(min(planes, C - c)):
@@ -295,6 +295,8 @@ def sample(U, M, basis, grid, scale, size, kernel, padding, outside=0.0, flatten
 def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U, wanted_points):
     """dU and dM, or dU and dgrid where there is a grid; None for one that is not wanted."""
     same = kernel, padding, outside, flatten
+    if dV.size == 0:
+        return np.zeros_like(U) if wanted_U else None, np.zeros_like(grid if grid.shape[1] else M)
     if kernel.kind == NEAREST and wanted_points:  # constant between its jumps
         dU, _ = sample_gradients(U, M, basis, grid, scale, size, dV, *same, wanted_U, False) if wanted_U else (None, 0)
         return dU, np.zeros_like(grid if len(grid) else M)

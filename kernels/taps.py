@@ -39,7 +39,7 @@ def _clamped(x, size, reach, padding):
     """The coordinate, or a nearer one in the place of one that is far outside; and whether it stayed as it was."""
     T = type(x)
     if padding == ZEROS or padding == BORDER:  # from here on all taps read the same value
-        low, high = -reach - T(2), T(size) + reach + T(1)
+        low, high = np.floor(-reach) - T(1), T(size) + np.ceil(reach)
     else:
         low, high = -T(FAR), T(size) + T(FAR)
     if x >= low and x <= high:

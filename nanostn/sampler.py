@@ -79,9 +79,10 @@ def grid_sample(U: Any, grid: Any, mode: str | SamplingKernel = "bilinear", padd
     Raises ValueError for other shapes, dtypes and options.
     torch: grid_sample(U, grid, mode, padding_mode, align_corners=True); PyTorch's own default is False
     """
-    grid = grid if isinstance(grid, Tensor) else Tensor(grid)
     if antialias:
-        grid = _with_widths(grid, shape=np.shape(U), align_corners=align_corners)
+        U, grid = (a if isinstance(a, Tensor) else Tensor(a) for a in (U, grid))
+        _check_sources(U, grid)
+        grid = _with_widths(grid, shape=U.shape, align_corners=align_corners)
     return _grid_sample(U, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners,
                         flatten_depth=flatten_depth, antialias=antialias)
 
@@ -112,6 +113,14 @@ def spatial_transform(U: Any, theta: Any, transformation: Transformation, size: 
     basis = None if transformation.plane else transformation.basis(size, align_corners)
     return _transform(U, M, basis=basis, size=size, mode=mode, padding_mode=padding_mode, align_corners=align_corners,
                       flatten_depth=flatten_depth)
+
+
+def _check_sources(U: Any, grid: Any) -> None:
+    same = "N" if len(grid) == len(U) or 1 not in (len(U), len(grid)) else "N'"  # N' may be 1 where N is not
+    volume = U.ndim == 5
+    sizes("grid_sample", U=(U, "N C D H W" if volume else "N C H W"),
+          grid=(grid, f"{same} D' H' W' 3" if volume else f"{same} H' W' 2"))
+    same_float("grid_sample", U=U, grid=grid)
 
 
 def _check_batches(name: str, argument: str, U: Any, points: Any) -> None:
@@ -159,9 +168,6 @@ def _with_widths(grid: np.ndarray, *, shape: tuple[int, ...], align_corners: boo
     ends. It is 1 at least and the image's size at most: a wider kernel would see nothing more.
     """
     dims = grid.ndim - 2
-    if len(shape) != grid.ndim or grid.shape[-1] != dims:
-        raise argument_error("grid_sample", "grid", "(N, H', W', 2) for images, (N, D', H', W', 3) for volumes",
-                             describe(grid))
     pixels = _half_extents(shape[2:], align_corners).astype(grid.dtype)
     axes = [axis for axis in range(1, grid.ndim - 1) if grid.shape[axis] > 1]
     with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN have their meaning
@@ -190,18 +196,13 @@ def _with_widths(grid: np.ndarray, *, shape: tuple[int, ...], align_corners: boo
 @op
 def _grid_sample(U: np.ndarray, grid: np.ndarray, *, mode: Any, padding_mode: Any, align_corners: bool,
                  flatten_depth: bool, antialias: bool) -> tuple[np.ndarray, Gradients]:
-    name = "grid_sample"
-    volume = U.ndim == 5
-    dims = 3 if volume else 2
-    numbers = 2 * dims if antialias else dims
-    same = "N" if len(grid) == len(U) or 1 not in (len(U), len(grid)) else "N'"  # N' may be 1 where N is not
-    sizes(name, U=(U, "N C D H W" if volume else "N C H W"),
-          grid=(grid, f"{same} D' H' W' {numbers}" if volume else f"{same} H' W' {numbers}"))
-    dtype = same_float(name, U=U, grid=grid)
-    reading = _reading(name, U, mode, padding_mode, align_corners, flatten_depth)
+    dims, dtype = U.ndim - 2, U.dtype
+    if not antialias:  # with widths it was checked before they were made
+        _check_sources(U, grid)
+    reading = _reading("grid_sample", U, mode, padding_mode, align_corners, flatten_depth)
     size = grid.shape[1:-1]
     scale = _half_extents(U.shape[2:], align_corners).astype(dtype)
-    U, points = _plain(U), _plain(grid).reshape(len(grid), int(np.prod(size)), numbers)
+    U, points = _plain(U), _plain(grid).reshape(len(grid), int(np.prod(size)), grid.shape[-1])
     nothing = np.empty((0, dims, 0), dtype), np.empty((0, 0), dtype)
     V = sampling.sample(U, *nothing, points, scale, size, *reading)
 
