@@ -1,8 +1,8 @@
 """Nearest and bilinear sampling of a tile: a point's neighbours stand next to each other (paper, eq. 4 to 7).
 
 Padding acts on the coordinate: `border` clamps it, `reflection` folds it; what lies outside without, NaN included, is
-sent to the margin before it becomes an index, so no access is outside the tile. The neighbours of x are floor(x) and floor(x) + 1: four in a cell
-of columns and slices; in a volume a second cell, one row on, has the other four.
+sent to the margin before it becomes an index, so no access is outside the tile. The neighbours of x are floor(x) and
+floor(x) + 1: four in a cell of columns and slices; in a volume a second cell, one row on, has the other four.
 """
 
 import numpy as np
@@ -126,7 +126,7 @@ def _split(g, f):
 
 @njit(inline="always", **inner)
 def _weights(share, f_x, f_s):
-    """Of the four corners of a cell that has a `share` of its point: upper left, upper right, lower left, lower right."""
+    """Of the corners of a cell that has a `share` of its point: upper left, upper right, lower left, lower right."""
     upper, lower = _split(share, f_s)
     return (*_split(upper, f_x), *_split(lower, f_x))
 

@@ -235,7 +235,7 @@ def scatter(values, base, work, count, lanes, tile):
 
 @njit(**summing)
 def slopes(tile, values, base, work, d, count, volume, lanes, add, g):
-    """g[a] = dV dV/dx_a, or added to it, with d the derivatives of the weights w; summed over the channels of the tile."""
+    """g[a] = dV dV/dx_a, or added to it, summed over the channels of the tile; d are the derivatives of w."""
     T = tile.dtype.type
     at, w, _, _, used, _ = work
     four = at.shape[1] >= 4
