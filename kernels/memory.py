@@ -2,8 +2,8 @@
 
 By itself the C library gives large freed blocks back to the system at once, and gets them anew, page by page and
 cleared: a third of the time of a sampler on small images. Blocks of up to 32 MB (the most that glibc allows) are kept
-now, as long as no more than KEPT lies unused behind the last one. A limit that the environment sets is left alone, and
-so are other C libraries than glibc.
+now, as long as no more than KEPT lies unused behind the last one. Other C libraries than glibc are left alone, and so
+are limits that the environment sets; NANOSTN_KEEP_MEMORY=0 leaves all as it was.
 """
 
 import ctypes
@@ -15,7 +15,9 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names in malloc.h
 
 
 def keep_freed_memory() -> None:
-    if platform.libc_ver()[0] == "glibc" and not {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & set(os.environ):
-        library = ctypes.CDLL(None)
-        library.mallopt(_TRIM_THRESHOLD, KEPT)
-        library.mallopt(_MMAP_THRESHOLD, 32 << 20)
+    own = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & set(os.environ)
+    if own or os.environ.get("NANOSTN_KEEP_MEMORY") == "0" or platform.libc_ver()[0] != "glibc":
+        return
+    library = ctypes.CDLL(None)
+    library.mallopt(_TRIM_THRESHOLD, KEPT)
+    library.mallopt(_MMAP_THRESHOLD, 32 << 20)

@@ -25,8 +25,7 @@ from .tiles import layout, read_run, read_tile, steps, write_run, write_tile
 from .workers import Kernel
 
 TILE = 1 << 18  # entries of a tile, if a second-level cache is to hold two
-ITEMS = 16  # pieces of work to aim at where the batch is small
-BANDS = 8  # the same, where each piece reads points of its neighbours
+ITEMS = 8  # pieces of work to aim at where the batch is small
 TABLE = 4096  # entries of a table of taps
 
 cpu = {"error_model": "numpy", "fastmath": {"contract"}}
@@ -257,7 +256,7 @@ def _run(run, taps_used):
 
 def _bands(images, slices, tile):
     """Into how many bands of slices each image is divided, so that small batches occupy many cores."""
-    wanted = max(-(-BANDS // max(1, images)), -(-tile // TILE))
+    wanted = max(-(-ITEMS // max(1, images)), -(-tile // TILE))
     return max(1, min(wanted, slices // 8))
 
 
@@ -326,15 +325,15 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
                run, reach)
     elif parts > 1:
         images = _margins(U, volume, planes, lanes, blocks, outside)
-    dU = np.empty((groups if one_U else N, *U.shape[1:]) if wanted_U else (0,) * 5, U.dtype)
+    dU = np.empty((groups if one_U else N, *images_of.shape[1:]) if wanted_U else (0,) * images_of.ndim, U.dtype)
     dM = np.zeros((N, blocks * parts, *M.shape[1:]), U.dtype)
     dgrid = np.empty((blocks, groups if one_M else N, *grid.shape[1:]) if wanted_points else (0, 0, 0, 0), U.dtype)
     _backward(groups * blocks * parts, U.size + dV.size * layers, U, M, basis, grid, scale, centre, *size3, layers,
               *way, padding, outside, planes, lanes, run, parts, groups, images, reach, dV.reshape(N, C, P), wanted_U,
-              wanted_points, dU, dM, dgrid)
+              wanted_points, _volume(dU), dM, dgrid)
     dpoints = dgrid.sum(axis=0) if len(grid) else dM.sum(axis=1)
     if one_M:
         dpoints = dpoints.sum(axis=0, keepdims=True)
     if one_U:
         dU = dU.sum(axis=0, keepdims=True)
-    return dU.reshape(images_of.shape) if wanted_U else None, dpoints if wanted_points else None
+    return dU if wanted_U else None, dpoints if wanted_points else None

@@ -23,12 +23,12 @@ class Case(NamedTuple):
 
 
 KERNELS = {
-    "affine 3D": Case(Affine3d(), (8, 1, 60, 60, 60), 1.5),
-    "affine 3D, depth flattened": Case(Affine3d(), (8, 1, 60, 60, 60), 1.5, flatten_depth=True),
-    "affine, bicubic": Case(Affine(), (32, 32, 64, 64), 1.5, mode="bicubic"),
-    "affine, nearest": Case(Affine(), (32, 32, 64, 64), 1.5, mode="nearest"),
-    "thin plate spline, 16 points": Case(ThinPlateSpline(4), (256, 1, 42, 42), 1.5),
-    "projective": Case(Projective(), (256, 1, 42, 42), 1.5),
+    "affine 3D": Case(Affine3d(), (8, 1, 60, 60, 60), 4.0),
+    "affine 3D, depth flattened": Case(Affine3d(), (8, 1, 60, 60, 60), 6.0, flatten_depth=True),
+    "affine, bicubic": Case(Affine(), (32, 32, 64, 64), 3.0, mode="bicubic"),
+    "affine, nearest": Case(Affine(), (32, 32, 64, 64), 1.0, mode="nearest"),
+    "thin plate spline, 16 points": Case(ThinPlateSpline(4), (256, 1, 42, 42), 3.0),
+    "projective": Case(Projective(), (256, 1, 42, 42), 3.0),
 }
 
 

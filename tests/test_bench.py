@@ -23,9 +23,9 @@ def test_rows_and_ratios(capsys):
     bench._show_kernels({"nanostn": {"affine, nearest": [2.0]}})
     shown = capsys.readouterr().out
     assert "    2.00      8.00    4.0       0.50" in shown and shown.count("nan") == 6
-    assert "projective                    256x1x42x42           2.00      7.00    3.5   1.5\n" in shown
+    assert "projective                    256x1x42x42           2.00      7.00    3.5   3.0\n" in shown
     assert "  memory that it adds, MB                            7.0      70.0   10.0" in shown
-    assert "(the volume that is flattened: 6.9)" in shown
+    assert "(dU is 6.9 of it, the volume would be as much again)" in shown
 
 
 def test_the_shortest_time_counts():
