@@ -81,6 +81,7 @@ def _parser() -> Parser:
 
     verify = command("verify", _verify, "operations and layers against finite differences; exit code 1 if one fails")
     verify.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
+    verify.add_argument("--all", action="store_true", help="a line for each row, not for each group of rows")
 
     bench = command("bench", _bench, "times of the kernels, beside PyTorch's where that is installed")
     bench.add_argument("--only", metavar="NAME", help="one group of measurements")
@@ -180,7 +181,7 @@ def _verify(options: argparse.Namespace) -> int:
     from nanostn import verify
 
     use_device("verify", options.device, None)
-    return verify.main()
+    return verify.main(every=options.all)
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -1,45 +1,27 @@
-"""`nanostn verify`: every operation and every layer against finite differences, a row each.
+"""`nanostn verify`: every operation and every layer against finite differences, thousands of rows.
 
-The table below is the only list of what can be differentiated; the tests run the same rows. A new operation adds one.
-Points are generic (no kinks) unless a row says what is promised at a kink.
+The tables here and in `verify_sampler.py` are the only lists of what can be differentiated; the tests run the same
+rows. A new operation adds one. Points are generic (no kinks) unless a row says what is promised at a kink.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from nanostn import functional as F
 from nanostn import nn
-from nanostn import transformations as tr
-from nanostn.gradcheck import GradientReport, gradcheck
+from nanostn.gradcheck import Case, GradientReport
 from nanostn.tensor import Tensor
-
-
-@dataclass
-class Case:
-    """One row: a function, the shapes of its inputs (or the inputs themselves), and what it promises at kinks."""
-
-    name: str
-    fn: Callable[..., Tensor]
-    inputs: list[Any]
-    kinks: str = "refuse"
-    parameters: list[nn.Parameter] = field(default_factory=list)  # a layer's own, checked beside its inputs
-
-    def run(self) -> GradientReport:
-        rng = np.random.default_rng(sum(map(ord, self.name)))
-        tensors = [Tensor(rng.uniform(0.3, 1.7, x) * rng.choice([-1, 1], x) if isinstance(x, tuple) else x,
-                          requires_grad=True) for x in self.inputs]
-        return gradcheck(lambda *xs: self.fn(*xs[: len(tensors)]), tensors + list(self.parameters), name=self.name,
-                         kinks=self.kinks)
+from nanostn.verify_sampler import families, sampler_cases
 
 
 def cases() -> Iterator[Case]:
     yield from _arithmetic()
     yield from _operations()
-    yield from _sampler()
+    yield from sampler_cases()
     yield from _layers()
 
 
@@ -114,41 +96,6 @@ def _operations() -> Iterator[Case]:
     yield Case("triplet_hinge", lambda a, p, n: F.triplet_hinge(a, p, n, alpha=1.0), [(3, 5), (3, 5), (3, 5)])
 
 
-FAMILIES: list[Any] = [tr.Affine(), tr.Attention(), tr.Translation(0.6), tr.Projective(), tr.ThinPlateSpline(4)]
-
-
-def _thetas(family: Any, n: int, spread: float = 0.1) -> np.ndarray:
-    rng = np.random.default_rng(7)
-    return np.ravel(family.identity()) + spread * rng.standard_normal((n, family.parameters))
-
-
-def _sampler() -> Iterator[Case]:
-    image, size = (2, 3, 5, 6), (4, 7)
-    grid = np.random.default_rng(4).uniform(-1.3, 1.3, (2, 4, 7, 2))
-    for align in (True, False):
-        corners = "corners" if align else "edges"
-        yield Case(f"affine_grid, {corners}", lambda t, a=align: F.affine_grid(t, (2, 3, 4, 7), align_corners=a),
-                   [(2, 2, 3)])
-        for padding in ("zeros", "border"):
-            for mode in ("bilinear", "nearest"):
-                yield Case(f"grid_sample, {mode}, {padding}, {corners}",
-                           lambda U, g, m=mode, p=padding, a=align: F.grid_sample(
-                               U, g, mode=m, padding_mode=p, align_corners=a), [image, grid])
-            for family in FAMILIES:
-                for mode in ("bilinear", "nearest"):
-                    yield Case(f"spatial_transform, {family!r}, {mode}, {padding}, {corners}",
-                               lambda U, t, f=family, m=mode, p=padding, a=align: F.spatial_transform(
-                                   U, t, f, size, mode=m, padding_mode=p, align_corners=a), [image, _thetas(family, 2)])
-    # The identity on the source's own grid meets pixels only: in the coordinates the promise is the right derivative.
-    pixels = np.stack(np.meshgrid(np.linspace(-1, 1, 6), np.linspace(-1, 1, 5)), axis=-1)[None].repeat(2, axis=0)
-    yield Case("grid_sample at pixels", lambda g: F.grid_sample(_signed(*image), g), [pixels[:, 1:-1, 1:-1].copy()],
-               kinks="right")
-
-
-def _signed(*shape: int) -> np.ndarray:
-    return np.random.default_rng(2).standard_normal(shape)
-
-
 def _layers() -> Iterator[Case]:
     def layer(name: str, module: nn.Module, *inputs: Any) -> Case:
         module.astype(np.float64)
@@ -172,14 +119,9 @@ def _layers() -> Iterator[Case]:
     yield Case("nn.Dropout", redrawn, [(3, 5)])
     yield layer("nn.ReLU", nn.ReLU(), (3, 5))
     yield layer("nn.Flatten", nn.Flatten(), (2, 3, 4, 5))
-    for family in FAMILIES:
-        regression = nn.Dense(4, family.parameters, generator=rng)
-        localisation = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Dense(3 * 3 * 2, 4, generator=rng), nn.ReLU(),
-                                     regression)
-        transformer = nn.SpatialTransformer(localisation, family, size=(5, 4))
-        for parameter in regression.parameters():  # away from the identity, whose coordinates are pixels
-            parameter.data += 0.05 * rng.standard_normal(parameter.shape).astype(np.float32)
-        yield layer(f"nn.SpatialTransformer, {family!r}", transformer, (2, 3, 6, 5))
+    for dims, U, size in ((2, (2, 1, 4, 5), (3, 2)), (3, (2, 1, 4, 3, 2), (2, 3, 2))):
+        for family in families(dims, size):
+            yield layer(f"nn.SpatialTransformer, {family!r}", _transformer(family, U, size, rng), U)
     network = nn.Sequential(
         nn.Conv2d(1, 2, 3, generator=rng), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Dense(12, 5, generator=rng))
     case = layer("a convolutional network and its loss", network, (3, 1, 9, 6))
@@ -187,19 +129,32 @@ def _layers() -> Iterator[Case]:
     yield case
 
 
-def main(device: str = "cpu") -> int:
-    """Print the table; the exit code is 1 if a row fails."""
+def _transformer(family: Any, U: tuple[int, ...], size: tuple[int, ...], rng: np.random.Generator) -> nn.Module:
+    """A transformer away from the identity, whose coordinates are pixels; depth is summed, where there is one."""
+    regression = nn.Dense(4, family.parameters, generator=rng)
+    localisation = nn.Sequential(nn.Flatten(), nn.Dense(int(np.prod(U[1:])), 4, generator=rng), nn.ReLU(), regression)
+    transformer = nn.SpatialTransformer(localisation, family, size, flatten_depth=len(size) == 3)
+    for parameter in regression.parameters():
+        parameter.data += 0.05 * rng.standard_normal(parameter.shape).astype(np.float32)
+    return transformer
+
+
+def main(device: str = "cpu", every: bool = False) -> int:
+    """Print the table, a line for each group of rows or for `every` row; the exit code is 1 if a row fails."""
     start, failed, count = time.perf_counter(), 0, 0
-    print(f"{'what':<62} {'derivatives':>11} {'kinks':>5}  largest relative error")
-    for case in cases():
-        count += 1
-        try:
-            report = case.run()
-        except (AssertionError, RuntimeError, ValueError) as error:  # GradientError is one of them
-            failed += 1
-            print(f"{case.name:<62} FAILED  {error}")
-        else:
-            print(f"{case.name:<62} {report.entries:>11} {len(report.kinks):>5}  {report.error:.1e}")
+    print(f"{'what':<64} {'rows':>4} {'derivatives':>11} {'kinks':>5}  largest relative error")
+    for group, rows in groupby(cases(), key=lambda case: case.group if case.group and not every else case.name):
+        reports: list[GradientReport] = []
+        for case in rows:
+            count += 1
+            try:
+                reports.append(case.run())
+            except (AssertionError, RuntimeError, ValueError) as error:  # GradientError is one of them
+                failed += 1
+                print(f"{case.name}  FAILED  {error}")
+        if reports:
+            print(f"{group:<64} {len(reports):>4} {sum(report.entries for report in reports):>11} "
+                  f"{sum(len(report.kinks) for report in reports):>5}  {max(report.error for report in reports):.1e}")
     seconds = time.perf_counter() - start
     print(f"{count - failed} of {count} rows agree with finite differences in float64 ({device}, {seconds:.0f} s)")
     return 1 if failed else 0

@@ -87,6 +87,18 @@ def test_at_a_kink_exactly_the_promise_is_accepted():
         gradcheck(rectifier, [wants(-1.0, 0.0, 2.0)], kinks="right")
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_kink_between_strong_curvatures_is_no_excuse(side):
+    """|x| + 300 x^2 at 0: a plain one-sided quotient is off by 300 steps, more than the tolerance allows."""
+    @op
+    def bowl(x):
+        slope = np.where(x >= 0 if side == "right" else x > 0, 1, -1) + 600 * x
+        return np.abs(x) + 300 * x * x, (lambda dy: dy * slope,)
+
+    report = gradcheck(bowl, [wants(0.0, 0.01)], kinks=side)
+    assert len(report.kinks) == 1 and report.error < 1e-7
+
+
 def test_strong_curvature_is_no_kink():
     report = gradcheck(lambda x: (x * 3000.0) ** 2, [wants(1e-4, 2e-4)], kinks="left", tolerance=1e-4)
     assert not report.kinks
