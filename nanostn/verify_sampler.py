@@ -134,7 +134,7 @@ def _grids() -> Iterator[Case]:
         grids = {}
         for align in CORNERS:
             points = target_points(size, align)[:dims].T.reshape(*size, dims)
-            zoom = np.resize([1.7, 0.8], (n, *[1] * (dims + 1)))
+            zoom = np.resize([1.2, 1.7], (n, *[1] * (dims + 1)))
             grids[align] = _generic(zoom * points, 0.15, lambda grid: grid, SOURCE[dims], align)
         for options in _options(dims):
             yield _case(f"grid_sample, {dims}D", F.grid_sample,
@@ -180,11 +180,17 @@ def _signed(*shape: int) -> np.ndarray:
 
 
 def _pixels(dims: int, align: bool) -> Iterator[Case]:
-    """A grid of pixels and halves of them, in the image and up to one and a half images outside on all sides."""
+    """Points that go along each axis in steps of half a pixel, from an image before to an image behind it.
+
+    Their other coordinates are pixels of the image, and halves between these.
+    """
     source, rng = EXACT[dims, align], np.random.default_rng(3)
-    axes = [(np.arange(-3 * n, 5 * n + 1) / 2 - (n - 1) / 2) / half_extent(n, align) for n in source[::-1]]
-    grid = np.stack([rng.permutation(np.resize(axis, 48)) for axis in axes], axis=-1)
-    grid = grid.reshape(1, *((4, 4, 3) if dims == 3 else (6, 8)), dims)
+    size = np.array(source[::-1])
+    pixels = np.concatenate([np.where(np.arange(dims) == a, np.arange(-2 * n, 4 * n + 1)[:, None],
+                                      rng.integers(0, 2 * size - 1, (6 * n + 1, dims)))
+                             for a, n in enumerate(size)]) / 2
+    grid = (pixels - (size - 1) / 2) / [half_extent(n, align) for n in size]
+    grid = grid.reshape(1, dims, *[1] * (dims - 2), -1, dims)
     U = _signed(1, 2, *source)
     for mode, padding, flat in product(("bilinear", "tent"), PADDINGS, (False, True)[: dims - 1]):
         options = {"mode": mode, "padding_mode": padding, "align_corners": align, "flatten_depth": flat}

@@ -12,6 +12,8 @@ from nanostn.grid_generator import sampling_grid
 
 few = settings(max_examples=40, deadline=None, derandomize=True)  # the first call compiles; CI draws the same each time
 values = st.floats(-2, 2, width=32)
+modes = st.sampled_from(["nearest", "bilinear", "bicubic", "catmull-rom", "bspline"])
+paddings = st.sampled_from(["zeros", 0.5, "border", "wrap", "reflection"])
 
 
 @few
@@ -45,16 +47,37 @@ def test_any_bit_pattern_is_a_safe_coordinate(bits, mode, padding_mode, align_co
 
 
 @few
-@given(st.sampled_from([tr.Affine(), tr.Attention(), tr.Translation(0.7), tr.Projective(), tr.ThinPlateSpline(3)]),
-       st.integers(2, 6), st.integers(2, 6), st.integers(1, 5), st.integers(1, 7), st.booleans(), st.integers(0, 9999))
-def test_the_fused_path_is_the_grid_and_the_sampler(family, H, W, H_out, W_out, align_corners, seed):
+@given(hnp.arrays(np.uint32, (2, 2, 3, 2, 3)), modes, paddings, st.booleans(), st.booleans(), st.booleans())
+def test_any_bit_pattern_is_a_safe_coordinate_in_a_volume(bits, mode, padding_mode, align_corners, antialias, flat):
+    grid = bits.view(np.float32)
+    U = Tensor(np.ones((2, 3, 4, 5, 2), np.float32), requires_grad=True)
+    points = Tensor(grid, requires_grad=True)
+    V = F.grid_sample(U, points, mode, padding_mode, align_corners, antialias, flat)
+    nan = np.isnan(grid).any(axis=-1)[:, None].repeat(3, axis=1)
+    if flat:
+        nan = nan.any(axis=2)
+    assert np.isnan(V.data[nan]).all()
+    if not antialias:  # whose widths are NaN beside a NaN
+        assert np.isfinite(V.data[~nan]).all()
+    V.backward(np.ones(V.shape, np.float32))
+    assert np.isfinite(U.grad).all() and np.isfinite(points.grad).all()
+    if padding_mode not in ("zeros", 0.5) and not antialias:  # weights sum to 1, and all taps are read from the volume
+        np.testing.assert_allclose(U.grad.sum(), 3 * (~np.isnan(grid).any(axis=-1)).sum(), rtol=1e-4)
+
+
+@few
+@given(st.sampled_from([tr.Affine(), tr.Attention(), tr.Translation(0.7), tr.Similarity(), tr.Projective(),
+                        tr.ThinPlateSpline(3), tr.PiecewiseAffine(3), tr.Affine3d(), tr.Attention3d()]),
+       st.lists(st.integers(2, 6), min_size=3, max_size=3), st.lists(st.integers(1, 6), min_size=3, max_size=3),
+       modes, paddings, st.booleans(), st.integers(0, 9999))
+def test_the_fused_path_is_the_grid_and_the_sampler(family, source, size, mode, padding_mode, align_corners, seed):
     rng = np.random.default_rng(seed)
-    U = rng.standard_normal((2, 3, H, W))
+    U = rng.standard_normal((2, 3, *source[: family.dims]))
     theta = np.ravel(family.identity()) + 0.3 * rng.standard_normal((2, family.parameters))
-    size = (H_out, W_out)
-    fused = F.spatial_transform(U, theta, family, size, align_corners=align_corners)
+    size = tuple(size[: family.dims])
+    fused = F.spatial_transform(U, theta, family, size, mode, padding_mode, align_corners)
     grid = sampling_grid(theta, family, size, align_corners)
-    np.testing.assert_allclose(fused.data, F.grid_sample(U, grid, align_corners=align_corners).data, atol=1e-9)
+    np.testing.assert_allclose(fused.data, F.grid_sample(U, grid, mode, padding_mode, align_corners).data, atol=1e-9)
 
 
 def test_the_gradient_of_a_drawn_theta_is_right():

@@ -1,4 +1,4 @@
-"""The prefilter: the spline passes through the pixels; dense systems, SciPy, the adjoint, gradients, messages."""
+"""The prefilter: the spline passes through the pixels; dense systems, SciPy, sampling, adjoint, gradients, messages."""
 
 import itertools
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from nanostn import Tensor, gradcheck
-from nanostn.functional import spline_prefilter
+from nanostn.functional import grid_sample, spline_prefilter
+from nanostn.kernels.coordinates import half_extent, target_points
 
 MODES = [("zeros", True), (0.75, True), ("border", True), ("reflection", True), ("reflection", False), ("wrap", True)]
 SIZES = [(5, 7), (1, 4), (2, 3), (1, 1), (2, 2), (3, 1, 2), (4, 2, 5)]
@@ -75,6 +76,33 @@ def test_like_scipy(rng, mode, align_corners, theirs, size):
     c = spline_prefilter(U, mode, align_corners).data
     for n, channel in np.ndindex(2, 3):
         np.testing.assert_allclose(c[n, channel], ndimage.spline_filter(U[n, channel], mode=theirs), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+@pytest.mark.parametrize("mode", ["zeros", 0.75, "border", "reflection", "wrap"])
+@pytest.mark.parametrize("size", [(5, 7), (1, 4), (2, 2), (4, 3, 5), (2, 1, 3)])
+def test_sampled_at_the_pixels_they_give_the_image_back(rng, size, mode, align_corners):
+    U = rng.standard_normal((2, 3, *size))
+    c = spline_prefilter(U, mode, align_corners)
+    grid = target_points(size, align_corners)[:-1].T.reshape(1, *size, len(size))
+    V = grid_sample(c, grid, mode="bspline", padding_mode=mode, align_corners=align_corners)
+    np.testing.assert_allclose(V.data, U, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode, align_corners, theirs", [
+    ("reflection", True, "mirror"), ("reflection", False, "reflect"), ("wrap", True, "grid-wrap"),
+    ("wrap", False, "grid-wrap")])
+@pytest.mark.parametrize("size", [(23, 31), (19, 20, 22)])
+def test_interpolation_is_scipys(rng, mode, align_corners, theirs, size):
+    """At random points, inside and up to two images away, repeated or mirrored."""
+    ndimage = pytest.importorskip("scipy.ndimage")
+    U = rng.standard_normal((1, 1, *size))
+    grid = rng.uniform(-5, 5, (1, *[1] * (len(size) - 1), 200, len(size)))
+    half = np.array([half_extent(n, align_corners) for n in size])
+    pixels = grid.reshape(-1, len(size))[:, ::-1] * half + (np.array(size) - 1) / 2
+    V = grid_sample(spline_prefilter(U, mode, align_corners), grid, "bspline", mode, align_corners)
+    expected = ndimage.map_coordinates(U[0, 0], pixels.T, order=3, mode=theirs)
+    np.testing.assert_allclose(V.data.ravel(), expected, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("mode, align_corners", MODES)
