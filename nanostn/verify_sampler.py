@@ -2,8 +2,9 @@
 
     grid_sample         every kernel, padding, corner convention and dimension, antialiased or not: entry by entry, in U
                         and in the grid; where depth is summed as well, along random directions
-    spatial_transform   every family with every one of these: along random directions in U, theta and a trained B at
-                        once; one combination in 19 entry by entry, which meets every value of every option
+    spatial_transform   every family with every one of these (but antialiased or depth summed): along random directions
+                        in U, theta and a trained B at once; one row in 19 entry by entry, which meets every family and
+                        every value of every option
     shapes              one image for many thetas, one theta for many images, nine channels (vectors to the kernels),
                         and an image that is divided into bands for an output that is divided into parts
     kinks               coordinates that are pixels, or stand at the seams of a padding, where the derivative is the one
