@@ -26,6 +26,7 @@ from .workers import Kernel
 
 TILE = 1 << 18  # entries of a tile, if a second-level cache is to hold two
 ITEMS = 8  # pieces of work to aim at where the batch is small
+PLACES = 2**31  # places in a tile that `linear` can tell apart
 TABLE = 4096  # entries of a table of taps
 
 cpu = {"error_model": "numpy", "fastmath": {"contract"}}
@@ -229,7 +230,7 @@ def _way(dtype, shape, grid, kernel, padding):
     widened = grid.shape[2] > dims
     planes, lanes, _, _ = layout(shape[1])
     adjacent = kernel.kind in (NEAREST, BILINEAR) and padding != WRAP
-    if adjacent and not widened and planes * np.prod([n + 3 for n in shape[2:]]) * lanes < 2**31:  # int32 places
+    if adjacent and not widened and planes * np.prod([n + 3 for n in shape[2:]]) * lanes < PLACES:
         return kernel.kind, None, None, kernel.radius, 0
     width = 1.0
     if widened and grid.size:
