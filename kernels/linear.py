@@ -51,9 +51,8 @@ def _first(x, size, shift):
     T = type(x)
     x += shift
     x = x if x >= T(-1) and x < T(size) else T(size)  # outside is the margin, for NaN too
-    k = np.int32(x)
-    k = k - np.int32(1) if x < T(k) else k
-    return k, x - T(k)
+    whole = np.floor(x)
+    return np.int32(whole), x - whole
 
 
 @njit(**inner)
@@ -83,14 +82,15 @@ def place(x, count, shape, first, slices, volume, lanes, kind, padding, backward
     _neighbours(x[0], count, W, kind, padding, backward, neighbours[0], f[0], buffer, turn[0])
     _neighbours(x[2 if volume else 1], count, S, kind, padding, backward, neighbours[1], f[1], buffer, turn[1])
     end, top = np.int32(slices), np.int32(first)
+    corner = np.int32(slice_step + lane_step)  # Numba's sums of int32 are int64, unless they are told
     for j in range(count):
-        s = neighbours[1, j] - top
+        s = np.int32(neighbours[1, j] - top)
         s = s if s >= np.int32(-1) and s < end else end
-        at[j] = (s + np.int32(1)) * slice_step + (neighbours[0, j] + np.int32(1)) * lane_step
+        at[j] = np.int32(np.int32(s * slice_step) + np.int32(neighbours[0, j] * lane_step)) + corner
     if volume:
         _neighbours(x[1], count, R, kind, padding, backward, neighbours[2], f[2], buffer, turn[2])
         for j in range(count):
-            at[j] += (neighbours[2, j] + np.int32(1)) * row_step
+            at[j] += np.int32(np.int32(neighbours[2, j] * row_step) + row_step)
 
 
 @njit(**inner)

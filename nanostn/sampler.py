@@ -235,7 +235,7 @@ def _transform(U: np.ndarray, M: np.ndarray, *, basis: np.ndarray | None, size: 
     to_pixels = to_pixels.astype(dtype)
     basis = np.empty((K, 0), dtype) if basis is None else _plain(basis.astype(dtype))
     with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN have their meaning
-        U, M = _plain(U), M * to_pixels
+        U, M = _plain(U), _plain(M * to_pixels)
     source = M, basis, np.empty((0, 0, dims), dtype), np.ones(dims, dtype)
     V = sampling.sample(U, *source, size, *reading)
 
