@@ -1,151 +1,211 @@
-"""The sampler's kernels against the paper's full double sum, and their results for any number of threads and parts."""
+"""The sampler's kernels against the paper's full sums: values and gradients, every kernel, padding, source and layout.
 
-import numba
+Here dU follows from linearity (eq. 6), dM, dgrid and dwidths from central differences of the sums (eq. 7).
+"""
+
+import functools
+
 import numpy as np
 import pytest
 
-from nanostn.kernels import sampling, workers
-from nanostn.kernels.sampling import BILINEAR, BORDER, NEAREST, ZEROS
+from nanostn.kernels import sampling
+from nanostn.kernels.interpolation import CUSTOM, Interpolation
 
-SHAPES = [  # U, output: planes, lanes, lanes in two blocks; an image in bands; runs that end within a row
-    ((2, 3, 4, 5), (3, 7)), ((2, 9, 5, 4), (6, 3)), ((1, 35, 3, 6), (5, 4)), ((1, 2, 70, 6), (40, 33)),
-    ((1, 9, 40, 5), (33, 31)), ((2, 1, 1, 6), (4, 1)), ((2, 2, 5, 1), (1, 5)),
-]
-
-
-def weights(x, size, mode, padding):
-    """k(x - m) for all pixels m: eq. 4 and 5, written from the paper and not from the kernel."""
-    if padding == BORDER:
-        x = np.clip(x, 0, size - 1)
-    m = np.arange(size)
-    if mode == NEAREST:
-        return (np.floor(x + 0.5)[..., None] == m).astype(x.dtype)
-    return np.maximum(0, 1 - np.abs(x[..., None] - m))
-
-
-def spec(U, x, y, mode, padding):
-    """eq. 3: V_i = sum over n, m of U_nm k(x_i - m) k(y_i - n), with x and y (N, P) in pixels."""
-    H, W = U.shape[2:]
-    return np.einsum("nchw,npw,nph->ncp", U, weights(x, W, mode, padding), weights(y, H, mode, padding), optimize=True)
+from .sampling_spec import (
+    IMAGES,
+    KERNELS,
+    PADDINGS,
+    VOLUMES,
+    coordinates,
+    drawn,
+    drawn_widths,
+    given_grid,
+    given_M,
+    spec,
+    target,
+    transformations,
+)
 
 
-def problem(rng, shape, size, dtype, rows=2):
-    """Images, M in pixels (near the map that fits source and target), and the pixel coordinates it leads to."""
-    N, _, H, W = shape
-    U = rng.normal(size=shape).astype(dtype)
-    M = np.zeros((N, rows, 3))
-    M[:, 0, 0], M[:, 1, 1] = W / size[1], H / size[0]
-    M[:, :2] += rng.normal(size=(N, 2, 3)) * [0.2, 0.2, 1]
-    if rows == 3:
-        M[:, 2] = rng.normal(size=(N, 3)) * [0.01, 0.01, 0] + [0, 0, 1.25]
-    M = M.astype(dtype)
-    i, j = np.mgrid[:size[0], :size[1]]
-    points = np.stack([j - (size[1] - 1) / 2, i - (size[0] - 1) / 2, np.ones(size)]).reshape(3, -1)
-    x, y, *z = (M.astype(float) @ points).transpose(1, 0, 2)
-    x, y = (x / z[0], y / z[0]) if z else (x, y)
-    return U, M, points.astype(dtype), x + (W - 1) / 2, y + (H - 1) / 2
+def every(test):
+    return pytest.mark.parametrize("padding", PADDINGS)(pytest.mark.parametrize("kernel", KERNELS)(test))
 
 
-def given_M(M, basis=None):
-    T = M.dtype.type
-    return M, np.empty((3, 0), T) if basis is None else basis, np.empty((len(M), 0, 2), T), (T(1), T(1))
+def options(kernel, padding):
+    return KERNELS[kernel][0], *PADDINGS[padding][:2]
 
 
-def given_grid(x, y, shape, dtype):
-    grid = np.stack([x - (shape[3] - 1) / 2, y - (shape[2] - 1) / 2], axis=2).astype(dtype)
-    return np.empty((len(x), 2, 0), dtype), np.empty((0, 0), dtype), grid, (dtype(1), dtype(1))
+def close(found, expected, tolerance):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * max(1, np.abs(expected).max(initial=0)))
 
 
-@pytest.mark.parametrize("padding", [ZEROS, BORDER])
-@pytest.mark.parametrize("mode", [BILINEAR, NEAREST])
-@pytest.mark.parametrize("shape, size", SHAPES)
-def test_values_are_the_double_sum(rng, shape, size, mode, padding):
-    U, M, points, x, y = problem(rng, shape, size, np.float64)
-    expected = spec(U, x, y, mode, padding).reshape(*shape[:2], *size)
-    for source in (given_M(M), given_M(M, points), given_grid(x, y, shape, np.float64)):
-        assert np.allclose(sampling.sample(U, *source, size, mode, padding), expected, atol=1e-12)
+@every
+def test_values_from_M(rng, kernel, padding):
+    for shape, size in IMAGES + VOLUMES:
+        U, M, points = rng.normal(size=shape), transformations(rng, shape[0], shape, size), target(size)
+        expected = spec(U, coordinates(M, points, shape), kernel, padding).reshape(*shape[:2], *size)
+        for source in (given_M(M), given_M(M, points)):
+            close(sampling.sample(U, *source, size, *options(kernel, padding)), expected, 1e-12)
 
 
-@pytest.mark.parametrize("shape, size", SHAPES)
-def test_projective_values(rng, shape, size):
-    U, M, _, x, y = problem(rng, shape, size, np.float64, rows=3)
-    V = sampling.sample(U, *given_M(M), size, BILINEAR, ZEROS)
-    assert np.allclose(V.reshape(*shape[:2], -1), spec(U, x, y, BILINEAR, ZEROS), atol=1e-12)
+@every
+def test_values_from_a_projective_M(rng, kernel, padding):
+    for shape, size in IMAGES:
+        U, M, points = rng.normal(size=shape), transformations(rng, shape[0], shape, size, 3), target(size)
+        expected = spec(U, coordinates(M, points, shape), kernel, padding).reshape(*shape[:2], *size)
+        for source in (given_M(M), given_M(M, points)):
+            close(sampling.sample(U, *source, size, *options(kernel, padding)), expected, 1e-12)
 
 
-@pytest.mark.parametrize("shape, size", SHAPES[:3])
-def test_single_precision(rng, shape, size):
-    U, M, _, x, y = problem(rng, shape, size, np.float32)
-    V = sampling.sample(U, *given_M(M), size, BILINEAR, ZEROS)
-    assert V.dtype == np.float32
-    assert np.allclose(V.reshape(*shape[:2], -1), spec(U, x, y, BILINEAR, ZEROS), atol=1e-4)
+@pytest.mark.parametrize("widened", [False, True], ids=["", "widened"])
+@every
+def test_values_from_a_grid(rng, kernel, padding, widened):
+    for shape, size in IMAGES + VOLUMES:
+        U, x = rng.normal(size=shape), drawn(rng, shape[0], int(np.prod(size)), shape)
+        widths = drawn_widths(rng, x) if widened else None
+        expected = spec(U, x, kernel, padding, widths).reshape(*shape[:2], *size)
+        V = sampling.sample(U, *given_grid(x, shape, np.float64, widths), size, *options(kernel, padding))
+        close(V, expected, 1e-12)
 
 
-@pytest.mark.parametrize("padding", [ZEROS, BORDER])
-@pytest.mark.parametrize("rows", [2, 3])
-@pytest.mark.parametrize("shape, size", SHAPES)
-def test_gradients_are_those_of_the_double_sum(rng, shape, size, rows, padding):
-    """dU by linearity in U (eq. 6), dM by central differences of the spec along a random direction (eq. 7)."""
-    U, M, points, x, y = problem(rng, shape, size, np.float64, rows)
-    dV = rng.uniform(0.5, 1.5, (*shape[:2], *size))
-    dU, dM = sampling.sample_gradients(U, *given_M(M), dV, BILINEAR, padding, True, True)
-    expected = np.einsum("ncp,npw,nph->nchw", dV.reshape(*shape[:2], -1), weights(x, shape[3], BILINEAR, padding),
-                         weights(y, shape[2], BILINEAR, padding), optimize=True)
-    assert np.allclose(dU, expected, atol=1e-11)
-
-    def loss(M):
-        x, y, *z = (M @ points).transpose(1, 0, 2)
-        x, y = (x / z[0], y / z[0]) if z else (x, y)
-        V = spec(U, x + (shape[3] - 1) / 2, y + (shape[2] - 1) / 2, BILINEAR, padding)
-        return (V * dV.reshape(V.shape)).sum()
-
-    direction = rng.normal(size=M.shape) * 1e-6
-    assert np.isclose((loss(M + direction) - loss(M - direction)) / 2, (dM * direction).sum(), rtol=1e-4, atol=1e-9)
-    if rows == 2:
-        _, same = sampling.sample_gradients(U, *given_M(M, points), dV, BILINEAR, padding, True, True)
-        assert np.allclose(same, dM, atol=1e-9)
-        _, dgrid = sampling.sample_gradients(U, *given_grid(x, y, shape, np.float64), dV, BILINEAR, padding, True, True)
-        assert np.allclose(np.einsum("npr,kp->nrk", dgrid, points), dM, atol=1e-9)
+@every
+def test_single_precision(rng, kernel, padding):
+    for shape, size in IMAGES[:5] + VOLUMES[:2]:
+        U, x = rng.normal(size=shape).astype(np.float32), drawn(rng, shape[0], int(np.prod(size)), shape)
+        dV = rng.normal(size=(*shape[:2], *size)).astype(np.float32)
+        for widths in (None, drawn_widths(rng, x)):
+            expected = spec(U.astype(float), x, kernel, padding, widths).reshape(*shape[:2], *size)
+            V = sampling.sample(U, *given_grid(x, shape, np.float32, widths), size, *options(kernel, padding))
+            assert V.dtype == np.float32
+            close(V, expected, 1e-5)
+            found, exact = (sampling.sample_gradients(U.astype(T), *given_grid(x, shape, T, widths), size, dV.astype(T),
+                                                      *options(kernel, padding), False, True, True)
+                            for T in (np.float32, np.float64))
+            for a, b in zip(found, exact, strict=True):
+                assert a.dtype == np.float32
+                close(a, b, 1e-5)
 
 
-@pytest.mark.parametrize("shape, size", SHAPES)
-def test_a_gradient_alone_is_the_same(rng, shape, size):
-    U, M, _, _, _ = problem(rng, shape, size, np.float64)
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_a_kernel_need_not_sum_to_1(rng, monkeypatch, padding):
+    """Then V far outside depends on where between the pixels a point lies."""
+    box = Interpolation(CUSTOM, 0.75, lambda u: 1.0, lambda u: 0.0)  # reads one pixel or two, and adds them up
+    monkeypatch.setitem(KERNELS, "box", (box, lambda u: ((u >= -0.75) & (u < 0.75)).astype(float)))
+    shape, size = (2, 3, 4, 5), (3, 7)
+    U, x = rng.normal(size=shape), drawn(rng, 2, 21, shape)
+    expected = spec(U, x, "box", padding).reshape(2, 3, *size)
+    close(sampling.sample(U, *given_grid(x, shape, np.float64), size, *options("box", padding)), expected, 1e-12)
+
+
+def directional(loss, at, along):
+    return (loss(at + 1e-6 * along) - loss(at - 1e-6 * along)) / 2e-6
+
+
+def agree(directional_derivative, gradient, along, terms):
+    """Of a sum of `terms` about as large as 1."""
+    assert gradient.shape == along.shape
+    assert (gradient * along).sum() == pytest.approx(directional_derivative, rel=1e-5, abs=1e-7 * terms)
+
+
+@every
+def test_dU_and_dM(rng, kernel, padding):
+    for shape, size in IMAGES + VOLUMES:
+        for rows in (2, 3) if len(size) == 2 else (3,):
+            U, M, points = rng.normal(size=shape), transformations(rng, shape[0], shape, size, rows), target(size)
+            dV = rng.uniform(0.5, 1.5, (*shape[:2], points.shape[1]))
+
+            def loss(U, M, points=points, shape=shape, dV=dV):
+                return (spec(U, coordinates(M, points, shape), kernel, padding) * dV).sum()
+
+            for source in (given_M(M), given_M(M, points)):
+                dU, dM = sampling.sample_gradients(U, *source, size, dV.reshape(*shape[:2], *size),
+                                                   *options(kernel, padding), False, True, True)
+                along = rng.normal(size=shape)
+                assert (dU * along).sum() == pytest.approx(loss(along, M) - loss(0 * along, M), rel=1e-10, abs=1e-10)
+                along = rng.normal(size=M.shape) * 0.1
+                numeric = 0 if kernel == "nearest" else directional(lambda M, U=U: loss(U, M), M, along)
+                agree(numeric, dM, along, dV.size)
+
+
+@every
+def test_dU_and_dgrid(rng, kernel, padding):
+    for shape, size in IMAGES + VOLUMES:
+        U, x = rng.normal(size=shape), drawn(rng, shape[0], int(np.prod(size)), shape)
+        dV = rng.uniform(0.5, 1.5, (*shape[:2], x.shape[1]))
+        for widths in (None, drawn_widths(rng, x)):
+            source = given_grid(x, shape, np.float64, widths)
+            dU, dgrid = sampling.sample_gradients(U, *source, size, dV.reshape(*shape[:2], *size),
+                                                  *options(kernel, padding), False, True, True)
+
+            def loss(U, x, widths, dV=dV):
+                return (spec(U, x, kernel, padding, widths) * dV).sum()
+
+            along = rng.normal(size=shape)
+            difference = loss(along, x, widths) - loss(0 * along, x, widths)
+            assert (dU * along).sum() == pytest.approx(difference, rel=1e-10, abs=1e-10)
+            assert dgrid.shape == source[2].shape
+            dims, along = x.shape[2], rng.normal(size=x.shape)
+            numeric = directional(functools.partial(loss, U, widths=widths), x, along)
+            agree(numeric, dgrid[..., :dims] / source[3], along, dV.size)
+            if widths is not None and kernel != "nearest":
+                inside = np.where((widths > 1) & (widths < np.array(shape[:1:-1])), along, 0)
+                numeric = directional(functools.partial(loss, U, x), widths, inside)
+                agree(numeric, dgrid[..., dims:], inside, dV.size)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "number", "wrap"])
+@pytest.mark.parametrize("kernel", ["nearest", "bilinear", "bicubic"])
+@pytest.mark.parametrize("shape, size", VOLUMES)
+def test_flattening_is_the_sum_over_the_depth(rng, shape, size, kernel, padding):
+    U, M, x = rng.normal(size=shape), transformations(rng, shape[0], shape, size), drawn(
+        rng, shape[0], int(np.prod(size)), shape)
+    dV = rng.normal(size=(*shape[:2], *size[1:]))
+    copies = np.ascontiguousarray(np.broadcast_to(dV[:, :, None], (*shape[:2], *size)))
+    for source in (given_M(M), given_M(M, target(size)), given_grid(x, shape, np.float64)):
+        V = sampling.sample(U, *source, size, *options(kernel, padding))
+        flat = sampling.sample(U, *source, size, *options(kernel, padding), flatten=True)
+        assert flat.shape == dV.shape
+        close(flat, V.sum(axis=2), 1e-13)
+        found = sampling.sample_gradients(U, *source, size, dV, *options(kernel, padding), True, True, True)
+        expected = sampling.sample_gradients(U, *source, size, copies, *options(kernel, padding), False, True, True)
+        for a, b in zip(found, expected, strict=True):
+            close(a, b, 1e-12)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "number", "edges"])
+@pytest.mark.parametrize("kernel", ["nearest", "bilinear", "bspline"])
+@pytest.mark.parametrize("shape, size", IMAGES[:5] + IMAGES[-1:] + VOLUMES)
+def test_a_gradient_alone_is_the_same(rng, shape, size, kernel, padding):
+    U, M, x = rng.normal(size=shape), transformations(rng, shape[0], shape, size), drawn(
+        rng, shape[0], int(np.prod(size)), shape)
     dV = rng.normal(size=(*shape[:2], *size))
-    both = sampling.sample_gradients(U, *given_M(M), dV, BILINEAR, ZEROS, True, True)
-    dU, nothing = sampling.sample_gradients(U, *given_M(M), dV, BILINEAR, ZEROS, True, False)
-    assert nothing is None and np.array_equal(dU, both[0])
-    nothing, dM = sampling.sample_gradients(U, *given_M(M), dV, BILINEAR, ZEROS, False, True)
-    assert nothing is None and np.allclose(dM, both[1], atol=1e-10)
+    for source in (given_M(M), given_grid(x, shape, np.float64)):
+        def gradients(*wanted, source=source):
+            return sampling.sample_gradients(U, *source, size, dV, *options(kernel, padding), False, *wanted)
+
+        both, (dU, no_points), (no_U, dpoints) = gradients(True, True), gradients(True, False), gradients(False, True)
+        assert no_points is None and no_U is None and gradients(False, False) == (None, None)
+        assert dU.tobytes() == both[0].tobytes()
+        close(dpoints, both[1], 1e-12)
 
 
-@pytest.mark.parametrize("shape, size", SHAPES)
-def test_same_bits_for_any_number_of_threads(rng, monkeypatch, shape, size):
-    monkeypatch.setattr(workers, "WORTH_A_THREAD", 1)
-    U, M, _, _, _ = problem(rng, shape, size, np.float32)
-    dV = rng.normal(size=(*shape[:2], *size)).astype(np.float32)
-    results = []
-    before = numba.get_num_threads()
-    try:
-        for threads in (1, 2, numba.config.NUMBA_NUM_THREADS):
-            numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-            results.append((sampling.sample(U, *given_M(M), size, BILINEAR, ZEROS),
-                            *sampling.sample_gradients(U, *given_M(M), dV, BILINEAR, ZEROS, True, True)))
-    finally:
-        numba.set_num_threads(before)
-    for result in results[1:]:
-        assert all(a.tobytes() == b.tobytes() for a, b in zip(result, results[0], strict=True))
-
-
-@pytest.mark.parametrize("mode", [BILINEAR, NEAREST])
-def test_bands_own_their_rows(rng, monkeypatch, mode):
-    """dU is the same to the bit in any number of bands: each cell meets its points in the same order."""
-    U, M, _, _, _ = problem(rng, (2, 3, 67, 9), (33, 31), np.float64)
-    dV = rng.normal(size=(2, 3, 33, 31))
-    found = []
-    for items in (1, 6, 100):
-        monkeypatch.setattr(sampling, "ITEMS", items)
-        found.append(sampling.sample_gradients(U, *given_M(M), dV, mode, ZEROS, True, True))
-    for dU, dM in found[1:]:
-        assert dU.tobytes() == found[0][0].tobytes()
-        np.testing.assert_allclose(dM, found[0][1], rtol=1e-9, atol=1e-9)
+@pytest.mark.parametrize("kernel, padding", [("bilinear", "zeros"), ("nearest", "border"), ("bicubic", "number")])
+@pytest.mark.parametrize("shape, size", IMAGES + VOLUMES)
+def test_one_image_or_one_transformation_for_all(rng, shape, size, kernel, padding):
+    """The same bits as N copies of it; its gradient is the sum of theirs. 19 are more than there are groups."""
+    N, P = 19 if np.prod(size) < 100 else 3, int(np.prod(size))
+    U, M = rng.normal(size=(N, *shape[1:])), transformations(rng, N, shape, size)
+    x, dV = drawn(rng, N, P, shape), rng.normal(size=(N, shape[1], *size))
+    given = {"M": lambda n: given_M(M[:n]), "grid": lambda n: given_grid(x[:n], shape, np.float64),
+             "widths": lambda n: given_grid(x[:n], shape, np.float64, abs(x[:n]))}
+    for images, points in ((1, N), (N, 1)):
+        for source in given.values():
+            few, many = source(points), source(1 if points == 1 else N)
+            many = tuple(np.repeat(a, N, axis=0) if len(a) == 1 and a.ndim == 3 else a for a in many)
+            copies = np.repeat(U[:1], N, axis=0) if images == 1 else U
+            V = sampling.sample(U[:images], *few, size, *options(kernel, padding))
+            assert V.tobytes() == sampling.sample(copies, *many, size, *options(kernel, padding)).tobytes()
+            found = sampling.sample_gradients(U[:images], *few, size, dV, *options(kernel, padding), False, True, True)
+            expected = sampling.sample_gradients(copies, *many, size, dV, *options(kernel, padding), False, True, True)
+            close(found[0], expected[0].sum(axis=0, keepdims=True) if images == 1 else expected[0], 1e-12)
+            close(found[1], expected[1].sum(axis=0, keepdims=True) if points == 1 else expected[1], 1e-12)
