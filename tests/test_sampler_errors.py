@@ -53,7 +53,7 @@ def test_spatial_transform(change, message):
     ({"mode": "trilinear"}, "mode should be"), ({"padding_mode": "constant"}, "padding_mode should be"),
     ({"flatten_depth": True}, "flatten_depth should be False for images"),
     ({"grid": np.zeros((2, 4, 5, 3)), "antialias": True},
-     r"grid should be \(N, H', W', 2\) for images, \(N, D', H', W', 3\) for volumes, received \(2, 4, 5, 3\)"),
+     r"grid should be .*, 2\).*, received \(2, 4, 5, 3\)"),
     ({"grid": np.zeros((2, 20, 2)), "antialias": True}, r"grid should be .*, received \(2, 20, 2\)"),
 ])
 def test_grid_sample(change, message):
