@@ -52,10 +52,16 @@ def new_figure(width: float, height: float) -> Any:
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
-def png(figure: Any, path: str | Path | None = None, dpi: int = 120) -> bytes:
-    """The figure as PNG, also written to `path` where one is given."""
+def png(figure: Any, path: str | Path | None = None, dpi: int = 120, colours: int | None = None) -> bytes:
+    """The figure as PNG, also written to `path` where one is given; with a palette of `colours`, a third as large."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
+    if colours is not None:
+        from PIL import Image  # which matplotlib needs too
+
+        reduced = Image.open(buffer).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+        buffer = io.BytesIO()
+        reduced.save(buffer, format="png", optimize=True)
     if path is not None:
         Path(path).write_bytes(buffer.getvalue())
     return buffer.getvalue()
@@ -80,18 +86,41 @@ def draw_grid(axes: Any, grid: np.ndarray, size: tuple[int, int], align_corners:
 
     Every few lines of the grid, its rim thicker, and a dot on the corner that becomes the top left one of the output.
     """
+    x, y = _pixels(grid, size, align_corners)
+    for count, line in ((len(x), lambda i: (x[i], y[i])), (x.shape[1], lambda j: (x[:, j], y[:, j]))):
+        for i in np.unique(np.linspace(0, count - 1, min(lines, count)).round().astype(int)):
+            _line(axes, *line(i), thick=i in (0, count - 1))
+    _corner(axes, x[0, 0], y[0, 0])
+
+
+def draw_box(axes: Any, grid: np.ndarray, size: tuple[int, int, int], align_corners: bool = True) -> None:
+    """The edges of a sampling grid (D', H', W', 3), as they are seen along the depth of a volume of `size` (D, H, W).
+
+    Those of its first slice, which is the front of the output, are thicker; the dot is the top left corner there.
+    """
+    x, y = _pixels(grid, size[1:], align_corners)
+    for part in (slice(None), 0, 0), (slice(None), 0, -1), (slice(None), -1, 0), (slice(None), -1, -1):
+        for axis in range(3):
+            edge = part[-axis:] + part[:-axis]  # along the depth, then along rows, then along columns
+            _line(axes, x[edge], y[edge], thick=axis != 0 and edge[0] == 0)
+    _corner(axes, x[0, 0, 0], y[0, 0, 0])
+
+
+def _pixels(grid: np.ndarray, size: tuple[int, int], align_corners: bool) -> tuple[np.ndarray, np.ndarray]:
+    """x and y of a grid's points, counted in pixels from the centre of the top left one."""
     H, W = size
     x, y = grid[..., 0], grid[..., 1]
     if align_corners:
-        x, y = (x + 1) / 2 * (W - 1), (y + 1) / 2 * (H - 1)
-    else:
-        x, y = ((x + 1) * W - 1) / 2, ((y + 1) * H - 1) / 2
-    for count, line in ((len(x), lambda i: (x[i], y[i])), (x.shape[1], lambda j: (x[:, j], y[:, j]))):
-        for i in np.unique(np.linspace(0, count - 1, min(lines, count)).round().astype(int)):
-            rim = i in (0, count - 1)
-            axes.plot(*line(i), color=GRID, linewidth=1.8 if rim else 0.7, alpha=1.0 if rim else 0.8,
-                      solid_capstyle="round")
-    axes.plot(x[0, 0], y[0, 0], marker="o", markersize=4.5, color=CORNER, markeredgecolor="white", markeredgewidth=0.6)
+        return (x + 1) / 2 * (W - 1), (y + 1) / 2 * (H - 1)
+    return ((x + 1) * W - 1) / 2, ((y + 1) * H - 1) / 2
+
+
+def _line(axes: Any, x: np.ndarray, y: np.ndarray, thick: bool) -> None:
+    axes.plot(x, y, color=GRID, linewidth=1.8 if thick else 0.7, alpha=1.0 if thick else 0.8, solid_capstyle="round")
+
+
+def _corner(axes: Any, x: float, y: float) -> None:
+    axes.plot(x, y, marker="o", markersize=4.5, color=CORNER, markeredgecolor="white", markeredgewidth=0.6)
 
 
 def transformer_sheet(inputs: np.ndarray, grids: np.ndarray, outputs: np.ndarray, titles: Sequence[str] = (),

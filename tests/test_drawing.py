@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nanostn import drawing
+from nanostn.transformations import Affine3d
 
 
 def test_text_of_an_image():
@@ -41,6 +42,44 @@ def test_sheet_of_images_is_a_png(tmp_path):
     figure = drawing.transformer_sheet(inputs, np.zeros((5, 3, 4, 2)), outputs, titles=list("abcde"), columns=3)
     image = drawing.png(figure, tmp_path / "sheet.png", dpi=50)
     assert image.startswith(b"\x89PNG") and (tmp_path / "sheet.png").read_bytes() == image
+
+
+@pytest.mark.parametrize("align_corners", [True, False])
+def test_box_is_drawn_where_the_sampler_reads(align_corners):
+    """Each of the twelve edges once, the four of the first slice thick, the dot on that slice's top left corner."""
+    pytest.importorskip("matplotlib")
+    size = D, H, W = 3, 4, 6
+    theta = np.array([[0.5, 0, 0.25, 0.1, 0, 0.5, 0.125, -0.2, 0, 0, 1, 0]])  # x and y move with z
+    grid = Affine3d().grid(theta, size, align_corners).data[0]
+    axes = drawing.new_figure(2, 2).subplots()
+    drawing.draw_box(axes, grid, size, align_corners)
+    z = np.array([-1, 1]) if align_corners else np.array([-2, 2]) / 3  # centres of the outer slices
+    x, y = (np.array([-1, 1]), np.array([-1, 1])) if align_corners else (np.array([-5, 5]) / 6, np.array([-3, 3]) / 4)
+    half_x, half_y = ((W - 1) / 2, (H - 1) / 2) if align_corners else (W / 2, H / 2)
+
+    def corner(i, j, k):
+        return ((0.5 * x[k] + 0.25 * z[i] + 0.1) * half_x + (W - 1) / 2,
+                (0.5 * y[j] + 0.125 * z[i] - 0.2) * half_y + (H - 1) / 2)
+
+    *edges, dot = axes.lines
+    corners = list(np.ndindex(2, 2, 2))
+    expected = {(a, b) for a in corners for b in corners if sorted(np.subtract(b, a)) == [0, 0, 1]}
+    assert len(expected) == 12 == len(edges)
+    for a, b in expected:
+        drawn = [edge for edge in edges if np.allclose(edge.get_xydata()[[0, -1]], [corner(*a), corner(*b)])]
+        assert len(drawn) == 1 and (drawn[0].get_linewidth() > 1) == (a[0] == b[0] == 0)
+    assert np.allclose(dot.get_xydata(), [corner(0, 0, 0)])
+
+
+def test_a_palette_makes_a_smaller_file_of_the_same_size(tmp_path):
+    pytest.importorskip("matplotlib")
+    from PIL import Image
+
+    figure = drawing.new_figure(2, 1)
+    drawing.draw_image(figure.subplots(), np.random.default_rng(0).random((3, 20, 30)))
+    full, small = drawing.png(figure), drawing.png(figure, tmp_path / "small.png", colours=16)
+    image = Image.open(tmp_path / "small.png")
+    assert len(small) < len(full) and image.size == (240, 120) and len(image.convert("RGB").getcolors()) <= 16
 
 
 def test_without_matplotlib_one_sentence(monkeypatch):
