@@ -1,10 +1,14 @@
 """Families of transformations: each is T_theta(G) = M_theta B (paper, section 3.2).
 
-    base                   what they share, and how to write one's own
-    plane                  theta's numbers in M, B the coordinates: affine and its relatives, projective, 3D
-    control_points         theta is where control points are read: the thin plate spline, and the piecewise affine mesh
-    learned_basis          B itself is trained
-    displacement           a vector for every point, without M
+    plane              Attention, Translation, Similarity, Affine  M 2 x 3, of 3, 2, 4 or 6 numbers; B = (x, y, 1)
+                       Projective                                  M 3 x 3, of 8 numbers; divides by its last row
+                       Attention3d, Affine3d                       M 3 x 4, of 4 or 12 numbers; B = (x, y, z, 1)
+    thin_plate_spline  ThinPlateSpline                             M = theta, 2 x K; B smooth between K points
+    piecewise_affine   PiecewiseAffine                             M = theta, 2 x K; B barycentric weights in a mesh
+    learned_basis      LearnedBasis                                M = theta; B itself is trained
+    displacement       Displacement                                a vector for every point, without M
+
+`base` is what they share, and says how to write one's own; `control_points` is what the spline and the mesh share.
 """
 
 from nanostn.transformations.base import Transformation
