@@ -33,9 +33,21 @@ def test_the_first_screen_has_the_two_commands():
 
 def test_files_that_are_named_exist():
     text = README.read_text(encoding="utf-8")
-    for path in set(re.findall(r"`((?:kernels|nanostn|datasets|tests)/[\w/]+\.py)`", text)) | set(
+    for path in set(re.findall(r"`((?:kernels|nanostn|datasets|tests)/[\w/]+(?:\.py|/))`", text)) | set(
             re.findall(r"\]\((?!http|#)([^)]+)\)", text)):
         assert (README.parent / path).exists(), path
+
+
+def test_families_kernels_and_paddings_are_all_named():
+    from nanostn import sampler, transformations
+
+    text = README.read_text(encoding="utf-8")
+    families = text.split("| family | theta |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", families, re.MULTILINE)) == set(transformations.__all__) - {
+        "Transformation"}
+    for line, names in ((r"`mode` is .*?\n\n", sampler.MODES), (r"`padding_mode` is .*?\n\n", sampler.PADDINGS)):
+        paragraph = re.search(line, text, re.DOTALL).group()
+        assert all(f"`{name}`" in paragraph for name in names)
 
 
 def test_options_of_train_that_are_named_exist(capsys):
