@@ -167,10 +167,11 @@ def paddings(size: int) -> Cells:
 def magnified(size: int) -> Cells:
     """A part of a digit of 28 x 28 pixels by each kernel."""
     U, theta = digit(FIVE, 28)[None, None], np.array([[0.5, 0.05, -0.3]], np.float32)
-    sources: dict[str, tuple[Any, str]] = {mode: (U, mode) for mode in ("nearest", "bilinear", "bicubic", "catmull-rom", "bspline")}
-    sources["bspline, prefiltered"] = F.spline_prefilter(U), "bspline"
+    ways: list[tuple[str, Any, str]] = [(mode, U, mode) for mode in ("nearest", "bilinear", "bicubic", "catmull-rom",
+                                                                     "bspline")]
+    ways.append(("bspline, prefiltered", F.spline_prefilter(U), "bspline"))
     return [(title, F.spatial_transform(source, theta, Attention(), (size, size), mode=mode).data[0])
-            for title, (source, mode) in sources.items()]
+            for title, source, mode in ways]
 
 
 def minified(size: int) -> Cells:
