@@ -66,7 +66,7 @@ def folder(tmp_path):
     path = tmp_path / "folder"
     path.mkdir()
     here = Path(caching.__file__).parent
-    for name in ("__init__.py", "caching.py", "workers.py"):
+    for name in ("__init__.py", "caching.py", "memory.py", "workers.py"):
         shutil.copy(here / name, path / name)
     for name, text in SOURCES.items():
         (path / name).write_text(text.replace("{factor}", "2"), encoding="utf-8")
