@@ -127,3 +127,15 @@ def add_dM(g, basis, start, count, target, dM):
             dM[k + 2] += s2
         if k + 3 < K:
             dM[k + 3] += s3
+
+
+@njit(**inner)
+def write_dgrid(g, scale, start, count, add, dgrid):
+    """The gradients of coordinates, and of widths behind them, into a grid (P, dims or 2 dims), or added to it."""
+    T = g.dtype.type
+    dims = scale.size
+    for a in range(dgrid.shape[1]):
+        row, factor = (g[a], scale[a]) if a < dims else (g[WIDTHS + a - dims], T(1))
+        for j in range(count):
+            p = index(start + j)
+            dgrid[p, a] = row[j] * factor + (dgrid[p, a] if add else T(0))

@@ -20,7 +20,7 @@ from numba import njit
 
 from . import linear, taps
 from .interpolation import BILINEAR, NEAREST, WRAP, ZEROS
-from .points import WIDTHS, add_dM, coordinates, index, summing, through_quotient
+from .points import WIDTHS, add_dM, coordinates, index, summing, through_quotient, write_dgrid
 from .tiles import layout, read_run, read_tile, steps, write_run, write_tile
 from .workers import Kernel
 
@@ -51,7 +51,7 @@ def _spoil(x, dims, count, lanes, values):
                     values[p, index(j * lanes + lane)] = np.nan
 
 
-# Without tables k is None, and then `taps` is left out when a function is compiled.
+# Where neighbours stand together k is None, and then `taps` is left out when a function is compiled.
 
 
 def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, k, slope, radius,
@@ -160,11 +160,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                                 linear.scatter(values[p], p * plane, near, count, shape, volume, lanes, kind, target)
                         else:
                             if wanted_points:
-                                taps.slopes(tile, values[p], p * plane, tables, tables[2], count, volume, lanes, p > 0,
-                                            g)
-                                if grid.shape[2] > dims:
-                                    taps.slopes(tile, values[p], p * plane, tables, tables[3], count, volume, lanes,
-                                                p > 0, g[WIDTHS:])
+                                taps.slopes(tile, values[p], p * plane, tables, count, volume, lanes, p > 0, g)
                             if wanted_U:
                                 taps.scatter(values[p], p * plane, tables, count, lanes, target)
                     if not wanted_points:
@@ -172,16 +168,8 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                     if k is None and padding != ZEROS:
                         linear.through_padding(count, volume, near, g)
                     if grid.shape[1] > 0:
-                        add = one_M and n > first_n
-                        target_grid = dgrid[block, group if one_M else n]
-                        for a in range(dims):
-                            for j in range(count):
-                                old = target_grid[index(point + j), a] if add else zero
-                                target_grid[index(point + j), a] = old + g[a, j] * scale[a]
-                        for a in range(grid.shape[2] - dims):
-                            for j in range(count):
-                                old = target_grid[index(point + j), dims + a] if add else zero
-                                target_grid[index(point + j), dims + a] = old + g[WIDTHS + a, j]
+                        own_grid = dgrid[block, group if one_M else n]
+                        write_dgrid(g, scale, point, count, one_M and n > first_n, own_grid)
                         continue
                     if M.shape[1] > dims:
                         through_quotient(x, centre, count, g)
@@ -304,7 +292,8 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
     volume, centre, outside, images_of = U.ndim == 5, _centre(U), U.dtype.type(outside), U
     U, size3 = _volume(U), _depth_height_width(size)
     layers = size3[0] if flatten else 1
-    N, C, P = *dV.shape[:2], int(np.prod(dV.shape[2:]))
+    N, C = dV.shape[:2]
+    P = int(np.prod(dV.shape[2:]))
     planes, lanes, blocks, run = layout(C)
     run = _run(run, way[-1])
     one_U, one_M = len(U) < N, max(len(M), len(grid)) < N

@@ -233,9 +233,17 @@ def scatter(values, base, work, count, lanes, tile):
                         tile[index(a + lane)] += share * values[index(j * lanes + lane)]
 
 
+@njit(**inner)
+def slopes(tile, values, base, work, count, volume, lanes, add, g):
+    """g[a] = dV dV/dx_a, or added to it, summed over the channels of the tile; from row WIDTHS on, those of widths."""
+    _slopes(tile, values, base, work, work[2], count, volume, lanes, add, g)
+    if work[3].shape[1] > 0:
+        _slopes(tile, values, base, work, work[3], count, volume, lanes, add, g[WIDTHS:])
+
+
 @njit(**summing)
-def slopes(tile, values, base, work, d, count, volume, lanes, add, g):
-    """g[a] = dV dV/dx_a, or added to it, summed over the channels of the tile; d are the derivatives of w."""
+def _slopes(tile, values, base, work, d, count, volume, lanes, add, g):
+    """With the derivatives d of the weights, of one kind or the other."""
     T = tile.dtype.type
     at, w, _, _, used, _ = work
     four = at.shape[1] >= 4

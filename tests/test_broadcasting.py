@@ -106,7 +106,8 @@ def test_neither_copies_nor_a_flattened_volume_are_in_memory():
     volume, deep = np.ones((1, 3, 16, 16, 16), np.float32), Affine3d().identity()[None].astype(np.float32)
     for call, allowed in (
             (lambda: spatial_transform(image, theta, Affine(), (4, 4)), 8 * image.nbytes),
-            (lambda: spatial_transform(volume, deep, Affine3d(), (64, 32, 32), flatten_depth=True), 32 * 32 * 12 * 64 // 2)):
+            (lambda: spatial_transform(volume, deep, Affine3d(), (64, 32, 32), flatten_depth=True),
+             64 * 32 * 32 * 12 // 2)):
         call()  # compiles
         tracemalloc.start()
         call()
