@@ -152,11 +152,9 @@ def blend(tile, base, work, count, shape, volume, lanes, kind, values):
     T = tile.dtype.type
     at, _, f, _, _ = work
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
-    if kind == NEAREST:
+    if kind == NEAREST:  # in planes
         for j in range(count):
-            a = base + at[j]
-            for lane in range(lanes):
-                values[index(j * lanes + lane)] += tile[index(a + lane)]
+            values[j] += tile[index(base + at[j])]
     elif lanes == 1:
         for j in range(count):
             a = base + at[j]
@@ -185,11 +183,9 @@ def scatter(values, base, work, count, shape, volume, lanes, kind, tile):
     T = tile.dtype.type
     at, _, f, _, _ = work
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
-    if kind == NEAREST:
+    if kind == NEAREST:  # in planes
         for j in range(count):
-            a = base + at[j]
-            for lane in range(lanes):
-                tile[index(a + lane)] += values[index(j * lanes + lane)]
+            tile[index(base + at[j])] += values[j]
         return
     for j in range(count):
         shares = _split(values[j] if lanes == 1 else T(1), f[2, j] if volume else T(0))

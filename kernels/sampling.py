@@ -216,8 +216,8 @@ def _way(dtype, shape, grid, kernel, padding):
     """Kind, k, slope and radius of a kernel and its taps along an axis; no k, where neighbours stand together."""
     dims = len(shape) - 2
     widened = grid.shape[2] > dims
-    planes, lanes, _, _ = layout(shape[1])
     adjacent = kernel.kind in (NEAREST, BILINEAR) and padding != WRAP
+    planes, lanes, _, _ = layout(shape[1], kernel.kind == NEAREST)
     if adjacent and not widened and planes * np.prod([n + 3 for n in shape[2:]]) * lanes < PLACES:
         return kernel.kind, None, None, kernel.radius, 0
     width = 1.0
@@ -269,7 +269,7 @@ def sample(U, M, basis, grid, scale, size, kernel, padding, outside=0.0, flatten
     layers, P = (size[0], size[1] * size[2]) if flatten else (1, size[0] * size[1] * size[2])
     count, C = max(len(M), len(grid)), U.shape[1]
     N = count if len(U) == 1 else len(U)
-    planes, lanes, blocks, run = layout(C)
+    planes, lanes, blocks, run = layout(C, kernel.kind == NEAREST and way[1] is None)
     run = _run(run, way[-1])
     parts = max(1, min(-(-ITEMS // max(1, N * blocks)), P // 512))
     shared = parts > 1 or len(U) < N
@@ -294,7 +294,7 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
     layers = size3[0] if flatten else 1
     N, C = dV.shape[:2]
     P = int(np.prod(dV.shape[2:]))
-    planes, lanes, blocks, run = layout(C)
+    planes, lanes, blocks, run = layout(C, kernel.kind == NEAREST and way[1] is None)
     run = _run(run, way[-1])
     one_U, one_M = len(U) < N, max(len(M), len(grid)) < N
     groups = min(N, ITEMS) if one_U or one_M else N

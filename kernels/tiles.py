@@ -14,10 +14,14 @@ LANES = 32  # most channels of a tile
 VALUES = 6144  # values of a run of points, all channels of a tile together: they stay in a first-level cache
 
 
-def layout(C):
-    """Planes and lanes of a tile, tiles for all channels of an image, points of a run."""
-    if C < 8:
-        return max(1, C), 1, 1, 2048
+def layout(C, lone=False):
+    """Planes and lanes of a tile, tiles for all channels of an image, points of a run.
+
+    Lanes pay where channels share work at a point; what is `lone`, copied without arithmetic, stays in planes.
+    """
+    if C < 8 or lone:
+        planes = max(1, min(C, 8))
+        return planes, 1, max(1, -(-C // planes)), 2048
     blocks = -(-C // LANES)
     lanes = -(-C // (8 * blocks)) * 8
     return 1, lanes, -(-C // lanes), VALUES // lanes
