@@ -100,14 +100,13 @@ def test_gradients_of_flattening(rng, mode):
 
 
 def test_neither_copies_nor_a_flattened_volume_are_in_memory():
-    """64 small views of an image take the memory of few images; a depth of 64 is summed where it arises."""
+    """64 small views of an image take the memory of few; of a depth of 512, 6 MB, less than one is ever there."""
     theta = np.tile(Affine().identity(), (64, 1)).astype(np.float32)
     image = np.ones((1, 3, 128, 128), np.float32)
     volume, deep = np.ones((1, 3, 16, 16, 16), np.float32), Affine3d().identity()[None].astype(np.float32)
     for call, allowed in (
             (lambda: spatial_transform(image, theta, Affine(), (4, 4)), 8 * image.nbytes),
-            (lambda: spatial_transform(volume, deep, Affine3d(), (64, 32, 32), flatten_depth=True),
-             64 * 32 * 32 * 12 // 2)):
+            (lambda: spatial_transform(volume, deep, Affine3d(), (512, 32, 32), flatten_depth=True), 2 ** 20)):
         call()  # compiles
         tracemalloc.start()
         call()

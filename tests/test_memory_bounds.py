@@ -16,7 +16,8 @@ from nanostn.kernels import sampling
 from nanostn.sampler import MODES, grid_sample
 from nanostn.tensor import Tensor
 
-hostile = [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e20, 2.0 ** 31, -2.0 ** 31, 1e-45, -1.0, 1.0, 1.0000001, 0.3]
+hostile = [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e20, 2.0 ** 31, -2.0 ** 31, 1e-45, -1.0, 1.0, 1.0000001,
+           0.3, 1.3, -1.7, 1.7, 2.5]
 count = 0
 
 def sample(size, channels, mode, padding_mode, align_corners):
