@@ -107,11 +107,18 @@ def agree(directional_derivative, gradient, along, terms):
     assert (gradient * along).sum() == pytest.approx(directional_derivative, rel=1e-5, abs=1e-7 * terms)
 
 
+def at_a_kink(x):
+    """Whether a finite difference steps over a pixel."""
+    return np.abs(x - np.round(x)).min() < 1e-5
+
+
 @every
 def test_dU_and_dM(rng, kernel, padding):
     for shape, size in IMAGES + VOLUMES:
         for rows in (2, 3) if len(size) == 2 else (3,):
             U, M, points = rng.normal(size=shape), transformations(rng, shape[0], shape, size, rows), target(size)
+            while at_a_kink(coordinates(M, points, shape)):
+                M = transformations(rng, shape[0], shape, size, rows)
             dV = rng.uniform(0.5, 1.5, (*shape[:2], points.shape[1]))
 
             def loss(U, M, points=points, shape=shape, dV=dV):
