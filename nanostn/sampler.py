@@ -56,7 +56,8 @@ class SamplingKernel(interpolation.Interpolation):
     Raises ValueError for what is not a function, a missing slope, and a radius that is not from 0 to 64.   torch: none
     """
 
-    def __init__(self, k: Callable[[float], float], slope: Callable[[float], float], radius: float):
+    def __init__(self, k: Callable[[float], float], slope: Callable[[float], float] | None = None,
+                 radius: float | None = None):
         for name, function in (("k", k), ("slope", slope)):
             if not callable(function):
                 raise argument_error("SamplingKernel", name, "a function of one number", describe(function),
