@@ -112,6 +112,9 @@ class Interpolation:
         self.kind, self.radius, self.functions = kind, float(radius or RADIUS[kind]), (k, slope)
         self._pointers = {}
 
+    def __getstate__(self):
+        return {**self.__dict__, "_pointers": {}}  # compiled code is not copied
+
     def pointers(self, dtype):
         if dtype not in self._pointers:
             known = self.kind != CUSTOM  # not called: the hat stands in their place, compiled once for all

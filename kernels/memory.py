@@ -15,8 +15,10 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # names in malloc.h
 
 
 def keep_freed_memory() -> None:
-    own = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & set(os.environ)
-    if own or os.environ.get("NANOSTN_KEEP_MEMORY") == "0" or platform.libc_ver()[0] != "glibc":
+    environment = os.environ
+    own = {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_"} & set(environment)
+    own |= {"GLIBC_TUNABLES"} if "glibc.malloc" in environment.get("GLIBC_TUNABLES", "") else set()
+    if own or environment.get("NANOSTN_KEEP_MEMORY") == "0" or platform.libc_ver()[0] != "glibc":
         return
     library = ctypes.CDLL(None)
     library.mallopt(_TRIM_THRESHOLD, KEPT)

@@ -21,7 +21,7 @@ from numba import njit
 from . import linear, taps
 from .interpolation import BILINEAR, NEAREST, WRAP, ZEROS
 from .points import WIDTHS, add_dM, coordinates, index, summing, through_quotient, write_dgrid
-from .tiles import layout, read_run, read_tile, steps, write_run, write_tile
+from .tiles import entries, layout, read_run, read_tile, steps, write_run, write_tile
 from .workers import Kernel
 
 TILE = 1 << 18  # entries of a tile, if a second-level cache is to hold two
@@ -251,7 +251,7 @@ def _bands(images, slices, tile):
 
 def _margins(U, volume, planes, lanes, blocks, outside):
     """All images with their margin, for workers that share an image."""
-    images = np.empty((len(U) * blocks, planes * (U.shape[2] + 3) * steps(*U.shape[3:], volume, lanes)[0]), U.dtype)
+    images = np.empty((len(U) * blocks, entries(planes, *U.shape[2:], volume, lanes)), U.dtype)
     _read_images(len(images), U.size, U, volume, planes, lanes, outside, images)
     return images
 
@@ -283,13 +283,15 @@ def sample(U, M, basis, grid, scale, size, kernel, padding, outside=0.0, flatten
 def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U, wanted_points):
     """dU and dM, or dU and dgrid where there is a grid; None for one that is not wanted."""
     same = kernel, padding, outside, flatten
+    on_grid = grid.shape[1] > 0
+    nothing = np.zeros_like(grid if on_grid else M) if wanted_points else None
     if dV.size == 0:
-        return np.zeros_like(U) if wanted_U else None, np.zeros_like(grid if grid.shape[1] else M)
+        return np.zeros_like(U) if wanted_U else None, nothing
     if kernel.kind == NEAREST and wanted_points:  # constant between its jumps
-        dU, _ = sample_gradients(U, M, basis, grid, scale, size, dV, *same, wanted_U, False) if wanted_U else (None, 0)
-        return dU, np.zeros_like(grid if len(grid) else M)
+        dU, _ = sample_gradients(U, M, basis, grid, scale, size, dV, *same, True, False) if wanted_U else (None, None)
+        return dU, nothing
     way = _way(U.dtype, U.shape, grid, kernel, padding)
-    volume, centre, outside, images_of = U.ndim == 5, _centre(U), U.dtype.type(outside), U
+    volume, centre, outside, given = U.ndim == 5, _centre(U), U.dtype.type(outside), U
     U, size3 = _volume(U), _depth_height_width(size)
     layers = size3[0] if flatten else 1
     N, C = dV.shape[:2]
@@ -298,15 +300,15 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
     run = _run(run, way[-1])
     one_U, one_M = len(U) < N, max(len(M), len(grid)) < N
     groups = min(N, ITEMS) if one_U or one_M else N
-    tile = planes * U.shape[2] * steps(*U.shape[3:], volume, lanes)[0]
+    tile = entries(planes, *U.shape[2:], volume, lanes)
     if wanted_U:
         parts = _bands(groups * blocks, U.shape[2], tile)
     else:
         parts = max(1, min(-(-ITEMS // max(1, groups * blocks)), P // 512))
-    if wanted_U and wanted_points and parts > 1 and (len(grid) or outside != 0):
+    if wanted_U and wanted_points and parts > 1 and (on_grid or outside != 0):
         # A point of the grid may read two bands of U; and a number outside would be read in every band.
-        dU, _ = sample_gradients(images_of, M, basis, grid, scale, size, dV, *same, True, False)
-        return dU, sample_gradients(images_of, M, basis, grid, scale, size, dV, *same, False, True)[1]
+        dU, _ = sample_gradients(given, M, basis, grid, scale, size, dV, *same, True, False)
+        return dU, sample_gradients(given, M, basis, grid, scale, size, dV, *same, False, True)[1]
     images, reach = np.empty((0, 0), U.dtype), np.empty((0, 0, 0, 2), np.int64)
     if parts > 1 and wanted_U:
         run = min(run, 256)  # a run that a band does not meet costs it nothing
@@ -315,13 +317,13 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
                run, reach)
     elif parts > 1:
         images = _margins(U, volume, planes, lanes, blocks, outside)
-    dU = np.empty((groups if one_U else N, *images_of.shape[1:]) if wanted_U else (0,) * images_of.ndim, U.dtype)
+    dU = np.empty((groups if one_U else N, *given.shape[1:]) if wanted_U else (0,) * given.ndim, U.dtype)
     dM = np.zeros((N, blocks * parts, *M.shape[1:]), U.dtype)
     dgrid = np.empty((blocks, groups if one_M else N, *grid.shape[1:]) if wanted_points else (0, 0, 0, 0), U.dtype)
     _backward(groups * blocks * parts, U.size + dV.size * layers, U, M, basis, grid, scale, centre, *size3, layers,
               *way, padding, outside, planes, lanes, run, parts, groups, images, reach, dV.reshape(N, C, P), wanted_U,
               wanted_points, _volume(dU), dM, dgrid)
-    dpoints = dgrid.sum(axis=0) if len(grid) else dM.sum(axis=1)
+    dpoints = dgrid.sum(axis=0) if on_grid else dM.sum(axis=1)
     if one_M:
         dpoints = dpoints.sum(axis=0, keepdims=True)
     if one_U:

@@ -50,11 +50,11 @@ def _clamped(x, size, reach, padding):
 
 
 @njit(**inner)
-def _weigh(centre, rate, count, kind, k, slope, u, w, d, e):
+def _weigh(centre, rate, count, taps, used, kind, k, slope, u, w, d, e):
     """Weights, and their derivatives with respect to x and to s."""
     T = w.dtype.type
     a = T(-0.75) if kind == BICUBIC else T(-0.5)
-    for t in range(len(w)):
+    for t in range(taps):
         w_t, d_t = w[t], d[t]
         for j in range(count):
             u[j] = (centre[j] - T(t)) * rate[j]
@@ -72,7 +72,8 @@ def _weigh(centre, rate, count, kind, k, slope, u, w, d, e):
                 w_t[j], d_t[j] = b_spline(u[j]), b_spline_slope(u[j])
         else:
             for j in range(count):
-                w_t[j], d_t[j] = k(u[j]), slope(u[j])
+                if t < used[j]:  # a table of somebody's may end at the radius
+                    w_t[j], d_t[j] = k(u[j]), slope(u[j])
         if len(e) > 0:
             for j in range(count):
                 d_t[j] *= rate[j]
@@ -123,6 +124,7 @@ def _axis(points, a, axis, count, size, first, slices, step, kind, k, slope, rad
     at, w, d, e, used = work[0][axis], work[1][axis], work[2][axis], work[3][axis], work[4][axis]
     buffers = work[5]
     widened = len(e) > 0
+    taps = 0  # most of any point in this run: one far point may have many
     T = x.dtype.type
     centre, rate, start, stays = buffers[0], buffers[1], buffers[2], buffers[3]
     for j in range(count):
@@ -135,24 +137,25 @@ def _axis(points, a, axis, count, size, first, slices, step, kind, k, slope, rad
         before = np.floor(x_j - reach)
         used[j] = min(max(np.int32(np.floor(x_j + reach) - before), np.int32(0)), np.int32(len(w)))
         used[j] = used[j] if x[j] == x[j] else 0  # a NaN reads nothing
+        taps = max(taps, np.int64(used[j]))
         start[j] = before + T(1)
         centre[j] = x_j - start[j]
         rate[j] = T(1) / s
         stays[j] = T(near or kind == CUSTOM)  # the sum of other kernels' weights is 1 and has no slope
-    for t in range(len(w)):
+    for t in range(taps):
         for j in range(count):
             m = padded(np.int64(start[j]) + t, size, padding)
             m -= first if m >= 0 else 0
             at[t, j] = (m + 1) * step if m < slices and m >= 0 else 0
-    _weigh(centre, rate, count, kind, k, slope, buffers[4], w, d, e)
+    _weigh(centre, rate, count, taps, used, kind, k, slope, buffers[4], w, d, e)
     if widened:
         _normalise(used, count, w, d, e)
     for j in range(count):
         if stays[j] == T(0):
-            for t in range(len(w)):
+            for t in range(taps):
                 d[t, j] = T(0)
-            for t in range(len(e)):
-                e[t, j] = T(0)
+                if widened:
+                    e[t, j] = T(0)
 
 
 @njit(**inner)

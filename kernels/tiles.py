@@ -27,6 +27,11 @@ def layout(C, lone=False):
     return 1, lanes, -(-C // lanes), VALUES // lanes
 
 
+def entries(planes, slices, rows, columns, volume, lanes):
+    """Entries of a tile of whole images, with its margin."""
+    return planes * (slices + 3) * steps.py_func(rows, columns, volume, lanes)[0]
+
+
 @njit(**inner)
 def steps(rows, columns, volume, lanes):
     """Entries from a slice to the next, and from a row to the next."""

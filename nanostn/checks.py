@@ -74,3 +74,9 @@ def same_float(op: str, **arguments: Any) -> np.dtype:
                                  "convert one of them with .astype")
     assert first is not None
     return first[1]
+
+
+def is_float32(value: object) -> bool:
+    """Whether this is a real number that float32 can hold."""
+    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return real and bool(abs(value) <= float(np.finfo(np.float32).max))  # type: ignore[arg-type]

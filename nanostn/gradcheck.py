@@ -63,6 +63,9 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Tensor], *, name: str 
     if not checked:
         raise argument_error("gradcheck", "inputs", "at least one tensor with requires_grad=True", "none")
 
+    if not full and (kinks != "refuse" or directions < 1):
+        raise argument_error("gradcheck", "full", "True, or directions 1 or more with kinks='refuse'", full,
+                             "nothing would be compared: random directions mix the sides of a kink")
     rng = np.random.default_rng(seed)
     with no_grad():
         centre = fn(*inputs).data

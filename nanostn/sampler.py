@@ -19,13 +19,15 @@ weights divided by their sum, with s = max(1, |dx/d(target)|) along each axis of
 difference of neighbouring points of the grid, and s has its gradient; where it is 1, none.
 """
 
+import dis
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numba.core.errors import NumbaError
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, checked_size, describe, same_float, sizes
+from nanostn.checks import argument_error, checked_size, describe, is_float32, same_float, sizes
 from nanostn.grid_generator import sampling_grid
 from nanostn.kernels import interpolation, sampling
 from nanostn.kernels.coordinates import half_extent
@@ -53,18 +55,32 @@ class SamplingKernel(interpolation.Interpolation):
 
         tent = SamplingKernel(lambda x: max(0.0, 1 - abs(x)), lambda x: 1.0 if x < 0 else -1.0, radius=1)
 
-    Raises ValueError for what is not a function, a missing slope, and a radius that is not from 0 to 64.   torch: none
+    They are plain arithmetic: an exception or a message cannot leave a sampler that runs on several threads. k need not
+    sum to 1 over the pixels; `antialias` divides by the sum, which should not be 0 then. Raises ValueError for what is
+    no such function, a missing slope, and a radius that is not above 0, up to 64.   torch: none
     """
 
     def __init__(self, k: Callable[[float], float], slope: Callable[[float], float] | None = None,
                  radius: float | None = None):
         for name, function in (("k", k), ("slope", slope)):
-            if not callable(function):
-                raise argument_error("SamplingKernel", name, "a function of one number", describe(function),
-                                     "a slope is not guessed from differences: its errors would be yours to find")
+            code = getattr(getattr(function, "py_func", function), "__code__", None)
+            if code is None or code.co_argcount != 1:
+                hint = "a slope is not guessed from differences: its errors would be yours to find"
+                raise argument_error("SamplingKernel", name, "a Python function of one number", describe(function),
+                                     hint if function is None else "")
+            if "print" in code.co_names or any(step.opname == "RAISE_VARARGS" for step in dis.get_instructions(code)):
+                raise argument_error("SamplingKernel", name, "plain arithmetic", "one with raise, assert or print",
+                                     "the sampler's threads would lose it")
         if isinstance(radius, bool) or not isinstance(radius, int | float | np.number) or not 0 < radius <= 64:
             raise argument_error("SamplingKernel", "radius", "a number above 0, up to 64", repr(radius))
         super().__init__(interpolation.CUSTOM, radius, k, slope)
+
+    def pointers(self, dtype: Any) -> tuple[Any, Any]:
+        try:
+            return super().pointers(dtype)
+        except NumbaError as error:
+            raise argument_error("SamplingKernel", "k and slope", f"functions from {dtype} to {dtype}", repr(self),
+                                 "Numba cannot compile them as such; its own error is above") from error
 
     def __repr__(self) -> str:
         return f"SamplingKernel({', '.join(getattr(f, '__name__', '?') for f in self.functions)}, {self.radius:g})"
@@ -80,8 +96,8 @@ def grid_sample(U: Any, grid: Any, mode: str | SamplingKernel = "bilinear", padd
     Raises ValueError for other shapes, dtypes and options.
     torch: grid_sample(U, grid, mode, padding_mode, align_corners=True); PyTorch's own default is False
     """
+    U, grid = (a if isinstance(a, Tensor) else Tensor(a) for a in (U, grid))
     if antialias:
-        U, grid = (a if isinstance(a, Tensor) else Tensor(a) for a in (U, grid))
         _check_sources(U, grid)
         grid = _with_widths(grid, shape=U.shape, align_corners=align_corners)
     return _grid_sample(U, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners,
@@ -101,8 +117,9 @@ def spatial_transform(U: Any, theta: Any, transformation: Transformation, size: 
     name = "spatial_transform"
     if not isinstance(transformation, Transformation):
         raise argument_error(name, "transformation", "a family such as Affine()", repr(transformation))
+    U = U if isinstance(U, Tensor) else Tensor(U)
     size = checked_size(name, size, transformation.dims)
-    if np.ndim(U) != 2 + transformation.dims:
+    if U.ndim != 2 + transformation.dims:
         raise argument_error(name, "U", "(N, C, H, W)" if transformation.dims == 2 else "(N, C, D, H, W)", describe(U),
                              f"{transformation!r} works in {transformation.dims} dimensions")
     if antialias or not transformation.fused:
@@ -111,16 +128,17 @@ def spatial_transform(U: Any, theta: Any, transformation: Transformation, size: 
         return grid_sample(U, grid, mode, padding_mode, align_corners, antialias, flatten_depth)
     M = transformation.matrix(theta)
     _check_batches(name, "theta", U, M)
-    basis = None if transformation.plane else transformation.basis(size, align_corners)
+    basis = None if transformation.plane else transformation.kept_basis(size, align_corners, M.dtype)
     return _transform(U, M, basis=basis, size=size, mode=mode, padding_mode=padding_mode, align_corners=align_corners,
                       flatten_depth=flatten_depth)
 
 
 def _check_sources(U: Any, grid: Any) -> None:
-    same = "N" if len(grid) == len(U) or 1 not in (len(U), len(grid)) else "N'"  # N' may be 1 where N is not
     volume = U.ndim == 5
+    N = sizes("grid_sample", U=(U, "N C D H W" if volume else "N C H W"))[0]
+    one = grid.ndim > 0 and 1 in (N, len(grid)) and N != len(grid)
     sizes("grid_sample", U=(U, "N C D H W" if volume else "N C H W"),
-          grid=(grid, f"{same} D' H' W' 3" if volume else f"{same} H' W' 2"))
+          grid=(grid, ("N' " if one else "N ") + ("D' H' W' 3" if volume else "H' W' 2")))
     same_float("grid_sample", U=U, grid=grid)
 
 
@@ -145,7 +163,13 @@ def _reading(name: str, U: np.ndarray, mode: Any, padding_mode: Any, align_corne
     """The options as the kernels take them: kernel, padding, the value outside, whether depth is summed."""
     if min(U.shape[2:]) < 1:
         raise argument_error(name, "U", "images of at least one pixel", describe(U))
-    if flatten_depth and U.ndim != 5:
+    return *checked_options(name, U.ndim - 2, mode, padding_mode, align_corners, flatten_depth), flatten_depth
+
+
+def checked_options(name: str, dims: int, mode: Any, padding_mode: Any, align_corners: bool,
+                    flatten_depth: bool) -> tuple[Any, int, float]:
+    """The kernel, the padding, and the value outside that options mean in so many dimensions, or an error."""
+    if flatten_depth and dims != 3:
         raise argument_error(name, "flatten_depth", "False for images", flatten_depth, "only a volume has a depth")
     kernel = mode if isinstance(mode, SamplingKernel) else MODES.get(mode) if isinstance(mode, str) else None
     if kernel is None:
@@ -154,11 +178,11 @@ def _reading(name: str, U: np.ndarray, mode: Any, padding_mode: Any, align_corne
         padding = PADDINGS[padding_mode]
         if padding_mode == "reflection" and not align_corners:
             padding = interpolation.REFLECT_EDGES
-        return kernel, padding, 0.0, flatten_depth
-    number = isinstance(padding_mode, int | float | np.number) and not isinstance(padding_mode, bool)
-    if not number or not np.isfinite(padding_mode):
-        raise argument_error(name, "padding_mode", ", ".join(map(repr, PADDINGS)) + " or a number", repr(padding_mode))
-    return kernel, interpolation.ZEROS, float(padding_mode), flatten_depth
+        return kernel, padding, 0.0
+    if not is_float32(padding_mode):
+        raise argument_error(name, "padding_mode", ", ".join(map(repr, PADDINGS)) + " or a number",
+                             describe(padding_mode))
+    return kernel, interpolation.ZEROS, float(padding_mode)
 
 
 @op
@@ -234,7 +258,7 @@ def _transform(U: np.ndarray, M: np.ndarray, *, basis: np.ndarray | None, size: 
     if basis is None:
         to_pixels[:, :dims] /= np.maximum(_half_extents(size, align_corners), 0.5)  # one point: its x_t is 0 anyway
     to_pixels = to_pixels.astype(dtype)
-    basis = np.empty((K, 0), dtype) if basis is None else _plain(basis.astype(dtype))
+    basis = np.empty((K, 0), dtype) if basis is None else _plain(basis)
     with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN have their meaning
         U, M = _plain(U), _plain(M * to_pixels)
     source = M, basis, np.empty((0, 0, dims), dtype), np.ones(dims, dtype)

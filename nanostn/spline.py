@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, describe, same_float
+from nanostn.checks import argument_error, describe, is_float32, same_float
 from nanostn.tensor import Array, Tensor, op
 
 PADDINGS = ("zeros", "border", "reflection", "wrap")
@@ -37,10 +37,9 @@ def spline_prefilter(U: Any, padding_mode: str | float = "zeros", align_corners:
         mirror = "centre" if align_corners else "edge"
         ends = {"border": "edge", "reflection": mirror}.get(padding_mode, padding_mode)
         return _prefilter(U, ends=ends)
-    if isinstance(padding_mode, bool) or not isinstance(padding_mode, int | float | np.number) or not np.isfinite(
-            padding_mode):
+    if not is_float32(padding_mode):
         raise argument_error(name, "padding_mode", f"{', '.join(map(repr, PADDINGS))} or a finite number",
-                             repr(padding_mode))
+                             describe(padding_mode))
     # The weights of the taps add up to 1, so what exceeds the number everywhere has zeros outside. (One axis after the
     # other would not do with the number itself: later axes see coefficients, and the corners see it twice.)
     outside = U.dtype.type(padding_mode)

@@ -136,3 +136,17 @@ def test_a_volume_under_a_turn(rng):
     theta = Tensor(Affine3d().identity()[None] + rng.normal(size=(1, 12)) * 0.1, requires_grad=True)
     gradcheck(lambda U, theta: spatial_transform(U, theta, Affine3d(), (2, 3, 2), "catmull-rom", "wrap",
                                                  antialias=True, flatten_depth=True), [U, theta])
+
+
+def test_a_horizon_in_view_sends_no_nan_to_theta(rng):
+    """A column of the output has the denominator 0: infinitely far, and without a gradient; on a grid as without."""
+    theta = np.array([[1.0, 0, 0.3, 0, 1, 0.1, 1, 0]])
+    U, found = rng.normal(size=(1, 2, 6, 5)), []
+    for sample in (lambda U, t: spatial_transform(U, t, Projective(), (5, 5)),
+                   lambda U, t: grid_sample(U, Projective().grid(t, (5, 5))),
+                   lambda U, t: spatial_transform(U, t, Projective(), (5, 5), antialias=True)):
+        inputs = Tensor(U, requires_grad=True), Tensor(theta, requires_grad=True)
+        V = sample(*inputs)
+        V.backward(np.ones_like(V.data))
+        found.append(inputs[1].grad)
+    assert np.allclose(found[0], found[1], rtol=1e-9, atol=1e-9) and np.isfinite(found[2]).all()

@@ -1,6 +1,9 @@
 """What is compiled is said once, by topic, and only while it is asked for; what has been can be listed."""
 
 import io
+import os
+import subprocess
+import sys
 
 import numba
 import numpy as np
@@ -90,3 +93,34 @@ def test_another_way_of_numba_is_one_sentence(monkeypatch):
 ])
 def test_types_in_words(kinds, words):
     assert _words(kinds) == words
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    """Nor do other dimensions, sizes, families, paddings or layouts of the input, forward or back."""
+    code = """
+import numpy as np
+from nanostn import Tensor, functional as F, transformations as T
+from nanostn.compilation import announced_compilation
+
+def run(shape, family, size, **options):
+    U = Tensor(np.ones(shape, np.float32), requires_grad=True)
+    theta = Tensor(np.tile(family.identity(), (shape[0], 1)).astype(np.float32), requires_grad=True)
+    F.spatial_transform(U, theta, family, size, **options).sum().backward()
+
+with announced_compilation() as names:
+    run((1, 1, 40, 6), T.Affine(), (40, 30))  # in bands
+    base = len(names)
+    run((2, 9, 5, 6), T.ThinPlateSpline(3), (3, 4), padding_mode="reflection")
+    run((1, 2, 5, 6, 7), T.Affine3d(), (3, 4, 5), mode="nearest", flatten_depth=True)
+    F.spatial_transform(np.ones((6, 5, 1, 2), np.float32).T, np.asfortranarray(np.ones((2, 6), np.float32)), T.Affine(),
+                        (3, 4))
+    print(base, len(names))
+"""
+    def compiled():
+        shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                               env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)})
+        return [int(n) for n in shown.stdout.split()]
+
+    base, more = compiled()
+    assert base == more > 0
+    assert compiled() == [0, 0]

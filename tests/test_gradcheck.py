@@ -154,3 +154,9 @@ def test_inputs_are_put_back_when_the_function_fails():
     with pytest.raises(RuntimeError):
         gradcheck(fails_later, [x], directions=0)
     np.testing.assert_array_equal(x.data, [1, 2])
+
+
+@pytest.mark.parametrize("options", [{"kinks": "right"}, {"directions": 0}])
+def test_a_check_of_nothing_is_refused(options):
+    with pytest.raises(ValueError, match="nothing would be compared"):
+        gradcheck(lambda x: x * 2.0, [Tensor(np.ones(2), requires_grad=True)], full=False, **options)

@@ -8,6 +8,7 @@ from nanostn.gradcheck import gradcheck
 from nanostn.grid_generator import sampling_grid
 from nanostn.kernels.coordinates import target_points
 from nanostn.optim import SGD
+from nanostn.sampler import spatial_transform
 from nanostn.tensor import Tensor
 from nanostn.transformations import Affine, LearnedBasis
 
@@ -135,3 +136,11 @@ def test_other_points_are_refused():
 def test_names():
     assert repr(LearnedBasis((3, 4), 5)) == "LearnedBasis((3, 4), 5)"
     assert repr(LearnedBasis((2, 3, 4), 5, align_corners=False)) == "LearnedBasis((2, 3, 4), 5, align_corners=False)"
+
+
+def test_a_theta_that_has_diverged_leaves_the_basis_alone(rng):
+    family = LearnedBasis((3, 4), K=4, dtype=np.float64, generator=rng)
+    theta = Tensor(np.tile(family.identity(), (2, 1)), requires_grad=True)
+    theta.data[0, 0] = np.nan
+    spatial_transform(rng.normal(size=(2, 1, 5, 6)), theta, family, (3, 4)).backward(np.ones((2, 1, 3, 4)))
+    assert np.isfinite(family.B.grad).all() and family.B.grad.any()

@@ -1,10 +1,13 @@
 """What the sampler refuses, and how it says so: every message once."""
 
+import copy
+
 import numpy as np
 import pytest
 
 from nanostn.grid_generator import affine_grid
 from nanostn.sampler import SamplingKernel, grid_sample, spatial_transform
+from nanostn.tensor import Tensor
 from nanostn.transformations import Affine, Affine3d, Transformation
 
 MODES = "'nearest', 'bilinear', 'bicubic', 'catmull-rom', 'bspline' or a SamplingKernel"
@@ -81,10 +84,15 @@ def slope(x):
 
 @pytest.mark.parametrize("k", [None, 3, "hat"])
 def test_a_kernel_is_two_functions(k):
-    with pytest.raises(ValueError, match="SamplingKernel: k should be a function of one number, received"):
+    with pytest.raises(ValueError, match="SamplingKernel: k should be a Python function of one number, received"):
         SamplingKernel(k, slope, 1)
-    with pytest.raises(ValueError, match="slope should be a function of one number, received .*; a slope is not guess"):
+    with pytest.raises(ValueError, match="slope should be a Python function of one number, received"):
         SamplingKernel(hat, k, 1)
+
+
+def test_a_slope_is_asked_for():
+    with pytest.raises(ValueError, match="slope should be .*, received None; a slope is not guessed"):
+        SamplingKernel(hat, radius=1)
 
 
 @pytest.mark.parametrize("radius", [0, -1, 64.5, np.nan, np.inf, True, "1", None])
@@ -113,3 +121,56 @@ def test_a_family_whose_parts_do_not_fit(plane, K):
 def test_integers_are_no_theta():
     with pytest.raises(ValueError, match="theta should be a float32 or float64 array"):
         affine_grid(np.array([[[1, 0, 0], [0, 1, 0]]]), (1, 1, 3, 5))
+
+
+def _raises(x):
+    if x > 0.5:
+        raise ValueError(x)
+    return x
+
+
+@pytest.mark.parametrize("function, message", [
+    (_raises, "plain arithmetic, received one with raise"), (lambda x: print(x), "plain arithmetic"),
+    (lambda x, y: x, "a Python function of one number"),
+])
+def test_functions_that_are_no_kernel(function, message):
+    with pytest.raises(ValueError, match=f"SamplingKernel: k should be {message}"):
+        SamplingKernel(function, lambda x: 0.0, 1)
+
+
+def test_a_kernel_that_numba_cannot_compile():
+    kernel = SamplingKernel(lambda x: "text", lambda x: 0.0, 1)
+    with pytest.raises(ValueError, match="functions from float64 to float64"):
+        grid_sample(np.ones((1, 1, 3, 4)), np.zeros((1, 2, 2, 2)), mode=kernel)
+
+
+@pytest.mark.parametrize("number", [1e39, 10**400, np.nan, True, 1j])
+def test_numbers_that_cannot_lie_outside(number):
+    with pytest.raises(ValueError, match="padding_mode should be"):
+        grid_sample(np.ones((1, 1, 3, 4)), np.zeros((1, 2, 2, 2)), padding_mode=number)
+
+
+@pytest.mark.parametrize("grid", [None, 3.0, np.zeros((1, 2))])
+def test_what_is_no_grid(grid):
+    with pytest.raises(ValueError, match=r"grid_sample: grid should be \(N, H', W', 2\)"):
+        grid_sample(np.ones((1, 1, 3, 4)), grid)
+
+
+def test_a_used_kernel_can_be_copied():
+    kernel = SamplingKernel(lambda x: max(0.0, 1 - abs(x)), lambda x: 1.0 if x < 0 else -1.0, 1)
+    U, grid = np.arange(12.0).reshape(1, 1, 3, 4), np.full((1, 1, 2, 2), 0.2)
+    V = grid_sample(U, grid, mode=kernel).data
+    assert np.array_equal(grid_sample(U, grid, mode=copy.deepcopy(kernel)).data, V)
+
+
+def test_a_kernel_is_not_asked_beyond_its_radius():
+    """A table that ends there would be read outside."""
+    kernel = SamplingKernel(lambda x: np.nan if abs(x) > 0.75 else 1.0,
+                            lambda x: np.nan if abs(x) > 0.75 else 0.0, 0.75)
+    U, grid = Tensor(np.ones((1, 1, 6, 7)), requires_grad=True), Tensor(
+        np.random.default_rng(0).uniform(-1.5, 1.5, (1, 4, 5, 2)), requires_grad=True)
+    for antialias in (False, True):
+        U.grad = grid.grad = None
+        V = grid_sample(U, grid, mode=kernel, antialias=antialias)
+        V.backward(np.ones_like(V.data))
+        assert np.isfinite(V.data).all() and np.isfinite(U.grad).all() and np.isfinite(grid.grad).all()

@@ -197,3 +197,21 @@ def test_a_size_that_is_none_is_refused():
     for size in (28, (2.9, 3), (2, 3, 4)):
         with pytest.raises(ValueError, match="SpatialTransformer: size should be"):
             transformer(tr.Affine(), size)
+
+
+LOCALISATION = nn.Sequential(nn.Flatten(), nn.Dense(20, 6))
+
+
+@pytest.mark.parametrize("arguments, options, message", [
+    ((LOCALISATION, tr.Affine, (3, 4)), {}, "transformation should be a family such as Affine"),
+    ((None, tr.Affine(), (3, 4)), {}, "localisation should be a module, received None"),
+    ((nn.Conv2d(1, 3, 3), tr.Displacement((3, 4)), (3, 4)), {}, "or in a convolution with 2 filters"),
+    ((nn.Conv2d(1, 2, 3), tr.Translation(), (3, 4)), {}, r"ends in Dense\(..., 2\)"),
+    ((nn.Conv2d(1, 2, 3), tr.Displacement((8, 9)), (4, 4)), {}, "was made for these points"),
+    ((LOCALISATION, tr.Affine(), (3, 4)), {"mode": "bilnear"}, "mode should be"),
+    ((LOCALISATION, tr.Affine(), (3, 4)), {"padding_mode": "zero"}, "padding_mode should be"),
+    ((LOCALISATION, tr.Affine(), (3, 4)), {"flatten_depth": True}, "only a volume has a depth"),
+])
+def test_what_can_never_run_is_refused_at_once(arguments, options, message):
+    with pytest.raises(ValueError, match=f"SpatialTransformer: .*{message}"):
+        nn.SpatialTransformer(*arguments, **options)

@@ -1,5 +1,7 @@
 """Families of transformations: matrices by hand, identities, the thin plate spline's properties, refusals."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -180,13 +182,6 @@ def test_regularisations_that_do_not_exist(number):
         ThinPlateSpline(4, regularisation=number)
 
 
-def test_a_basis_is_made_once():
-    for family in (ThinPlateSpline(3), PiecewiseAffine(3)):
-        assert family.basis((4, 5), True) is family.basis((4, 5), True)
-        assert not np.allclose(family.basis((4, 5), True), family.basis((4, 5), False))
-        assert family.basis((5, 4)).shape == family.basis((4, 5)).shape
-
-
 def test_a_projection_with_a_zero_last_row_is_affine(rng):
     theta = rng.normal(size=(2, 6))
     projective = np.concatenate([theta, np.zeros((2, 2))], axis=1)
@@ -233,3 +228,37 @@ def test_names():
         "ThinPlateSpline((3, 5))", "ThinPlateSpline(4, regularisation=0.3)", "PiecewiseAffine(3)",
         "PiecewiseAffine((4, 2))", "Affine3d()", "Attention3d()"]
     assert repr(ThinPlateSpline([[0, 0], [1, 0], [0, 1]])) == "ThinPlateSpline(3 points)"
+
+
+def test_bases_are_kept_but_not_shared():
+    """Making one takes long, so the sampler's are kept, the last few; what a caller gets is the caller's own."""
+    family = ThinPlateSpline(3)
+    expected = family.grid(family.identity()[None], (4, 5)).data.copy()
+    family.basis((4, 5))[:] = 0
+    assert np.array_equal(family.grid(family.identity()[None], (4, 5)).data, expected)
+    assert not np.allclose(family.basis((4, 5), True), family.basis((4, 5), False))
+    first = family.kept_basis((4, 5), True, np.float64)
+    assert family.kept_basis((4, 5), True, np.float64) is first
+    for n in range(2, 12):
+        family.kept_basis((n, 5), True, np.float64)
+    assert family.kept_basis((4, 5), True, np.float64) is not first
+
+
+def test_the_basis_of_a_spline_is_made_in_little_more_than_its_own_memory():
+    family = ThinPlateSpline(6)
+    tracemalloc.start()
+    B = family.basis((128, 128))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2.5 * B.nbytes  # the terms, their product with the inverse, and a few rows
+
+
+def test_a_matrix_that_does_not_fit_its_basis_is_refused():
+    class Odd(Transformation):
+        entries = np.arange(4).reshape(2, 2)
+
+        def identity(self):
+            return np.zeros(4)
+
+    with pytest.raises(ValueError, match="M should be"):
+        Odd().grid(np.zeros((1, 4)), (3, 4))

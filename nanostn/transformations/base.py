@@ -27,6 +27,8 @@ from nanostn.kernels.coordinates import target_points
 from nanostn.kernels.matmul import matmul as product
 from nanostn.tensor import Tensor, op
 
+KEPT = 4  # bases that a family keeps, for as many sizes and dtypes
+
 
 class Transformation:
     """Base of the families: the check of theta, M as theta's numbers put into their places, and M B as a grid.
@@ -80,11 +82,21 @@ class Transformation:
     def basis(self, size: tuple[int, ...], align_corners: bool = True) -> np.ndarray:
         return target_points(size, align_corners)
 
+    def kept_basis(self, size: tuple[int, ...], align_corners: bool, dtype: np.dtype) -> np.ndarray:
+        """`basis` in the dtype of theta, not to be written to: the last ones are kept, since some cost much to make."""
+        kept = self.__dict__.setdefault("_kept", {})
+        key = (size, bool(align_corners), np.dtype(dtype))
+        found = kept.pop(key) if key in kept else self.basis(size, align_corners).astype(dtype)
+        kept[key] = found
+        if len(kept) > KEPT:
+            del kept[next(iter(kept))]
+        return found
+
     def grid(self, theta: Any, size: tuple[int, ...], align_corners: bool = True) -> Tensor:
         """Where each point of an output of `size` is read, (N, *size, dims), the last axis (x, y) or (x, y, z)."""
         size = checked_size(repr(self), size, self.dims)
         M = self.matrix(theta)
-        return source_points(M, self.basis(size, align_corners).astype(M.dtype, copy=False), size=size)
+        return source_points(M, self.kept_basis(size, align_corners, M.dtype), size=size)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -112,6 +124,9 @@ def source_points(M: np.ndarray, B: np.ndarray, *, size: tuple[int, ...]) -> tup
     """M (N, R, K) times B (K, P), divided by a row R = dims + 1 -> (N, *size, dims); dM = d B^T, dB = sum of M^T d."""
     N, R, K = M.shape
     dims, P = len(size), B.shape[1]
+    if R not in (dims, dims + 1) or len(B) != K:
+        raise argument_error("source_points", "M", f"(N, {dims} or {dims + 1}, {len(B)}), as the basis has rows",
+                             M.shape, "a family with another basis than (x, y, 1) defines basis()")
     flat, B = np.ascontiguousarray(M).reshape(N * R, K), np.ascontiguousarray(B)
     rows = product(flat, B).reshape(N, R, P)
     last = rows[:, dims:] if R > dims else None
@@ -121,10 +136,13 @@ def source_points(M: np.ndarray, B: np.ndarray, *, size: tuple[int, ...]) -> tup
     def gradients(dgrid: np.ndarray, wanted: tuple[bool, ...]) -> tuple:
         d = dgrid.reshape(N, P, dims).transpose(0, 2, 1)                          # (N, dims, P)
         if last is not None:
-            d = d / last
-            d = np.concatenate([d, -(d * points).sum(axis=1, keepdims=True)], axis=1)
+            near = np.isfinite(points).all(axis=1, keepdims=True)  # nothing flows from infinity
+            d = np.where(near, d, 0) / np.where(near, last, 1)
+            d = np.concatenate([d, -(d * np.where(near, points, 0)).sum(axis=1, keepdims=True)], axis=1)
         drows = np.ascontiguousarray(d).reshape(N * R, P)
         dM = product(drows, B, transpose_b=True).reshape(M.shape) if wanted[0] else None
-        return dM, product(flat, drows, transpose_a=True) if wanted[1] else None
+        # Nor from an M that has diverged, whose points have no gradient: 0 times NaN would spread to all of B.
+        dB = product(np.where(np.isfinite(flat), flat, 0), drows, transpose_a=True) if wanted[1] else None
+        return dM, dB
 
     return np.ascontiguousarray(points.transpose(0, 2, 1)).reshape(N, *size, dims), gradients

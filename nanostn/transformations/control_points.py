@@ -29,7 +29,6 @@ class ControlPoints(Transformation):
     def __init__(self, points: np.ndarray):
         self.points = points
         self.entries = np.arange(2 * len(points)).reshape(2, -1)
-        self._bases: dict[tuple, np.ndarray] = {}
 
     def weights(self, p: np.ndarray) -> np.ndarray:
         """How much each control point counts at the target points p (P, 2): (K, P)."""
@@ -39,10 +38,7 @@ class ControlPoints(Transformation):
         return self.points.T.ravel().copy()
 
     def basis(self, size: tuple[int, ...], align_corners: bool = True) -> np.ndarray:
-        key = (*size, align_corners)
-        if key not in self._bases:
-            self._bases[key] = self.weights(target_points(size, align_corners)[:2].T)
-        return self._bases[key]
+        return self.weights(target_points(size, align_corners)[:2].T)
 
 
 def control_points(name: str, argument: str, points: Any) -> tuple[np.ndarray, str]:

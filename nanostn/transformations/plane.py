@@ -81,7 +81,8 @@ class Similarity(Transformation):
 def _similarity(theta: np.ndarray) -> tuple[np.ndarray, Gradients]:
     """d/ds is the rotation; d/dangle is s times the rotation a quarter turn further on."""
     s = theta[:, 0]
-    cos, sin = np.cos(theta[:, 1]), np.sin(theta[:, 1])
+    with np.errstate(invalid="ignore"):  # an infinite angle is NaN
+        cos, sin = np.cos(theta[:, 1]), np.sin(theta[:, 1])
     M = np.stack([s * cos, -s * sin, theta[:, 2], s * sin, s * cos, theta[:, 3]], axis=1).reshape(-1, 2, 3)
 
     def dtheta(dM: np.ndarray) -> np.ndarray:

@@ -48,9 +48,13 @@ class ThinPlateSpline(ControlPoints):
 
     def _terms(self, p: np.ndarray) -> np.ndarray:
         """The radial terms, x, y and 1 at points (P, 2): (K + 3, P)."""
-        squared = ((p[None] - self.points[:, None]) ** 2).sum(axis=-1)
-        radial = squared * np.log(np.where(squared > 0, squared, 1.0))
-        return np.concatenate([radial, p.T, np.ones((1, len(p)))])
+        K = len(self.points)
+        terms = np.ones((K + 3, len(p)))
+        terms[K:K + 2] = p.T
+        for row, (x, y) in zip(terms, self.points, strict=False):  # a row at a time: whole arrays take three times B
+            squared = (p[:, 0] - x) ** 2 + (p[:, 1] - y) ** 2
+            row[:] = squared * np.log(np.where(squared > 0, squared, 1.0))
+        return terms
 
     def weights(self, p: np.ndarray) -> np.ndarray:
         return self._inverse @ self._terms(p)
