@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nanostn.bench_cases import Case
+from nanostn.transformations import Affine, Affine3d
 
 
 def use_threads(threads: int) -> None:
@@ -27,31 +28,39 @@ def sample(U: np.ndarray, theta: np.ndarray, dV: np.ndarray) -> Callable[[], Non
 
 
 def transform(case: Case, U: np.ndarray, theta: np.ndarray, dV: np.ndarray) -> list[Callable[[], list[Any]]]:
-    """Forward and backward of a case as PyTorch composes it: M times a basis made before, grid_sample, sum of depth.
+    """Forward and backward of a case as PyTorch composes it: a grid, grid_sample, the sum of its depth.
 
-    Twice, with the coordinates in planes (N, dims, P), and side by side (N, P, dims) as grid_sample has them: which
-    is faster depends on the case. affine_grid is the second, and makes its basis in every call.
+    The usual way first: affine_grid where that serves, else M times a basis made before, the coordinates side by side
+    (N, P, dims) as grid_sample has them. Then what may be faster: that without affine_grid, and the coordinates in
+    planes (N, dims, P).
     """
     size, dims, cotangent = U.shape[2:], U.ndim - 2, torch.from_numpy(dV)
     basis = torch.from_numpy(case.transformation.basis(size, True).astype(np.float32))
     columns, last = basis.T.contiguous(), torch.ones(len(U), 1)
 
-    def run(in_planes: bool) -> list[Any]:
-        inputs: list[Any] = [torch.from_numpy(a).requires_grad_() for a in (U, theta)]
-        entries = inputs[1] if theta.shape[1] % len(basis) == 0 else torch.cat([inputs[1], last], 1)
+    def composed(theta: Any, in_planes: bool) -> Any:
+        entries = theta if theta.shape[1] % len(basis) == 0 else torch.cat([theta, last], 1)
         M = entries.view(len(U), -1, len(basis))
         points = M @ basis if in_planes else columns @ M.mT
         if M.shape[1] > dims:
             numerators, denominator = points.split(dims, 1 if in_planes else 2)
             points = numerators / denominator
-        grid = points.view(len(U), dims, *size).movedim(1, -1) if in_planes else points.view(len(U), *size, dims)
+        return points.view(len(U), dims, *size).movedim(1, -1) if in_planes else points.view(len(U), *size, dims)
+
+    def run(way: str) -> list[Any]:
+        inputs: list[Any] = [torch.from_numpy(a).requires_grad_() for a in (U, theta)]
+        if way == "affine_grid":
+            grid = nn.functional.affine_grid(inputs[1].view(len(U), dims, dims + 1), list(U.shape), align_corners=True)
+        else:
+            grid = composed(inputs[1], way == "planes")
         V = nn.functional.grid_sample(inputs[0], grid, mode=case.mode, align_corners=True)
         if case.flatten_depth:
             V = V.sum(2)
         V.backward(cotangent)
         return [V.detach().numpy(), *(a.grad.numpy() for a in inputs)]
 
-    return [functools.partial(run, in_planes) for in_planes in (True, False)]
+    affine = isinstance(case.transformation, Affine | Affine3d)
+    return [functools.partial(run, way) for way in (["affine_grid"] if affine else []) + ["points", "planes"]]
 
 
 class Transformed(nn.Module):
