@@ -15,7 +15,7 @@ padding are triples (depth, vertical, horizontal). The functions are called like
 
 import numpy as np
 
-from . import convolution as planes
+from . import convolution
 from .convolution import output_size
 
 SLABS = 1 << 20  # entries of the slabs that are convolved together: several small ones are worth one call
@@ -28,7 +28,7 @@ def convolve(x, weight, bias, stride, padding):
     flat = _flat(weight)
     for depths in _groups(x.shape, window, y.shape[2]):
         slabs = _slabs(x, window[0], depths, stride[0], padding[0])
-        part = planes.convolve(slabs, flat, bias, stride[1:], padding[1:])
+        part = convolution.convolve(slabs, flat, bias, stride[1:], padding[1:])
         y[:, :, depths.start:depths.stop] = part.reshape(len(depths), N, F, *y.shape[3:]).transpose(1, 2, 0, 3, 4)
     return y
 
@@ -39,7 +39,7 @@ def convolve_dweight(x, dy, window, stride, padding):
     dweight, dbias = np.zeros((F, C * window[0], *window[1:]), x.dtype), np.zeros(F, x.dtype)
     for depths in _groups(x.shape, window, dy.shape[2]):
         slabs = _slabs(x, window[0], depths, stride[0], padding[0])
-        parts = planes.convolve_dweight(slabs, _slices(dy, depths), window[1:], stride[1:], padding[1:])
+        parts = convolution.convolve_dweight(slabs, _slices(dy, depths), window[1:], stride[1:], padding[1:])
         dweight += parts[0]
         dbias += parts[1]
     return dweight.reshape(F, C, *window), dbias
@@ -51,7 +51,7 @@ def convolve_dx(dy, weight, size, stride, padding):
     dx = np.zeros((N, C, *size), dy.dtype)
     flat = _flat(weight)
     for depths in _groups(dx.shape, window, dy.shape[2]):
-        dslabs = planes.convolve_dx(_slices(dy, depths), flat, size[1:], stride[1:], padding[1:])
+        dslabs = convolution.convolve_dx(_slices(dy, depths), flat, size[1:], stride[1:], padding[1:])
         dslabs = dslabs.reshape(len(depths), N, C, window[0], *size[1:])
         for dslab, depth in zip(dslabs, depths, strict=True):
             inside, under = _inside(depth * stride[0] - padding[0], window[0], size[0])

@@ -232,7 +232,7 @@ def slopes(tile, values, base, work, count, shape, volume, lanes, add, g):
         for a in range(3 if volume else 2):
             for j in range(count):
                 g[a, j] = T(0)
-    for j in range(count):
+    for j in range(count):  # two halves of one formula: as one, the whole way back took twice as long
         a = base + at[j]
         b = a + slice_step
         if lanes == 1:

@@ -212,18 +212,18 @@ _reach = Kernel(_reach_items, **cpu)
 _read_images = Kernel(_read_images_items, **cpu)
 
 
-def _way(dtype, shape, grid, kernel, padding):
+def _way(U, volume, grid, kernel, padding):
     """Kind, k, slope and radius of a kernel and its taps along an axis; no k, where neighbours stand together."""
-    dims = len(shape) - 2
+    dims = 3 if volume else 2
     widened = grid.shape[2] > dims
     adjacent = kernel.kind in (NEAREST, BILINEAR) and padding != WRAP
-    planes, lanes, _, _ = layout(shape[1], kernel.kind == NEAREST)
-    if adjacent and not widened and planes * np.prod([n + 3 for n in shape[2:]]) * lanes < PLACES:
+    planes, lanes, _, _ = layout(U.shape[1], kernel.kind == NEAREST)
+    if adjacent and not widened and entries(planes, *U.shape[2:], volume, lanes) < PLACES:
         return kernel.kind, None, None, kernel.radius, 0
     width = 1.0
     if widened and grid.size:
-        width = min(max(np.fmax.reduce(grid[..., dims:], axis=None, initial=1.0), 1.0), max(shape[2:]))
-    return kernel.kind, *kernel.pointers(dtype), kernel.radius, int(np.ceil(2 * kernel.radius * width))
+        width = min(np.fmax.reduce(grid[..., dims:], axis=None, initial=1.0), max(U.shape[2:]))
+    return kernel.kind, *kernel.pointers(U.dtype), kernel.radius, int(np.ceil(2 * kernel.radius * width))
 
 
 def _volume(U):
@@ -243,8 +243,13 @@ def _run(run, taps_used):
     return max(1, min(run, TABLE // max(taps_used, 1)))
 
 
+def _shares(images, P):
+    """Into how many parts the points of each image's output are divided, so that small batches occupy many cores."""
+    return max(1, min(-(-ITEMS // max(1, images)), P // 512))
+
+
 def _bands(images, slices, tile):
-    """Into how many bands of slices each image is divided, so that small batches occupy many cores."""
+    """The same for slices of an image; and that a tile of them fits a cache."""
     wanted = max(-(-ITEMS // max(1, images)), -(-tile // TILE))
     return max(1, min(wanted, slices // 8))
 
@@ -263,15 +268,15 @@ def sample(U, M, basis, grid, scale, size, kernel, padding, outside=0.0, flatten
     points themselves, and an empty grid (0, 0, dims); or a grid (N, P, dims), or (N, P, 2 dims) with widths, and an
     empty M (0, dims, 0). U or the points may be one for all.
     """
-    way = _way(U.dtype, U.shape, grid, kernel, padding)
     volume, centre, outside = U.ndim == 5, _centre(U), U.dtype.type(outside)
     U, size = _volume(U), _depth_height_width(size)
+    way = _way(U, volume, grid, kernel, padding)
     layers, P = (size[0], size[1] * size[2]) if flatten else (1, size[0] * size[1] * size[2])
     count, C = max(len(M), len(grid)), U.shape[1]
     N = count if len(U) == 1 else len(U)
     planes, lanes, blocks, run = layout(C, kernel.kind == NEAREST and way[1] is None)
     run = _run(run, way[-1])
-    parts = max(1, min(-(-ITEMS // max(1, N * blocks)), P // 512))
+    parts = _shares(N * blocks, P)
     shared = parts > 1 or len(U) < N
     images = _margins(U, volume, planes, lanes, blocks, outside) if shared else np.empty((0, 0), U.dtype)
     V = np.empty((N, C, P), U.dtype)
@@ -285,14 +290,12 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
     same = kernel, padding, outside, flatten
     on_grid = grid.shape[1] > 0
     nothing = np.zeros_like(grid if on_grid else M) if wanted_points else None
-    if dV.size == 0:
+    wanted_points = wanted_points and kernel.kind != NEAREST  # which is constant between its jumps
+    if dV.size == 0 or not (wanted_U or wanted_points):
         return np.zeros_like(U) if wanted_U else None, nothing
-    if kernel.kind == NEAREST and wanted_points:  # constant between its jumps
-        dU, _ = sample_gradients(U, M, basis, grid, scale, size, dV, *same, True, False) if wanted_U else (None, None)
-        return dU, nothing
-    way = _way(U.dtype, U.shape, grid, kernel, padding)
     volume, centre, outside, given = U.ndim == 5, _centre(U), U.dtype.type(outside), U
     U, size3 = _volume(U), _depth_height_width(size)
+    way = _way(U, volume, grid, kernel, padding)
     layers = size3[0] if flatten else 1
     N, C = dV.shape[:2]
     P = int(np.prod(dV.shape[2:]))
@@ -301,10 +304,7 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
     one_U, one_M = len(U) < N, max(len(M), len(grid)) < N
     groups = min(N, ITEMS) if one_U or one_M else N
     tile = entries(planes, *U.shape[2:], volume, lanes)
-    if wanted_U:
-        parts = _bands(groups * blocks, U.shape[2], tile)
-    else:
-        parts = max(1, min(-(-ITEMS // max(1, groups * blocks)), P // 512))
+    parts = _bands(groups * blocks, U.shape[2], tile) if wanted_U else _shares(groups * blocks, P)
     if wanted_U and wanted_points and parts > 1 and (on_grid or outside != 0):
         # A point of the grid may read two bands of U; and a number outside would be read in every band.
         dU, _ = sample_gradients(given, M, basis, grid, scale, size, dV, *same, True, False)
@@ -328,4 +328,4 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
         dpoints = dpoints.sum(axis=0, keepdims=True)
     if one_U:
         dU = dU.sum(axis=0, keepdims=True)
-    return dU if wanted_U else None, dpoints if wanted_points else None
+    return dU if wanted_U else None, dpoints if wanted_points else nothing

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from nanostn.kernels.coordinates import half_extent
+
 GRID, CORNER, INK, QUIET = "#ff9f1c", "#2ec4b6", "#22303c", "#7b8794"
 
 _RAMP = " .:-=+*#%@"
@@ -110,9 +112,7 @@ def _pixels(grid: np.ndarray, size: tuple[int, int], align_corners: bool) -> tup
     """x and y of a grid's points, counted in pixels from the centre of the top left one."""
     H, W = size
     x, y = grid[..., 0], grid[..., 1]
-    if align_corners:
-        return (x + 1) / 2 * (W - 1), (y + 1) / 2 * (H - 1)
-    return ((x + 1) * W - 1) / 2, ((y + 1) * H - 1) / 2
+    return half_extent(W, align_corners) * x + (W - 1) / 2, half_extent(H, align_corners) * y + (H - 1) / 2
 
 
 def _line(axes: Any, x: np.ndarray, y: np.ndarray, thick: bool) -> None:

@@ -18,7 +18,7 @@ from nanostn.checks import argument_error, checked_size, describe
 from nanostn.tensor import Tensor
 from nanostn.transformations import Affine, Affine3d, Transformation
 
-__all__ = ["affine_grid", "checked_size", "sampling_grid"]
+__all__ = ["affine_grid", "sampling_grid"]
 
 
 def sampling_grid(theta: Any, transformation: Transformation, size: tuple[int, ...],

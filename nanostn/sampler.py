@@ -28,13 +28,12 @@ from numba.core.errors import NumbaError
 
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, checked_size, describe, is_float32, same_float, sizes
-from nanostn.grid_generator import sampling_grid
 from nanostn.kernels import interpolation, sampling
 from nanostn.kernels.coordinates import half_extent
 from nanostn.tensor import Tensor, op
 from nanostn.transformations import Transformation
 
-__all__ = ["SamplingKernel", "grid_sample", "sampling_grid", "spatial_transform"]
+__all__ = ["SamplingKernel", "grid_sample", "spatial_transform"]
 
 MODES = {
     "nearest": interpolation.Interpolation(interpolation.NEAREST),

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from nanostn.checks import checked_size
 from nanostn.gradcheck import gradcheck
-from nanostn.grid_generator import affine_grid, checked_size, sampling_grid
+from nanostn.grid_generator import affine_grid, sampling_grid
 from nanostn.tensor import Tensor
 from nanostn.transformations import (
     Affine,
