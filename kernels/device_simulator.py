@@ -1,0 +1,70 @@
+"""The simulator as a device: its memory is NumPy's, its kernels run as Python, one thread after the other."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import cuda
+from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
+
+POISON = 0xFF  # a NaN of any width: what a kernel should have written, and did not, is seen
+
+
+class Simulator:
+    name = "simulator"
+    capability = (9, 0)
+    multiprocessors = 2
+    threads = 32  # of a block; each is a thread of the operating system
+    limit: int | None = None  # bytes, for tests of a full device
+
+    def __init__(self) -> None:
+        self.used = 0
+
+    def allocate(self, nbytes: int) -> np.ndarray | None:
+        if self.limit is not None and self.used + nbytes > self.limit:
+            return None
+        self.used += nbytes
+        return np.full(nbytes, POISON, np.uint8)
+
+    def free(self, memory: np.ndarray) -> None:
+        self.used -= memory.nbytes
+
+    def reuse(self, memory: np.ndarray) -> None:
+        memory[...] = POISON
+
+    def free_bytes(self) -> int:
+        return 1 << 30 if self.limit is None else self.limit - self.used
+
+    def address(self, memory: np.ndarray, start: int, dtype: np.dtype) -> Any:
+        """What a kernel is handed for the part of a memory that begins at byte `start`."""
+        end = start + (memory.nbytes - start) // dtype.itemsize * dtype.itemsize
+        return FakeCUDAArray(memory[start:end].view(dtype))
+
+    def upload(self, target: Any, source: np.ndarray, stream: Any = None) -> None:
+        target._ary[:source.size] = source.reshape(-1)
+
+    def download(self, target: np.ndarray, source: Any) -> None:
+        target.reshape(-1)[...] = source._ary[:target.size]
+
+    def pinned(self, nbytes: int) -> np.ndarray:
+        return np.empty(nbytes, np.uint8)
+
+    def synchronize(self) -> None:
+        """Kernels have run when their launch returns."""
+
+    def upload_after_compute(self) -> None:
+        """There is one stream."""
+
+    def compute_after_upload(self) -> None:
+        """There is one stream."""
+
+    def compile(self, body: Callable[..., None], signature: Any) -> Callable[..., None]:
+        kernel = cuda.jit(body)
+
+        def launch(blocks: tuple[int, ...], threads: tuple[int, ...], arguments: list[Any]) -> None:
+            with warnings.catch_warnings():  # as on a GPU, infinities and NaN are values
+                warnings.simplefilter("ignore", RuntimeWarning)
+                kernel[blocks, threads](*arguments)
+
+        return launch
