@@ -18,6 +18,8 @@ is one pointer to its first entry, flat, and not checked by anyone; sizes are ar
     int64[] ...                                         as *, but one that atomic operations can be used on
     T float32 int32 int64 int uint64 bool               a number; int is int64
 
+T is the first dtype among the constants, S the second.
+
 Types are part of the declaration so that a launch costs little, so that all kernels can be compiled where there is no
 GPU, and so that the simulator, which has no types, refuses what a GPU would misread.
 """
@@ -63,8 +65,8 @@ class CudaKernel:
         return self.make(*constants)
 
     def types(self, constants: tuple) -> list["Kind"]:
-        T = np.dtype(constants[0]).name if constants and isinstance(constants[0], type) else None
-        return [Kind(word, T) for word in self.kinds]
+        names = [np.dtype(c).name for c in constants if isinstance(c, type)]
+        return [Kind(word, dict(zip("TS", names, strict=False))) for word in self.kinds]
 
     def __getitem__(self, constants: Any) -> "Launch":
         launch = self._launches.get(constants)
@@ -82,13 +84,10 @@ def cuda_kernel(kinds: str, offered: Iterable[tuple] | None = None) -> Callable[
 class Kind:
     """The type of one argument."""
 
-    def __init__(self, word: str, T: str | None):
+    def __init__(self, word: str, names: dict[str, str]):
         name = word.rstrip("*~[]")
         self.form = word[len(name):]  # "" for a number
-        dtype = {"T": T, "int": "int64"}.get(name, name)
-        if dtype is None:
-            raise TypeError("a kernel with T in its arguments has a dtype as its first constant")
-        self.dtype = np.dtype(dtype)
+        self.dtype = np.dtype({"int": "int64", **names}.get(name, name))
 
     def numba(self) -> Any:
         from numba import from_dtype, types
@@ -141,7 +140,7 @@ def _described(value: Any) -> str:
 
 
 def block(threads: int = FULL) -> int:
-    """Threads of a block: as many as asked for, on the simulator at most 32."""
+    """Threads of a block: as many as asked for, in the simulator fewer."""
     return min(threads, device().threads)
 
 
