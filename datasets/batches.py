@@ -7,14 +7,17 @@ import hashlib
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nanostn.checkpoints import load, save
 from nanostn.checks import argument_error, describe, sizes
+from nanostn.kernels.uploads import arrived, upload
 
-from .distortions import DIGIT, distort, size_of
+from .distortions import DIGIT, Drawn, distort, draw, size_of
 from .locations import cache_directory
 
 # First words of the seeds: different purposes must never draw the same numbers.
@@ -24,11 +27,12 @@ CHUNK = 1000              # test images distorted at a time
 
 
 def epoch_batches(images: np.ndarray, labels: np.ndarray, batch_size: int, kind: str, seed: int, epoch: int,
-                  start: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+                  start: int = 0, device: str = "cpu") -> Iterator[tuple[Any, Any]]:
     """The batches of one epoch from step `start` on: x (B, 1, S, S) float32 from 0 to 1, y (B,) int64.
 
     Every image comes once, in an order of this epoch; the last batch may be smaller. `kind` is one of
-    `distortions.kinds`; the clutter of TC is cut from all of `images`.
+    `distortions.kinds`; the clutter of TC is cut from all of `images`. With `device="cuda"` the batches are on the GPU,
+    and distorted there: digits as they are and what was drawn for them go over, one batch ahead.
     """
     N, *_ = sizes("epoch_batches", images=(images, f"N {DIGIT} {DIGIT}"), labels=(labels, "N"))
     for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0), ("epoch", epoch, 0),
@@ -36,15 +40,34 @@ def epoch_batches(images: np.ndarray, labels: np.ndarray, batch_size: int, kind:
         if not isinstance(value, int | np.integer) or value < least:
             raise argument_error("epoch_batches", name, f"an integer, {least} or more", describe(value))
     size_of(kind)
-    return _batches(images, labels, batch_size, kind, seed, epoch, start)
+    drawn = _drawn(images, labels, batch_size, kind, seed, epoch, start)
+    return ((made.canvas(), y) for made, y in (_sent(drawn) if device == "cuda" else drawn))
 
 
-def _batches(images, labels, batch_size, kind, seed, epoch, start):
+def _drawn(images, labels, batch_size, kind, seed, epoch, start):
     order = np.random.default_rng([ORDER, seed, epoch]).permutation(len(images))
     for step in range(start, steps(len(images), batch_size)):
         chosen = order[step * batch_size:(step + 1) * batch_size]
-        x = distort(images[chosen], kind, np.random.default_rng([BATCH, seed, epoch, step]), clutter_source=images)
-        yield x, labels[chosen].astype(np.int64)
+        rng = np.random.default_rng([BATCH, seed, epoch, step])
+        yield draw(images[chosen], kind, rng, clutter_source=images), labels[chosen].astype(np.int64)
+
+
+def _sent(drawn: Iterator[tuple[Drawn, np.ndarray]]) -> Iterator[tuple[Drawn, Any]]:
+    """The same on the GPU: while one batch is computed with, the next is on its way."""
+    def send(batch: tuple[Drawn, np.ndarray]) -> tuple[Drawn, Any]:
+        made, y = batch
+        *arrays, y = upload(*made.arrays, y)
+        return replace(made, arrays=tuple(arrays)), y
+
+    try:
+        sent = map(send, drawn)
+        following = next(sent, None)
+        while following is not None:
+            arrived()
+            batch, following = following, next(sent, None)
+            yield batch
+    finally:
+        arrived()  # memory of a batch that nobody waits for must not be handed out while it is written
 
 
 def steps(count: int, batch_size: int) -> int:

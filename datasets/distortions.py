@@ -15,12 +15,15 @@ its corners, empty in MNIST, may then reach out. T and TC move by whole pixels, 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from nanostn.checks import argument_error, describe, sizes
+from nanostn.kernels.pasting import paste_brightest
 from nanostn.sampler import spatial_transform
-from nanostn.transformations import Affine, Projective, ThinPlateSpline
+from nanostn.transformations import Affine, Projective, ThinPlateSpline, Transformation
 
 DIGIT = 28                # pixels of an original image
 SIZES = {"R": 28, "RTS": 42, "P": 28, "E": 28, "T": 60, "TC": 60}
@@ -46,23 +49,51 @@ def distort(images: np.ndarray, kind: str, rng: np.random.Generator,
     S is `size_of(kind)`. All that is random comes from `rng`. The clutter of TC is cut from any of `clutter_source`
     (M, 28, 28), or else from the other ones of `images`.
     """
-    S = size_of(kind)
+    return draw(images, kind, rng, clutter_source).canvas()
+
+
+@dataclass
+class Drawn:
+    """What was drawn by lot, and the digits as they are: little enough to be sent to a GPU, which makes the canvas."""
+
+    kind: str
+    transformation: Transformation
+    arrays: tuple[Any, ...]  # digits (N, 28, 28) and theta; for TC also pieces (N, K, 6, 6) and their places (N, K)
+
+    def canvas(self) -> Any:
+        """The distorted digits (N, 1, S, S), float32 from 0 to 1, made where the arrays are."""
+        digits, theta, *clutter = self.arrays
+        S = size_of(self.kind)
+        V = spatial_transform(shaded(digits)[:, None], theta, self.transformation, (S, S)).data
+        if clutter:
+            pieces, tops, lefts = clutter
+            paste_brightest(V.reshape(-1, S, S), shaded(pieces), tops, lefts)
+        return V
+
+
+def draw(images: np.ndarray, kind: str, rng: np.random.Generator, clutter_source: np.ndarray | None = None) -> Drawn:
+    """All that `distort` draws from `rng`, and what it draws it for."""
+    size_of(kind)
     source = images if clutter_source is None else clutter_source
     N, *_ = sizes("distort", images=(images, f"N {DIGIT} {DIGIT}"), clutter_source=(source, f"M {DIGIT} {DIGIT}"))
     if not isinstance(rng, np.random.Generator):
         raise argument_error("distort", "rng", "a numpy Generator", describe(rng), "np.random.default_rng(seed)")
     transformation, theta = PARAMETERS[kind](rng, N)
-    U = grey(images)[:, None]
-    V = spatial_transform(U, theta.astype(np.float32), transformation, (S, S)).data
+    arrays = (grey(images), theta.astype(np.float32))
     if kind == "TC":
-        clutter(V[:, 0], source, rng, own=clutter_source is None and N > 1)
-    return V
+        arrays += clutter(source, N, rng, own=clutter_source is None and N > 1)
+    return Drawn(kind, transformation, arrays)
+
+
+def shaded(images: Any) -> Any:
+    """Bytes as float32 from 0 to 1; what is float32 stays as it is."""
+    return images if images.dtype == np.float32 else images.astype(np.float32) * np.float32(1 / 255)
 
 
 def grey(images: np.ndarray) -> np.ndarray:
-    """As float32 from 0 to 1."""
+    """Images of bytes as they are, others as float32, checked to be from 0 to 1."""
     if images.dtype == np.uint8:
-        return images * np.float32(1 / 255)
+        return images
     if not np.issubdtype(images.dtype, np.floating):
         raise argument_error("distort", "images", "uint8, or floats from 0 to 1", describe(images))
     if images.size and not (images.min() >= 0 and images.max() <= 1):
@@ -139,20 +170,16 @@ def homography(corners: np.ndarray) -> np.ndarray:
     return np.linalg.solve(equations.reshape(-1, 8, 8), CORNERS.reshape(1, 8, 1))[:, :, 0]
 
 
-def clutter(canvas: np.ndarray, source: np.ndarray, rng: np.random.Generator, own: bool) -> None:
-    """Put pieces of digits anywhere on each canvas (N, S, S), in place; where ink meets, the brighter stays.
+def clutter(source: np.ndarray, N: int, rng: np.random.Generator, own: bool) -> tuple[np.ndarray, ...]:
+    """Pieces of digits (N, K, 6, 6) for N canvases, and their rows and columns there (N, K), anywhere.
 
     `own` says that source n is the digit on canvas n, which is then left out.
     """
-    N, M, S = len(canvas), len(source), canvas.shape[1]
+    M, S = len(source), SIZES["TC"]
     digit = rng.integers(M - own, size=(N, DISTRACTORS))
     if own:
         digit += digit >= np.arange(N)[:, None]
     cut_y, cut_x = rng.integers(DIGIT - PATCH + 1, size=(2, N, DISTRACTORS))
     put_y, put_x = rng.integers(S - PATCH + 1, size=(2, N, DISTRACTORS))
-    window = (PATCH, PATCH)
-    pieces = grey(np.lib.stride_tricks.sliding_window_view(source, window, axis=(1, 2))[digit, cut_y, cut_x])
-    places = np.lib.stride_tricks.sliding_window_view(canvas, window, axis=(1, 2), writeable=True)
-    for k in range(DISTRACTORS):                          # one after the other: they may overlap
-        at = np.arange(N), put_y[:, k], put_x[:, k]
-        places[at] = np.maximum(places[at], pieces[:, k])
+    windows = np.lib.stride_tricks.sliding_window_view(source, (PATCH, PATCH), axis=(1, 2))
+    return grey(windows[digit, cut_y, cut_x]), put_y, put_x

@@ -79,7 +79,8 @@ def _parser() -> Parser:
     report.add_argument("--output", metavar="DIR", help="for page and pictures (default: report/ in RUN_DIR)")
     place(report)
 
-    verify = command("verify", _verify, "operations and layers against finite differences; exit code 1 if one fails")
+    verify = command("verify", _verify, "operations and layers against finite differences, on a GPU against the CPU; "
+                                        "exit code 1 if one fails")
     verify.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     verify.add_argument("--all", action="store_true", help="a line for each row, not for each group of rows")
 
@@ -106,13 +107,14 @@ def _info(options: argparse.Namespace) -> int:
 
     row("nanostn", f"{version}  ({Path(__file__).resolve().parent})")
     row("python", f"{platform.python_version()}  {platform.system()} {platform.machine()}")
-    for package in ("numpy", "numba", "scipy", "h5py", "matplotlib", "tqdm", "pooch"):
+    for package in ("numpy", "numba", "scipy", "h5py", "matplotlib", "tqdm", "pooch", "numba-cuda"):
         try:
             row(package, metadata.version(package))
         except metadata.PackageNotFoundError:
-            row(package, 'not installed (optional: pip install "nanostn[app]")')
+            extra = "cuda" if package == "numba-cuda" else "app"
+            row(package, f'not installed (optional: pip install "nanostn[{extra}]")')
     row("CPU", f"{os.cpu_count()} cores, {numba.get_num_threads()} threads for kernels")
-    row("GPU", "none: this version has CPU kernels only")
+    row("GPU", _gpu())
     row("data", datasets.data_directory(options.data_dir))
     for name, place in datasets.available(options.data_dir).items():
         row("", f"{name}: {place}")
@@ -121,6 +123,18 @@ def _info(options: argparse.Namespace) -> int:
     if options.kernels:
         _info_kernels()
     return 0
+
+
+def _gpu() -> str:
+    """A real GPU by its name, the simulator as what it is, or why there is none."""
+    from nanostn.kernels.device import device, state
+
+    kind, words = state()
+    if kind != "gpu":
+        return f"none: {words}" if kind == "none" else words
+    gpu = device()
+    memory = f"{gpu.free_bytes() / 2**30:.1f} GiB free"
+    return f"{words}, compute capability {gpu.capability[0]}.{gpu.capability[1]}, {memory}"
 
 
 def _info_kernels() -> None:
@@ -146,16 +160,16 @@ def _info_kernels() -> None:
 def _demo(options: argparse.Namespace) -> int:
     from nanostn.experiments import demo
 
-    use_device("demo", options.device, options.threads)
-    return demo.main(options.run_dir)
+    device = use_device("demo", options.device, options.threads)
+    return demo.main(options.run_dir, device=device)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     from nanostn import training
     from nanostn.compilation import announced_compilation
 
-    use_device("evaluate", options.device, options.threads)
-    run, model, images, labels = revive(options.run_dir, options.data_dir)
+    device = use_device("evaluate", options.device, options.threads)
+    run, model, images, labels = revive(options.run_dir, options.data_dir, device)
     print(f"{run.config['experiment']}, {run.config['model']}, {run.config['data']}: "
           f"{len(images):,} test images", flush=True)
     with announced_compilation():
@@ -168,9 +182,9 @@ def _report(options: argparse.Namespace) -> int:
     from nanostn import drawing, report
     from nanostn.compilation import announced_compilation
 
-    use_device("report", options.device, options.threads)
+    device = use_device("report", options.device, options.threads)
     drawing.new_figure(1, 1)  # without matplotlib, say so before anything is done
-    revived = [revive(run_dir, options.data_dir) for run_dir in options.run_dirs]
+    revived = [revive(run_dir, options.data_dir, device) for run_dir in options.run_dirs]
     with announced_compilation():
         page = report.write(revived, options.output)
     print(page)
@@ -180,8 +194,7 @@ def _report(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from nanostn import verify
 
-    use_device("verify", options.device, None)
-    return verify.main(every=options.all)
+    return verify.main(use_device("verify", options.device, None), every=options.all)
 
 
 def _bench(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from nanostn.checks import argument_error
+from nanostn.kernels.device import DeviceError
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,6 +73,8 @@ def guarded(command: Callable[..., int]) -> Callable[..., int]:
             return code
         except KeyboardInterrupt as error:
             code, message = 130, str(error) or "interrupted"
+        except DeviceError as error:
+            code, message = 1, str(error)
         except ArithmeticError as error:
             from nanostn.finite import NotFinite
 
@@ -96,11 +99,17 @@ def guarded(command: Callable[..., int]) -> Callable[..., int]:
     return run
 
 
-def use_device(command: str, device: str, threads: int | None) -> None:
-    """Act on --device and --threads of a command."""
-    if device == "cuda":
-        raise argument_error(command, "--device", "auto or cpu", "cuda", "this version has CPU kernels only")
+def use_device(command: str, device: str, threads: int | None) -> str:
+    """Act on --threads of a command; what its --device means here, "cpu" or "cuda": auto takes a GPU that is real."""
     if threads is not None:
         from nanostn.kernels.threads import set_threads
 
         set_threads(threads)
+    if device == "cpu":
+        return device
+    from nanostn.kernels.device import state
+
+    kind, words = state()
+    if device == "cuda" and kind == "none":
+        raise argument_error(command, "--device", "auto or cpu", "cuda", words)
+    return "cuda" if kind == "gpu" or device == "cuda" else "cpu"

@@ -1,19 +1,21 @@
 """When a run diverges: noticed in the very step, named by layer, before anything is written over.
 
 An infinite theta reads far outside the image and gives a finite, empty picture, so theta is watched by itself; NaN
-anywhere reaches the loss. Gradients are checked before the update. A finite gradient times a large learning rate can
+anywhere reaches the loss. All are checked after the backward pass, before the update. A finite gradient times a large learning rate can
 still throw the parameters out of range: the next step notices, or the evaluation, before the epoch's checkpoint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from nanostn import no_grad
+from nanostn.kernels.device_functions import is_device, move
+from nanostn.kernels.finite import are_finite
 from nanostn.nn import Module
 
 
@@ -21,31 +23,55 @@ class NotFinite(ArithmeticError):
     """A loss, theta or gradient is infinite or not a number."""
 
 
-def is_finite(array: np.ndarray) -> bool:
+def is_finite(array: Any) -> bool:
     """Whether all entries are. The sum of squares is cheap and tells, but for entries so large that it overflows."""
+    if is_device(array):
+        return bool(are_finite([array])[0])
     flat = array.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(np.einsum("i,i->", flat, flat))) or bool(np.isfinite(flat).all())
 
 
+def first_not_finite(arrays: Sequence[Any]) -> int | None:
+    """The number of the first array with an infinite or undefined entry; on the GPU one look at all of them."""
+    if arrays and is_device(arrays[0]):
+        found = are_finite(arrays)
+        return None if found.all() else int(found.argmin())
+    return next((i for i, array in enumerate(arrays) if not is_finite(array)), None)
+
+
 def check_gradients(model: Module) -> None:
     """Raise NotFinite with the name of the first parameter whose gradient is not finite."""
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None and not is_finite(parameter.grad):
-            raise NotFinite(f"the gradient of {name} is no longer finite")
+    named = [(name, parameter.grad) for name, parameter in model.named_parameters() if parameter.grad is not None]
+    bad = first_not_finite([gradient for _, gradient in named])
+    if bad is not None:
+        raise NotFinite(f"the gradient of {named[bad][0]} is no longer finite")
+
+
+class Thetas:
+    """The thetas of the spatial transformers since the last check. They are looked at together, after the step or the
+    evaluation that they belong to: on a GPU every look waits for it."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, Any]] = []
+
+    def check(self) -> None:
+        """Raise NotFinite with the name of the first transformer whose theta is not finite; forget them."""
+        seen, self.seen = self.seen, []
+        bad = first_not_finite([theta for _, theta in seen])
+        if bad is not None:
+            name, theta = seen[bad][0], move(seen[bad][1], "cpu")
+            image = int(np.argmin(np.isfinite(theta.reshape(len(theta), -1)).all(axis=1)))
+            raise NotFinite(f"theta of {name or 'the transformer'} is no longer finite (image {image} of the batch)")
 
 
 @contextmanager
-def watch_theta(model: Module) -> Iterator[None]:
-    """Within this context, a spatial transformer whose theta is not finite raises NotFinite with its name."""
-    def check(name: str, theta: Any) -> None:
-        if not np.isfinite(theta.data).all():
-            bad = int(np.argmin(np.isfinite(theta.data.reshape(len(theta), -1)).all(axis=1)))
-            raise NotFinite(f"theta of {name or 'the transformer'} is no longer finite (image {bad} of the batch)")
-
+def watch_theta(model: Module) -> Iterator[Thetas]:
+    """Within this context, the thetas of all spatial transformers are noted, to be checked."""
+    thetas = Thetas()
     watched = [(name, m.localisation) for name, m in model.named_modules() if hasattr(m, "localisation")]
-    with _after_forward(watched, check):
-        yield
+    with _after_forward(watched, lambda name, theta: thetas.seen.append((name, theta.data))):
+        yield thetas
 
 
 def name_first_layer(model: Module, forward: Callable[[], Any]) -> str:
@@ -56,7 +82,7 @@ def name_first_layer(model: Module, forward: Callable[[], Any]) -> str:
     found: list[str] = []
 
     def check(name: str, value: Any) -> None:
-        if not np.isfinite(value.data).all():
+        if not is_finite(value.data):
             found.append(name)
 
     with _after_forward([(name, module) for name, module in model.named_modules() if name], check), no_grad():

@@ -15,6 +15,7 @@ import numpy as np
 
 from nanostn.autograd import no_grad
 from nanostn.checks import argument_error, describe
+from nanostn.kernels.device_functions import move
 from nanostn.tensor import Tensor
 
 
@@ -108,12 +109,60 @@ class Case:
     full: bool = True
     group: str = ""
 
-    def run(self) -> GradientReport:
+    def tensors(self) -> list[Tensor]:
         rng = np.random.default_rng(sum(map(ord, self.name)))
-        tensors = [Tensor(rng.uniform(0.3, 1.7, x) * rng.choice([-1, 1], x) if isinstance(x, tuple) else x,
-                          requires_grad=True) for x in self.inputs]
+        return [Tensor(rng.uniform(0.3, 1.7, x) * rng.choice([-1, 1], x) if isinstance(x, tuple) else x,
+                       requires_grad=True) for x in self.inputs]
+
+    def run(self) -> GradientReport:
+        """The gradients against finite differences."""
+        tensors = self.tensors()
         return gradcheck(lambda *xs: self.fn(*xs[: len(tensors)]), [*tensors, *self.parameters], name=self.name,
                          kinks=self.kinks, full=self.full)
+
+    def compare(self, device: str, tolerance: float = 1e-9) -> GradientReport:
+        """The value and the gradients on a device against the CPU's, as a part of the largest entry of each."""
+        report = GradientReport(self.name)
+        expected, received = self._arrays("cpu"), self._arrays(device)
+        for i, (here, there) in enumerate(zip(expected, received, strict=True)):
+            what = "the value" if i == 0 else f"the gradient of input {i - 1}"
+            if here.shape != there.shape or not np.array_equal(np.isnan(here), np.isnan(there)):
+                raise GradientError(f"{self.name}: {what} should be {describe(here)} as on the CPU, received "
+                                    f"{describe(there)}, or numbers in other places")
+            apart = np.abs(np.where(np.isfinite(here), there - here, 0)).max(initial=0)
+            error = float(apart / max(np.abs(here, where=np.isfinite(here), out=np.zeros_like(here)).max(initial=0), 1e-9))
+            if not error <= tolerance:
+                raise GradientError(f"{self.name}: {what} differs from the CPU's by {error:.1e} of its largest entry")
+            report.error = max(report.error, error)
+            report.entries += here.size
+        return report
+
+    def _arrays(self, device: str) -> list[np.ndarray]:
+        """The value of `fn` on a device and its gradients to the inputs and parameters, as NumPy arrays."""
+        tensors = [Tensor(x.to(device).data, requires_grad=True) for x in self.tensors()]
+        before = [p.data for p in self.parameters]
+        move_all = getattr(self.fn, "to", None)  # a module has buffers too
+        try:
+            for p in self.parameters:
+                _replace(p, move(p.data, device))
+            if move_all is not None:
+                move_all(device)
+            value = self.fn(*tensors)
+            dV = np.random.default_rng(1).uniform(0.5, 1.5, value.shape).astype(value.dtype)
+            value.backward(move(dV, device))
+            return [value.numpy(), *(move(x.grad, "cpu") for x in (*tensors, *self.parameters) if x.grad is not None)]
+        finally:
+            if move_all is not None:
+                move_all("cpu")
+            for p, data in zip(self.parameters, before, strict=True):
+                _replace(p, data)
+
+
+def _replace(parameter: Tensor, data: Any) -> None:
+    """Other data for a parameter, whose leaf goes with its gradient."""
+    parameter.requires_grad = False
+    parameter.data = data
+    parameter.requires_grad = True
 
 
 def _gradients(name: str, fn: Callable[..., Tensor], inputs: list[Tensor], checked: list[int],

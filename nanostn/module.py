@@ -72,6 +72,11 @@ class Module:
     def parameters(self) -> list[Parameter]:
         return [parameter for _, parameter in self.named_parameters()]
 
+    @property
+    def device(self) -> str:
+        """"cpu" or "cuda": where the first parameter is, "cpu" where there is none."""
+        return next((parameter.device for _, parameter in self.named_parameters()), "cpu")
+
     def count_parameters(self) -> int:
         return sum(parameter.size for _, parameter in self.named_parameters())
 

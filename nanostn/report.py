@@ -32,10 +32,10 @@ def look(model: Module, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.
     transformer = find_transformer(model)
     assert transformer is not None
     with no_grad():
-        U = Tensor(np.ascontiguousarray(images))
+        U = Tensor(np.ascontiguousarray(images)).to(model.device)
         theta = transformer.theta(U)
         grids = sampling_grid(theta, transformer.transformation, transformer.size, transformer.align_corners)
-        return grids.data, transformer.transform(U, theta).data, model(U).data.argmax(axis=1)
+        return grids.numpy(), transformer.transform(U, theta).numpy(), model(U).numpy().argmax(axis=1)
 
 
 def movement(model: Module, images: np.ndarray) -> np.ndarray:
@@ -43,7 +43,7 @@ def movement(model: Module, images: np.ndarray) -> np.ndarray:
     transformer = find_transformer(model)
     assert transformer is not None
     with no_grad():
-        theta = transformer.theta(Tensor(np.ascontiguousarray(images))).data
+        theta = transformer.theta(Tensor(np.ascontiguousarray(images)).to(model.device)).numpy()
     theta = np.concatenate([theta, np.ravel(transformer.transformation.identity())[None].astype(theta.dtype)])
     *grids, still = sampling_grid(theta, transformer.transformation, transformer.size, transformer.align_corners).data
     return np.abs(np.stack(grids) - still).mean(axis=(1, 2, 3))

@@ -21,8 +21,9 @@ import numpy as np
 from nanostn import no_grad
 from nanostn._version import version
 from nanostn.compilation import announced_compilation
-from nanostn.finite import NotFinite, check_gradients, name_first_layer, watch_theta
+from nanostn.finite import NotFinite, Thetas, check_gradients, name_first_layer, watch_theta
 from nanostn.functional import cross_entropy
+from nanostn.kernels.device_functions import move
 from nanostn.nn import Module
 from nanostn.optim import Optimiser, Schedule
 from nanostn.runs import RunDirectory
@@ -47,22 +48,22 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def classification(model: Module, x: np.ndarray, y: np.ndarray) -> tuple[Tensor, int]:
-    """Cross-entropy of a batch, and how many of it the model gets wrong."""
+def classification(model: Module, x: Any, y: Any) -> tuple[Tensor, Any]:
+    """Cross-entropy of a batch, and how many of it the model gets wrong, as a number or still on the GPU."""
     scores = model(Tensor(x))
-    return cross_entropy(scores, y), int(np.count_nonzero(scores.data.argmax(axis=1) != y))
+    return cross_entropy(scores, y), np.count_nonzero(scores.data.argmax(axis=1) != y)
 
 
 def evaluate(model: Module, images: np.ndarray, labels: np.ndarray, batch_size: int = 500) -> dict[str, float]:
-    """Loss and error in percent over a whole set, in evaluation mode and without a graph."""
+    """Loss and error in percent over a whole set, in evaluation mode and without a graph, on the model's device."""
     model.eval()
     loss_sum, wrong = 0.0, 0
     with no_grad():
         for start in range(0, len(images), batch_size):
-            x, y = images[start:start + batch_size], labels[start:start + batch_size]
+            x, y = (move(a[start:start + batch_size], model.device) for a in (images, labels))
             loss, errors = classification(model, x, y)
             loss_sum += loss.item() * len(x)
-            wrong += errors
+            wrong += int(errors)
     model.train()
     return {"test_loss": loss_sum / len(images), "test_error": 100.0 * wrong / len(images)}
 
@@ -73,7 +74,7 @@ def say(line: str) -> None:
 
 def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Iterable[tuple[np.ndarray, ...]]],
           evaluation: Callable[[Module], Mapping[str, float]], *, run: RunDirectory, steps_per_epoch: int, steps: int,
-          schedule: Schedule | None = None, loss: Callable[..., tuple[Tensor, int | None]] = classification,
+          schedule: Schedule | None = None, loss: Callable[..., tuple[Tensor, Any]] = classification,
           report: Callable[[str], None] = say) -> dict[str, Any]:
     """Train `model` for `steps` steps, from the checkpoint in `run` if there is one; return what result.json will hold.
 
@@ -87,14 +88,15 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
     model.train()
     began = time.perf_counter() - at.seconds
     # What overflows is named by NotFinite, not by warnings of NumPy.
-    with _deferred_interrupt() as interrupted, watch_theta(model), np.errstate(over="ignore", invalid="ignore"):
+    with (_deferred_interrupt() as interrupted, watch_theta(model) as thetas,
+          np.errstate(over="ignore", invalid="ignore")):
         while at.steps < steps:
             last = min(steps_per_epoch, steps - at.steps + at.step)  # the step that ends this epoch
             with ExitStack() as compiling, _bar(at, last) as advance:
                 compiling.enter_context(announced_compilation())
                 for batch in batches(at.epoch, at.step):
                     learning_rate = optimiser.groups[0]["learning_rate"]  # the others follow
-                    counted = _step(model, optimiser, schedule, loss, batch, at)
+                    counted = _step(model, optimiser, schedule, loss, batch, at, thetas)
                     at.seconds = time.perf_counter() - began
                     compiling.close()  # the first step has compiled whatever the others need
                     advance(at)
@@ -104,7 +106,7 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
                     if at.step == last:
                         break
             with announced_compilation():
-                outcome = _evaluated(model, evaluation, at)
+                outcome = _evaluated(model, evaluation, at, thetas)
             at.seconds = time.perf_counter() - began
             at.history.append({"epoch": at.epoch + 1, "steps": at.steps, "learning_rate": learning_rate,
                                "train_loss": at.loss_sum / at.seen,
@@ -116,22 +118,23 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
             if interrupted:
                 raise Interrupted(f"interrupted after step {at.steps} of {steps}")
     return {"epochs": at.epoch, "steps": at.steps, "parameters": model.count_parameters(), **outcome_of(at),
-            "seconds": round(at.seconds, 1), "device": "cpu", "version": version}
+            "seconds": round(at.seconds, 1), "device": model.device, "version": version}
 
 
 def _step(model: Module, optimiser: Optimiser, schedule: Schedule | None,
-          loss: Callable[..., tuple[Tensor, int | None]], batch: tuple[np.ndarray, ...], at: Progress) -> bool:
+          loss: Callable[..., tuple[Tensor, Any]], batch: tuple[Any, ...], at: Progress, thetas: Thetas) -> bool:
     """Forward, backward, update; refuse to go on where a loss, theta or gradient is not finite.
 
     Returns whether the loss counts wrong answers.
     """
     try:
         value, wrong = loss(model, *batch)
+        optimiser.zero_grad()
+        value.backward()
+        thetas.check()  # a GPU has been given all of the step by now, and is waited for here
         if not np.isfinite(value.item()):
             layer = name_first_layer(model, lambda: loss(model, *batch))
             raise NotFinite(f"the loss is no longer finite ({value.item()}), first seen in {layer}")
-        optimiser.zero_grad()
-        value.backward()
         check_gradients(model)
     except NotFinite as error:
         raise NotFinite(f"training stopped at step {at.steps + 1} (epoch {at.epoch + 1}): {error}; "
@@ -141,15 +144,17 @@ def _step(model: Module, optimiser: Optimiser, schedule: Schedule | None,
         schedule.step()
     at.step, at.steps = at.step + 1, at.steps + 1
     at.loss_sum += value.item() * len(batch[0])
-    at.wrong += wrong or 0
+    at.wrong += 0 if wrong is None else int(wrong)
     at.seen += len(batch[0])
     return wrong is not None
 
 
-def _evaluated(model: Module, evaluation: Callable[[Module], Mapping[str, float]], at: Progress) -> Mapping[str, float]:
+def _evaluated(model: Module, evaluation: Callable[[Module], Mapping[str, float]], at: Progress,
+               thetas: Thetas) -> Mapping[str, float]:
     """The evaluation after an epoch; it is the first to see the parameters after the last update."""
     try:
         outcome = evaluation(model)
+        thetas.check()
         if not all(np.isfinite(value) for value in outcome.values()):
             layer = name_first_layer(model, lambda: evaluation(model))
             raise NotFinite(f"the evaluation is no longer finite, first seen in {layer}")

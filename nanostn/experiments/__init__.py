@@ -22,7 +22,7 @@ def find(name: str) -> ModuleType:
     return importlib.import_module("nanostn.experiments." + name.replace("-", "_"))
 
 
-def revive(run_dir: str | Path, data_dir: str | None = None) -> Revived:
+def revive(run_dir: str | Path, data_dir: str | None = None, device: str = "cpu") -> Revived:
     """A run from disk: its directory, its network with the last checkpoint's weights, its test images and labels."""
     run = RunDirectory.open(run_dir)
     experiment = find(run.config["experiment"])
@@ -34,4 +34,4 @@ def revive(run_dir: str | Path, data_dir: str | None = None) -> Revived:
     model.load_state(state["model"])
     with announced_compilation():
         *_, images, labels = experiment.load_data(run.config, data_dir)
-    return Revived(run, model.eval(), images, labels)
+    return Revived(run, model.eval().to(device), images, labels)

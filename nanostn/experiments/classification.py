@@ -75,7 +75,7 @@ def run(name: str, parser: Parser, build_model: Callable[[dict[str, Any]], Modul
         arguments: Sequence[str] | None = None, epochs: int = EPOCHS, **fixed: Any) -> int:
     """Train as the arguments say, for `epochs` if they say nothing; `fixed` settings are not left open."""
     options = parser.parse_args(arguments)
-    use_device("train", options.device, options.threads)
+    device = use_device("train", options.device, options.threads)
     config = settings(name, options, epochs, **fixed)
     path = Path(options.run_dir or Path("runs", "-".join(
         [name, config["model"], config["distortion"], config["data"], f"seed{config['seed']}"])))
@@ -92,10 +92,11 @@ def run(name: str, parser: Parser, build_model: Callable[[dict[str, Any]], Modul
         print(f"{path}: this run is finished, test error {finished['test_error']:.2f} %")
         return 0
 
-    model = build_model(config)
+    model = build_model(config).to(device)
     training = Training(config, model, directory, images, labels, *test_set)
     print(f"{name}: {config['model']} with {model.count_parameters():,} parameters on {config['distortion']} "
-          f"of {len(images):,} {config['data']}, {training.steps:,} steps of {config['batch_size']}, in {path}",
+          f"of {len(images):,} {config['data']}, {training.steps:,} steps of {config['batch_size']}, "
+          f"{'on the GPU, ' if device == 'cuda' else ''}in {path}",
           flush=True)
     try:
         outcome = training.run()
@@ -118,7 +119,7 @@ class Training:
         optimiser = make_optimiser(config, model)
 
         def batches(epoch: int, start: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-            return datasets.epoch_batches(images, labels, batch_size, kind, seed, epoch, start)
+            return datasets.epoch_batches(images, labels, batch_size, kind, seed, epoch, start, model.device)
 
         self.options: dict[str, Any] = {
             "model": model, "optimiser": optimiser, "run": directory, "steps_per_epoch": self.steps_per_epoch,

@@ -23,7 +23,7 @@ SETTINGS = ["--data", "digits", "--distortion", "RTS", "--filters", "24", "--bat
             "--test-limit", "2000", "--epochs", "10", "--learning-rate", "0.003"]
 
 
-def main(run_dir: str | None = None, settings: list[str] = SETTINGS) -> int:
+def main(run_dir: str | None = None, settings: list[str] = SETTINGS, device: str = "cpu") -> int:
     """Train both networks, side by side, and show what the transformer does."""
     folder = Path(run_dir) if run_dir else _new_folder(Path("runs"))
     parser = distorted_mnist.argument_parser("nanostn demo")
@@ -33,7 +33,7 @@ def main(run_dir: str | None = None, settings: list[str] = SETTINGS) -> int:
     print("drawing digits ...", flush=True)
     with announced_compilation():
         data = classification.load_data(configs[0])
-    models = [distorted_mnist.build_model(config) for config in configs]
+    models = [distorted_mnist.build_model(config).to(device) for config in configs]
     trainings = [classification.Training(config, model, run, *data)
                  for config, model, run in zip(configs, models, runs, strict=True)]
     print(f"training on {len(data[0]):,} digits, turned, scaled and moved afresh in every epoch\n\n"
