@@ -59,8 +59,8 @@ class Simulator:
     def compute_after_upload(self) -> None:
         """There is one stream."""
 
-    def compile(self, body: Callable[..., None], signature: Any) -> Callable[..., None]:
-        kernel = cuda.jit(body)
+    def compile(self, make: Callable[[], Callable[..., None]], kinds: Any, key: str | None) -> Callable[..., None]:
+        kernel = cuda.jit(make())
 
         def launch(blocks: tuple[int, ...], threads: tuple[int, ...], arguments: list[Any]) -> None:
             with warnings.catch_warnings():  # as on a GPU, infinities and NaN are values

@@ -23,10 +23,12 @@ GPU, and so that the simulator, which has no types, refuses what a GPU would mis
 """
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .caching import FOLDER
 from .device import device, simulated
 
 FULL = 256  # threads of a block where nothing speaks for another number
@@ -66,6 +68,13 @@ class CudaKernel:
         T = np.dtype(constants[0]).name if constants and isinstance(constants[0], type) else None
         return [Kind(word, T) for word in self.kinds]
 
+    def key(self, constants: tuple) -> str | None:
+        """A name for these constants, the same in every process with the same sources; None where there is none."""
+        try:
+            return " ".join([*map(_name, (self.make, *constants)), "of", *self.kinds])
+        except LookupError:
+            return None
+
     def __getitem__(self, constants: Any) -> "Launch":
         launch = self._launches.get(constants)
         if launch is None:
@@ -77,6 +86,21 @@ class CudaKernel:
 def cuda_kernel(kinds: str, offered: Iterable[tuple] | None = None) -> Callable[..., CudaKernel]:
     """Declare a kernel. `offered` lists the constants that it is used with; without it, T is float32 or float64."""
     return lambda make: CudaKernel(make, kinds, offered)
+
+
+def _name(constant: Any) -> str:
+    """What a constant is called in every process; a LookupError where a name does not tell what it does."""
+    if constant is None or isinstance(constant, (bool, int, float, str)):
+        return repr(constant)
+    if isinstance(constant, type) and issubclass(constant, np.generic):
+        return constant.__name__
+    if isinstance(constant, tuple):
+        return f"({', '.join(map(_name, constant))})"
+    function = getattr(constant, "py_func", constant)
+    code = getattr(function, "__code__", None)
+    if code is None or Path(code.co_filename).parent != FOLDER or "<" in function.__qualname__:
+        raise LookupError("a function of others, or one made in a function")
+    return f"{function.__module__}.{function.__qualname__}"
 
 
 class Kind:
@@ -112,7 +136,7 @@ class Launch:
     def __init__(self, kernel: CudaKernel, constants: tuple):
         self.name = kernel.name
         self.kinds = kernel.types(constants)
-        self.run = device().compile(kernel.body(constants), self.kinds)
+        self.run = device().compile(lambda: kernel.body(constants), self.kinds, kernel.key(constants))
 
     def __call__(self, blocks: Any, threads: Any, *arguments: Any) -> None:
         if len(arguments) != len(self.kinds):
