@@ -54,7 +54,7 @@ def read(file: Path | None) -> str | None:
 
 
 def write(file: Path | None, ptx: str) -> None:
-    """Keep it, in one step, so that no other process reads half of it; a full disk or a folder of others is no error."""
+    """Keep it, in one step, so that no process reads half of it; where it cannot be kept, it is compiled again."""
     if file is None:
         return
     try:
