@@ -1,19 +1,33 @@
 """Arrays in the memory of a device, and the allocator behind them.
 
 A `DeviceArray` is a part of a memory, seen with a shape and strides, as NumPy's are. It computes as NumPy's do: its
-operators, and the functions of NumPy that the operations of this package are written with, find the kernels by NumPy's
-own protocols (`__array_ufunc__`, `__array_function__`), in `device_functions`. NumPy itself never sees the entries: what
-has no kernel is an error, and so is an array of the other device beside it. Nothing is copied unasked.
+operators, and the functions of NumPy that the operations of this package are written with, find their kernels by NumPy's
+own protocols (`__array_ufunc__`, `__array_function__`), in the table that `device_functions` fills. NumPy itself never
+sees the entries: what has no kernel is an error, and so is an array of the other device beside it. Nothing is copied
+unasked.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from .device import OutOfDeviceMemory, device
 
 SMALLEST = 512  # bytes of a memory
+
+HANDLED: dict[Any, Callable[..., Any]] = {}  # by functions of NumPy, and names of methods
+
+
+def implements(*keys: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare what device arrays do for these functions of NumPy, or methods by name."""
+    def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        HANDLED.update(dict.fromkeys(keys, function))
+        return function
+
+    return declare
 
 
 class Allocator:
@@ -99,7 +113,7 @@ def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-class DeviceArray:
+class DeviceArray(NDArrayOperatorsMixin):
     """An array on the device, with what the operations use of a NumPy array.
 
     `address` is what kernels take for its first entry; `strides` count entries, not bytes. `contiguous` arrays lie in
@@ -107,6 +121,7 @@ class DeviceArray:
     """
 
     __slots__ = ("memory", "start", "shape", "strides", "dtype", "size", "contiguous", "address", "base")
+    __hash__ = None  # type: ignore[assignment]  # == compares entries
 
     def __init__(self, memory: Memory, start: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: np.dtype,
                  base: "DeviceArray | None" = None):
@@ -128,10 +143,9 @@ class DeviceArray:
     def nbytes(self) -> int:
         return self.size * self.dtype.itemsize
 
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len: the array should have an axis, received one number")
-        return self.shape[0]
+    @property
+    def T(self) -> "DeviceArray":
+        return self.transpose()
 
     def view(self, shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0) -> "DeviceArray":
         """The same memory with another shape and strides, `offset` entries on."""
@@ -140,12 +154,9 @@ class DeviceArray:
 
     def numpy(self) -> np.ndarray:
         """A copy in NumPy's memory, once what computes it is done."""
-        from . import device_functions
-
-        source = device_functions.contiguous(self)
         target = np.empty(self.shape, self.dtype)
         if self.size:
-            device().download(target, source.address)
+            device().download(target, HANDLED["contiguous"](self).address)
         return target
 
     def item(self) -> Any:
@@ -153,12 +164,69 @@ class DeviceArray:
             raise ValueError(f"item: the array should be a single number, received {self.shape}")
         return self.numpy().item()
 
-    def __repr__(self) -> str:
-        return f"DeviceArray({np.array2string(self.numpy(), prefix='DeviceArray(', threshold=50)}, {self.dtype})"
+    def reshape(self, *shape: Any) -> "DeviceArray":
+        return HANDLED["reshape"](self, shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: Any) -> "DeviceArray":
+        return HANDLED["transpose"](self, axes[0] if len(axes) == 1 else axes or None)
+
+    def swapaxes(self, a: int, b: int) -> "DeviceArray":
+        return HANDLED["swapaxes"](self, a, b)
+
+    def astype(self, dtype: Any) -> "DeviceArray":
+        return HANDLED["astype"](self, dtype)
+
+    def copy(self) -> "DeviceArray":
+        return HANDLED["copy"](self)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> "DeviceArray":
+        return HANDLED["sum"](self, axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> "DeviceArray":
+        return HANDLED["mean"](self, axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> "DeviceArray":
+        return HANDLED["max"](self, axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> "DeviceArray":
+        return HANDLED["min"](self, axis, keepdims=keepdims)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> "DeviceArray":
+        return HANDLED["argmax"](self, axis, keepdims=keepdims)
+
+    def all(self, axis: Any = None) -> "DeviceArray":
+        return HANDLED["all"](self, axis)
+
+    def __getitem__(self, index: Any) -> "DeviceArray":
+        return HANDLED["getitem"](self, index)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        HANDLED["setitem"](self, index, value)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        _refuse_numpy(ufunc.__name__, inputs)
+        if method == "at" and ufunc is np.add:
+            return HANDLED["add_at"](*inputs)
+        if method != "__call__" or options or ufunc not in HANDLED:
+            raise _without_kernel(ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}")
+        if out is None or out[0] is None:
+            return HANDLED[ufunc](*inputs)
+        _refuse_numpy(ufunc.__name__, out)
+        return HANDLED[ufunc](*inputs, out=out[0])
+
+    def __array_function__(self, function: Any, kinds: Any, arguments: Any, options: Any) -> Any:
+        if function not in HANDLED:
+            raise _without_kernel(function.__name__)
+        return HANDLED[function](*arguments, **options)
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError("NumPy: the array should be in the processor's memory, received a device array "
-                        f"{self.shape} {self.dtype}; Tensor.numpy() or DeviceArray.numpy() copies it")
+                        f"{self.shape} {self.dtype}; .numpy() copies it")
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len: the array should have an axis, received one number")
+        return self.shape[0]
 
     def __bool__(self) -> bool:
         return bool(self.item())
@@ -166,8 +234,23 @@ class DeviceArray:
     def __float__(self) -> float:
         return float(self.item())
 
-    def __iter__(self) -> Any:
-        return (self[i] for i in range(len(self)))
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __repr__(self) -> str:
+        return f"DeviceArray({np.array2string(self.numpy(), prefix='DeviceArray(', threshold=50)}, {self.dtype})"
+
+
+def _refuse_numpy(name: str, arguments: Any) -> None:
+    for value in arguments:
+        if isinstance(value, np.ndarray) and value.ndim:
+            raise TypeError(f"{name}: both arrays should be on one device, received a NumPy array {value.shape} beside "
+                            "a device array; Tensor.to(...) or nanostn.kernels.device_functions.move copies it")
+
+
+def _without_kernel(name: str) -> TypeError:
+    return TypeError(f"{name}: the arrays should be NumPy's, received a device array; this function has no kernel for "
+                     "the device, .numpy() copies the array")
 
 
 def empty(shape: Any, dtype: Any) -> DeviceArray:
@@ -186,4 +269,5 @@ def to_device(array: np.ndarray) -> DeviceArray:
 
 
 def is_device(value: Any) -> bool:
+    """Whether an array is on the device."""
     return isinstance(value, DeviceArray)

@@ -1,21 +1,178 @@
-"""What NumPy's functions do with device arrays: the kernels behind the operators of `DeviceArray`."""
+"""What NumPy's functions do with device arrays, and what concerns arrays of either device.
+
+Operations are written with NumPy's words; where the arrays are on the device, NumPy hands these calls on to the
+functions declared here. `like=array`, NumPy's own option, makes new arrays on the device of another.
+"""
 
 from typing import Any
 
 import numpy as np
 
-from .device_array import DeviceArray, empty, to_device
-from .launch import cuda, cuda_kernel, over
+from . import indexing, mapping, reductions
+from .device_array import DeviceArray, empty, implements, is_device, to_device
+from .mapping import contiguous, mapped
 
-AXES = 6  # most axes of a strided array, once neighbours that can be walked as one are merged
-
-_DTYPES = [np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_]
+__all__ = ["as_array", "contiguous", "device_of", "is_device", "move", "same_device"]
 
 
-def contiguous(array: Any) -> Any:
-    """The array itself, or a copy in C order; of either device."""
-    if not isinstance(array, DeviceArray):
-        return np.ascontiguousarray(array)
-    if array.contiguous:
+def as_array(value: Any) -> Any:
+    """A device array as it is, anything else as a NumPy array."""
+    return value if isinstance(value, DeviceArray) else np.asarray(value)
+
+
+def device_of(array: Any) -> str:
+    """"cuda" or "cpu"."""
+    return "cuda" if isinstance(array, DeviceArray) else "cpu"
+
+
+def move(array: Any, device: str) -> Any:
+    """The array itself where it is on that device, else a copy there."""
+    if device == device_of(array):
         return array
-    raise NotImplementedError
+    return to_device(np.asarray(array)) if device == "cuda" else array.numpy()
+
+
+def same_device(name: str, **arrays: Any) -> None:
+    """Raise unless all of these arrays are on one device; None is skipped."""
+    found = {argument: device_of(array) for argument, array in arrays.items() if array is not None}
+    first = next(iter(found.items()))
+    for argument, device in found.items():
+        if device != first[1]:
+            raise TypeError(f"{name}: {argument} should be on {first[1]} like {first[0]}, received one on {device}; "
+                            f"Tensor.to({first[1]!r}) copies it, Module.to({first[1]!r}) a whole network")
+
+
+def _names(*names: str) -> None:
+    for name in names:
+        def apply(*operands: Any, out: Any = None, name: str = name) -> DeviceArray:
+            return mapped(name, *operands, out=out)
+        implements(getattr(np, name))(apply)
+
+
+_names("add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "logaddexp", "negative", "absolute",
+       "square", "sqrt", "exp", "log", "tanh", "sin", "cos", "equal", "not_equal", "less", "less_equal", "greater",
+       "greater_equal", "isfinite")
+
+implements("contiguous")(contiguous)
+implements("getitem")(indexing.getitem)
+implements("setitem")(indexing.setitem)
+implements("add_at")(indexing.add_at)
+implements("astype")(mapping.cast)
+implements("argmax", np.argmax)(reductions.argmax)
+implements("mean", np.mean)(reductions.mean)
+implements(np.broadcast_to)(mapping.broadcast_to)
+implements(np.where)(mapping.choose)
+implements(np.concatenate)(indexing.concatenate)
+implements(np.stack)(indexing.stack)
+
+
+@implements("copy")
+def _copy(x: DeviceArray) -> DeviceArray:
+    return mapped("copy", x)
+
+
+@implements("sum", np.sum)
+def _sum(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
+    return reductions.reduced("sum", x, axis, keepdims)
+
+
+@implements("max", np.max)
+def _max(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
+    return reductions.reduced("max", x, axis, keepdims)
+
+
+@implements("min", np.min)
+def _min(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
+    return reductions.reduced("min", x, axis, keepdims)
+
+
+@implements("all", np.all)
+def _all(x: DeviceArray, axis: Any = None) -> DeviceArray:
+    return mapped("greater", reductions.reduced("min", x, axis), 0)
+
+
+@implements(np.count_nonzero)
+def _count_nonzero(x: DeviceArray, axis: Any = None) -> DeviceArray:
+    return reductions.reduced("sum", x if x.dtype == np.bool_ else mapped("not_equal", x, 0), axis)
+
+
+@implements("reshape", np.reshape)
+def _reshape(x: DeviceArray, shape: Any) -> DeviceArray:
+    return indexing.reshape(x, (shape,) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape))
+
+
+@implements("transpose", np.transpose)
+def _transpose(x: DeviceArray, axes: Any = None) -> DeviceArray:
+    return reductions.transposed(x, tuple(a % x.ndim for a in axes) if axes is not None else tuple(range(x.ndim))[::-1])
+
+
+@implements("swapaxes", np.swapaxes)
+def _swapaxes(x: DeviceArray, a: int, b: int) -> DeviceArray:
+    axes = list(range(x.ndim))
+    axes[a], axes[b] = axes[b], axes[a]
+    return reductions.transposed(x, tuple(axes))
+
+
+@implements(np.moveaxis)
+def _moveaxis(x: DeviceArray, source: int, destination: int) -> DeviceArray:
+    axes = list(range(x.ndim))
+    axes.insert(destination % x.ndim, axes.pop(source % x.ndim))
+    return reductions.transposed(x, tuple(axes))
+
+
+@implements(np.expand_dims)
+def _expand_dims(x: DeviceArray, axis: Any) -> DeviceArray:
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    ndim = x.ndim + len(axes)
+    new = {a % ndim for a in axes}
+    return indexing.getitem(x, tuple(None if a in new else slice(None) for a in range(ndim)))
+
+
+@implements(np.may_share_memory)
+def _may_share_memory(a: Any, b: Any) -> bool:
+    return isinstance(a, DeviceArray) and isinstance(b, DeviceArray) and mapping.overlap(a, b)
+
+
+@implements(np.clip)
+def _clip(x: DeviceArray, low: Any, high: Any) -> DeviceArray:
+    return mapped("minimum", mapped("maximum", x, low), high)
+
+
+@implements(np.array_equal)
+def _array_equal(a: DeviceArray, b: DeviceArray) -> bool:
+    return a.shape == b.shape and bool(mapped("equal", a, b).all()) if a.size else a.shape == b.shape
+
+
+@implements(np.empty)
+def _empty(shape: Any, dtype: Any = np.float64, **layout: Any) -> DeviceArray:
+    return empty(shape, dtype)
+
+
+@implements(np.zeros)
+def _zeros(shape: Any, dtype: Any = np.float64, **layout: Any) -> DeviceArray:
+    return mapping.full(shape, 0, dtype)
+
+
+@implements(np.ones)
+def _ones(shape: Any, dtype: Any = np.float64, **layout: Any) -> DeviceArray:
+    return mapping.full(shape, 1, dtype)
+
+
+@implements(np.full)
+def _full(shape: Any, value: Any, dtype: Any = None, **layout: Any) -> DeviceArray:
+    return mapping.full(shape, value, dtype)
+
+
+@implements(np.empty_like)
+def _empty_like(x: DeviceArray) -> DeviceArray:
+    return empty(x.shape, x.dtype)
+
+
+@implements(np.zeros_like)
+def _zeros_like(x: DeviceArray) -> DeviceArray:
+    return mapping.full(x.shape, 0, x.dtype)
+
+
+@implements(np.ones_like)
+def _ones_like(x: DeviceArray) -> DeviceArray:
+    return mapping.full(x.shape, 1, x.dtype)

@@ -15,7 +15,7 @@ class Simulator:
     name = "simulator"
     capability = (9, 0)
     multiprocessors = 2
-    threads = 32  # of a block; each is a thread of the operating system
+    threads = 8  # of a block; each is a thread of the operating system, and they start slowly
     limit: int | None = None  # bytes, for tests of a full device
 
     def __init__(self) -> None:

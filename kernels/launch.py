@@ -18,6 +18,8 @@ is one pointer to its first entry, flat, and not checked by anyone; sizes are ar
     int64[] ...                                         as *, but one that atomic operations can be used on
     T float32 int32 int64 int uint64 bool               a number; int is int64
 
+T is the first dtype among the constants, S the second.
+
 Types are part of the declaration so that a launch costs little, so that all kernels can be compiled where there is no
 GPU, and so that the simulator, which has no types, refuses what a GPU would misread.
 """
@@ -65,8 +67,8 @@ class CudaKernel:
         return self.make(*constants)
 
     def types(self, constants: tuple) -> list["Kind"]:
-        T = np.dtype(constants[0]).name if constants and isinstance(constants[0], type) else None
-        return [Kind(word, T) for word in self.kinds]
+        names = [np.dtype(c).name for c in constants if isinstance(c, type)]
+        return [Kind(word, dict(zip("TS", names, strict=False))) for word in self.kinds]
 
     def key(self, constants: tuple) -> str | None:
         """A name for these constants, the same in every process with the same sources; None where there is none."""
@@ -106,13 +108,10 @@ def _name(constant: Any) -> str:
 class Kind:
     """The type of one argument."""
 
-    def __init__(self, word: str, T: str | None):
+    def __init__(self, word: str, names: dict[str, str]):
         name = word.rstrip("*~[]")
         self.form = word[len(name):]  # "" for a number
-        dtype = {"T": T, "int": "int64"}.get(name, name)
-        if dtype is None:
-            raise TypeError("a kernel with T in its arguments has a dtype as its first constant")
-        self.dtype = np.dtype(dtype)
+        self.dtype = np.dtype({"int": "int64", **names}.get(name, name))
 
     def numba(self) -> Any:
         from numba import from_dtype, types
@@ -165,7 +164,7 @@ def _described(value: Any) -> str:
 
 
 def block(threads: int = FULL) -> int:
-    """Threads of a block: as many as asked for, on the simulator at most 32."""
+    """Threads of a block: as many as asked for, in the simulator fewer."""
     return min(threads, device().threads)
 
 
