@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from .device import OutOfDeviceMemory, device
+from .device import device
+from .device_errors import OutOfDeviceMemory
 
 SMALLEST = 512  # bytes of a memory
 

@@ -20,7 +20,7 @@ import numpy as np
 from cuda.bindings import driver
 
 from . import ptx_cache
-from .device import INSTALL, DeviceError
+from .device_errors import INSTALL, DeviceError
 
 LEAST_CAPABILITY = (7, 0)
 NO_GPU = ("there is an NVIDIA driver, but no GPU that it shows to this program; CUDA_VISIBLE_DEVICES may hide it, and "

@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nanostn import kernels
-from nanostn.kernels.device import INSTALL, simulated
+from nanostn.kernels.device import simulated
+from nanostn.kernels.device_errors import INSTALL
 from nanostn.kernels.launch import CudaKernel, Kind, all_kernels
 
 CAPABILITIES = ((8, 0), (9, 0))  # A100; H100 and H200
@@ -127,9 +128,11 @@ def _text(constant: Any) -> str:
 
 
 def doubles(ptx: str) -> int:
-    """Instructions on doubles."""
+    """Instructions on doubles, without those of sin and cos in float32, which no source of ours can avoid."""
     code = (line.partition("//")[0].strip() for line in ptx.splitlines())
-    return sum(".f64" in line for line in code if not line.startswith((".reg", ".param")))
+    found = sum(".f64" in line for line in code if not line.startswith((".reg", ".param")))
+    # Angles above 1e5 are reduced by NVIDIA's library in 64-bit integers; the rest comes back through three doubles.
+    return found - 3 * ptx.count(", 0d3BF921FB54442D19;")  # times pi / 2 / 2**64
 
 
 def parameters(ptx: str) -> list[int]:
@@ -144,7 +147,7 @@ def packed(kinds: Sequence[Kind]) -> list[int]:
     return list(itertools.chain.from_iterable(each))
 
 
-def resources(said: str) -> dict[str, int]:
+def resources(said: str) -> dict[str, Any]:
     """What `ptxas -v` says of a kernel."""
     def number(pattern: str) -> int:
         return sum(int(found) for found in re.findall(pattern, said))
@@ -188,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--capability", nargs="+", type=_capability, default=CAPABILITIES, metavar="M.N",
                         help="compute capabilities (default: 8.0 9.0)")
     parser.add_argument("--topic", metavar="FILE", help="kernels of one file, such as sampling")
+    parser.add_argument("--quiet", action="store_true", help="print kernels with faults only")
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 8), metavar="N")
     options = parser.parse_args(arguments)
     start = time.perf_counter()
@@ -202,7 +206,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = []
     for row in rows(options.topic, options.capability, ptxas, options.processes):
         found.append(row)
-        print(row, flush=True)
+        if row.faults or not options.quiet:
+            print(row, flush=True)
     bad = sum(bool(row.faults) for row in found)
     print(f"{len(found)} compiled, {bad} with faults, {time.perf_counter() - start:.0f} s")
     if not found:

@@ -1,5 +1,6 @@
 """The check of compiled kernels reports what it is there for. Skipped where nothing compiles for a GPU."""
 
+import math
 import types
 
 import numba
@@ -74,7 +75,7 @@ def compiles():
         pytest.skip("the simulator compiles nothing")
     try:
         compiler = ptx_check.compiler()
-        compiler.compile_ptx(_empty, [Kind("int", None)], CAPABILITY)
+        compiler.compile_ptx(_empty, [Kind("int", {})], CAPABILITY)
     except Exception as error:
         pytest.skip(f"nothing here compiles for a GPU: {error}")
 
@@ -145,6 +146,15 @@ def test_doubles_are_instructions():
     assert ptx_check.doubles(ptx) == 1
 
 
+def test_an_angles_own_doubles_are_not_counted(declare, compiles):
+    def turn(T):
+        def turns(x, n):
+            x[0] = math.sin(x[1]) + math.cos(x[1])
+        return turns
+
+    assert ptx_check.check(declare(turn), (np.float32,), CAPABILITY, None)[3:5] == ((), 0)
+
+
 @pytest.mark.parametrize("faulty", [False, True])
 def test_the_exit_code(declare, compiles, monkeypatch, capsys, faulty):
     kernels = [declare(_plain)] + [declare(_promotes)] * faulty
@@ -152,6 +162,14 @@ def test_the_exit_code(declare, compiles, monkeypatch, capsys, faulty):
     assert ptx_check.main(["--capability", "8.0", "--processes", "1"]) == int(faulty)
     shown = capsys.readouterr().out
     assert "test_ptx_check.plain" in shown and f"{2 + 2 * faulty} compiled, {int(faulty)} with faults" in shown
+
+
+def test_quiet_prints_faults_only(declare, compiles, monkeypatch, capsys):
+    kernels = [declare(_plain), declare(_promotes)]
+    monkeypatch.setattr(ptx_check, "kernels_of", lambda topic: kernels)
+    assert ptx_check.main(["--capability", "8.0", "--processes", "1", "--quiet"]) == 1
+    shown = capsys.readouterr().out
+    assert "promotes" in shown and "plain" not in shown and "float64" not in shown.replace("no float64", "")
 
 
 def test_no_kernel_is_a_mistake(compiles, capsys):

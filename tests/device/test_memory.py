@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from nanostn.kernels import device_array
-from nanostn.kernels.device import OutOfDeviceMemory, device
-from nanostn.kernels.device_array import Allocator, empty, to_device
+from nanostn.kernels.device import device
+from nanostn.kernels.device_array import Allocator, empty
+from nanostn.kernels.device_errors import OutOfDeviceMemory
+from nanostn.kernels.device_functions import to_device
 
 MIB = 1 << 20
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from nanostn.kernels import device as devices
-from nanostn.kernels import device_array, launch, ptx_cache
-from nanostn.kernels.device import DeviceError, OutOfDeviceMemory
+from nanostn.kernels import device_array, device_functions, launch, ptx_cache
+from nanostn.kernels.device_errors import DeviceError, OutOfDeviceMemory
 
 from .driver_stand_in import OK, Driver, real
 
@@ -33,6 +33,7 @@ def opened(monkeypatch, tmp_path):
         driver = driver or Driver()
         monkeypatch.setattr(device_gpu, "driver", driver)
         gpu = device_gpu.GPU()
+        assert device_functions  # an array's numpy() finds its kernels there
         for module in (launch, device_array):
             monkeypatch.setattr(module, "device", lambda: gpu)
         monkeypatch.setattr(device_array, "allocator", device_array.Allocator())

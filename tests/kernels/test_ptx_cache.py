@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nanostn.kernels import coordinates, ptx_cache
-from nanostn.kernels.launch import CudaKernel, all_kernels
+from nanostn.kernels.launch import CudaKernel, all_kernels, cuda_kernel
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +75,7 @@ def test_what_names_a_kernel(key):
 
 def test_functions_of_others_and_closures_have_no_name(key):
     assert key(np.float32, lambda x: x) is None and key(np.float32, (1, test_what_names_a_kernel)) is None
+    assert key(np.float32, cuda_kernel("T*")) is None  # made by a function of the folder
     assert key(np.float32, np.int64(3)) is None and ptx_cache.place(None, (9, 0)) is None
     ptx_cache.write(None, "PTX")
     assert ptx_cache.read(None) is None
