@@ -42,6 +42,7 @@ def _words(status: Any) -> str:
 
 class GPU:
     threads = 1024  # of a block
+    waves = 32  # blocks for each multiprocessor, of kernels that go over their entries in strides
 
     def __init__(self) -> None:
         try:
@@ -182,13 +183,14 @@ class GPU:
 
 def compile_ptx(body: Callable[..., None], kinds: list[Any], capability: tuple[int, int]) -> str:
     """PTX of a kernel for a compute capability."""
+    from cuda.pathfinder import DynamicLibNotFoundError
     from numba import cuda, void
 
     signature = void(*(kind.numba() for kind in kinds))
     with _capability_known(capability):
         try:
             return cuda.compile_ptx(body, signature, cc=capability)[0]
-        except ImportError as error:
+        except (ImportError, DynamicLibNotFoundError) as error:
             raise DeviceError(f"the libraries that compile for a GPU are missing ({error}): {INSTALL}") from None
 
 

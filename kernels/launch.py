@@ -31,10 +31,9 @@ from typing import Any
 import numpy as np
 
 from .caching import FOLDER
-from .device import device, simulated
+from .device import device
 
 FULL = 256  # threads of a block where nothing speaks for another number
-WAVES = 32  # blocks for each multiprocessor, of kernels that go over their entries in strides
 
 
 class _Later:
@@ -135,22 +134,20 @@ class Launch:
     def __init__(self, kernel: CudaKernel, constants: tuple):
         self.name = kernel.name
         self.kinds = kernel.types(constants)
+        self.pointers = [(at, kind) for at, kind in enumerate(self.kinds) if kind.form]
         self.run = device().compile(lambda: kernel.body(constants), self.kinds, kernel.key(constants))
 
     def __call__(self, blocks: Any, threads: Any, *arguments: Any) -> None:
         if len(arguments) != len(self.kinds):
             raise TypeError(f"{self.name}: a launch should have {len(self.kinds)} arguments, received {len(arguments)}")
-        values = []
-        for kind, given in zip(self.kinds, arguments, strict=True):
-            if not kind.form:
-                values.append(given)
-                continue
+        values = list(arguments)
+        for at, kind in self.pointers:
+            given = values[at]
             if getattr(given, "address", None) is None or given.dtype != kind.dtype or not (
                     given.contiguous or kind.form == "~"):
-                at = len(values)
                 raise TypeError(f"{self.name}: argument {at} should be {kind!r}, received {_described(given)}; "
                                 "nothing is copied to the device unasked: Tensor.to('cuda') does it")
-            values.append(given.address)
+            values[at] = given.address
         blocks = blocks if isinstance(blocks, tuple) else (blocks,)
         if 0 not in blocks:
             self.run(blocks, threads if isinstance(threads, tuple) else (threads,), values)
@@ -171,4 +168,4 @@ def block(threads: int = FULL) -> int:
 def over(entries: int, threads: int = FULL) -> tuple[int, int]:
     """Blocks and threads of a kernel that goes over `entries` in strides of the grid."""
     threads = block(threads)
-    return min(-(-entries // threads), device().multiprocessors * (2 if simulated() else WAVES)), threads
+    return min(-(-entries // threads), device().multiprocessors * device().waves), threads

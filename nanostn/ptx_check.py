@@ -156,6 +156,10 @@ def resources(said: str) -> dict[str, Any]:
             "spilled": number(r"(\d+) bytes spill (?:stores|loads)"), "shared": number(r"(\d+) bytes smem")}
 
 
+def _nothing() -> None:
+    pass
+
+
 def _prepare(topic: str | None) -> None:
     """In a process that compiles: the same kernels, in the same order, as in the one that prints."""
     global _kernels
@@ -196,8 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     start = time.perf_counter()
     try:
-        compiler()
-    except (ModuleNotFoundError, RuntimeError) as error:
+        compiler().compile_ptx(_nothing, [], CAPABILITIES[-1])
+    except (ModuleNotFoundError, RuntimeError) as error:  # of Python, or of a library that the compiler loads
         print(error, file=sys.stderr)
         return 2
     ptxas = assembler()

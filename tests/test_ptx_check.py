@@ -9,7 +9,8 @@ import pytest
 
 from nanostn import ptx_check
 from nanostn.kernels.device import simulated
-from nanostn.kernels.launch import CudaKernel, Kind, all_kernels, cuda
+from nanostn.kernels.device_errors import DeviceError
+from nanostn.kernels.launch import CudaKernel, all_kernels, cuda
 
 CAPABILITY = (9, 0)
 
@@ -74,8 +75,7 @@ def compiles():
     if simulated():
         pytest.skip("the simulator compiles nothing")
     try:
-        compiler = ptx_check.compiler()
-        compiler.compile_ptx(_empty, [Kind("int", {})], CAPABILITY)
+        ptx_check.compiler().compile_ptx(lambda: None, [], CAPABILITY)
     except Exception as error:
         pytest.skip(f"nothing here compiles for a GPU: {error}")
 
@@ -86,10 +86,6 @@ def ptxas(compiles):
     if found is None:
         pytest.skip("no ptxas")
     return found
-
-
-def _empty(n):
-    pass
 
 
 def test_a_sound_kernel(declare, ptxas):
@@ -186,6 +182,17 @@ def test_without_the_compiler(monkeypatch, capsys):
     monkeypatch.setattr(ptx_check.importlib, "import_module", missing)
     assert ptx_check.main([]) == 2
     assert 'pip install "nanostn[cuda]"' in capsys.readouterr().err
+
+
+def test_without_the_compilers_libraries(monkeypatch, capsys):
+    monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
+
+    def missing(*arguments):
+        raise DeviceError("the libraries that compile for a GPU are missing")
+
+    monkeypatch.setattr(pytest.importorskip("nanostn.kernels.device_gpu"), "compile_ptx", missing)
+    assert ptx_check.main([]) == 2
+    assert "are missing" in capsys.readouterr().err
 
 
 def test_another_numba_cuda_fails_loudly(monkeypatch):

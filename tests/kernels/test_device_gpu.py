@@ -225,11 +225,14 @@ def test_ptx_newer_than_the_driver(opened, kernel):
         kernel[0][np.float32]
 
 
-def test_the_compilers_libraries_are_missing(monkeypatch):
+@pytest.mark.parametrize("error", [ImportError, "DynamicLibNotFoundError"])
+def test_the_compilers_libraries_are_missing(monkeypatch, error):
     cuda = pytest.importorskip("numba.cuda")
+    if isinstance(error, str):
+        error = getattr(pytest.importorskip("cuda.pathfinder"), error)
 
     def missing(*arguments, **options):
-        raise ImportError("libNVVM cannot be found")
+        raise error("libNVVM cannot be found")
 
     monkeypatch.setattr(cuda, "compile_ptx", missing)
     with pytest.raises(DeviceError, match=r"libraries .* are missing .*pip install"):
