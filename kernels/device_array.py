@@ -195,8 +195,8 @@ class DeviceArray(NDArrayOperatorsMixin):
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> "DeviceArray":
         return HANDLED["argmax"](self, axis, keepdims=keepdims)
 
-    def all(self, axis: Any = None) -> "DeviceArray":
-        return HANDLED["all"](self, axis)
+    def all(self, axis: Any = None, keepdims: bool = False) -> "DeviceArray":
+        return HANDLED["all"](self, axis, keepdims=keepdims)
 
     def __getitem__(self, index: Any) -> "DeviceArray":
         return HANDLED["getitem"](self, index)
@@ -246,7 +246,7 @@ def _refuse_numpy(name: str, arguments: Any) -> None:
     for value in arguments:
         if isinstance(value, np.ndarray) and value.ndim:
             raise TypeError(f"{name}: both arrays should be on one device, received a NumPy array {value.shape} beside "
-                            "a device array; Tensor.to(...) or nanostn.kernels.device_functions.move copies it")
+                            "a device array; Tensor.to(...) copies a tensor")
 
 
 def _without_kernel(name: str) -> TypeError:

@@ -4,6 +4,7 @@ Operations are written with NumPy's words; where the arrays are on the device, N
 functions declared here. `like=array`, NumPy's own option, makes new arrays on the device of another.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from . import indexing, mapping, reductions
 from .device_array import DeviceArray, empty, implements, is_device, to_device
 from .mapping import contiguous, mapped
 
-__all__ = ["as_array", "contiguous", "device_of", "is_device", "move", "same_device"]
+__all__ = ["as_array", "constant", "contiguous", "device_of", "is_device", "move"]
 
 
 def as_array(value: Any) -> Any:
@@ -32,14 +33,19 @@ def move(array: Any, device: str) -> Any:
     return to_device(np.asarray(array)) if device == "cuda" else array.numpy()
 
 
-def same_device(name: str, **arrays: Any) -> None:
-    """Raise unless all of these arrays are on one device; None is skipped."""
-    found = {argument: device_of(array) for argument, array in arrays.items() if array is not None}
-    first = next(iter(found.items()))
-    for argument, device in found.items():
-        if device != first[1]:
-            raise TypeError(f"{name}: {argument} should be on {first[1]} like {first[0]}, received one on {device}; "
-                            f"Tensor.to({first[1]!r}) copies it, Module.to({first[1]!r}) a whole network")
+def constant(array: np.ndarray, like: Any) -> Any:
+    """A NumPy array, or a copy of it on the device where `like` is there; the last copies are kept.
+
+    For what follows from shapes and options, a few numbers or a basis, and comes again with every step.
+    """
+    if not isinstance(like, DeviceArray):
+        return array
+    return _kept(np.asarray(array).tobytes(), array.shape, array.dtype.str)
+
+
+@functools.lru_cache(maxsize=256)
+def _kept(entries: bytes, shape: tuple[int, ...], dtype: str) -> DeviceArray:
+    return to_device(np.frombuffer(entries, dtype).reshape(shape))
 
 
 def _names(*names: str) -> None:
@@ -51,13 +57,14 @@ def _names(*names: str) -> None:
 
 _names("add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "logaddexp", "negative", "absolute",
        "square", "sqrt", "exp", "log", "tanh", "sin", "cos", "equal", "not_equal", "less", "less_equal", "greater",
-       "greater_equal", "isfinite")
+       "greater_equal", "isfinite", "bitwise_and")
 
 implements("contiguous")(contiguous)
 implements("getitem")(indexing.getitem)
 implements("setitem")(indexing.setitem)
 implements("add_at")(indexing.add_at)
 implements("astype")(mapping.cast)
+implements(np.put_along_axis)(indexing.put_along_axis)
 implements("argmax", np.argmax)(reductions.argmax)
 implements("mean", np.mean)(reductions.mean)
 implements(np.broadcast_to)(mapping.broadcast_to)
@@ -87,8 +94,8 @@ def _min(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArra
 
 
 @implements("all", np.all)
-def _all(x: DeviceArray, axis: Any = None) -> DeviceArray:
-    return mapped("greater", reductions.reduced("min", x, axis), 0)
+def _all(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
+    return mapped("greater", reductions.reduced("min", x, axis, keepdims), 0)
 
 
 @implements(np.count_nonzero)

@@ -181,6 +181,28 @@ def add_at(out: DeviceArray, index: Any, dy: DeviceArray) -> None:
         mapped("copy", target, out=lined)
 
 
+@cuda_kernel("T* int64* T* int int int", TAKEN[:2])
+def _put(T):
+    """out[o, places[o, i], i] = values[o, i] for out (outer, length, inner)."""
+    def put(out, places, values, n, length, inner):
+        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+            o, column = _divided(i, inner)
+            out[(o * length + places[i]) * inner + column] = values[i]
+    return put
+
+
+def put_along_axis(out: DeviceArray, places: DeviceArray, values: DeviceArray, axis: int) -> None:
+    """out[..., places, ...] = values, one entry along the axis for each of the others; `out` is contiguous."""
+    axis %= out.ndim
+    if not out.contiguous or places.shape != (*out.shape[:axis], 1, *out.shape[axis + 1:]):
+        raise TypeError("put_along_axis: places should be one for each line of a contiguous array "
+                        f"{out.shape} along axis {axis}, received {places.shape}")
+    inner = math.prod(out.shape[axis + 1:])
+    if places.size:
+        _put[out.dtype.type](*over(places.size), out, contiguous(places), contiguous(broadcast_to(values, places.shape)),
+                             places.size, out.shape[axis], inner)
+
+
 def concatenate(xs: Any, axis: int = 0) -> DeviceArray:
     """Arrays of one dtype joined along an axis."""
     xs = list(xs)

@@ -50,6 +50,7 @@ TESTS: dict[str, Any] = {
     "greater": lambda T: lambda a, b: a > b,
     "greater_equal": lambda T: lambda a, b: a >= b,
     "isfinite": lambda T: lambda a, b: a - a == T(0),
+    "bitwise_and": lambda T: lambda a, b: a & b,
 }
 FLOATS = (np.float32, np.float64)
 CASTS = [(T, S) for T in FLOATS for S in (np.float32, np.float64, np.int64, np.uint8, np.bool_) if T is not S]
@@ -60,7 +61,7 @@ STRIDES = " int" * (4 * AXES)  # sizes of the axes, then the steps of the result
 
 def forms(name: str) -> tuple[str, ...]:
     """Which operands are arrays, and which is a number: aa, an, na."""
-    return ("aa", "an", "na") if name in TWO or name in TESTS and name != "isfinite" else ("aa",)
+    return ("aa", "an", "na") if name in TWO or name in TESTS and name not in ("isfinite", "bitwise_and") else ("aa",)
 
 
 @njit(inline="always")
@@ -132,7 +133,8 @@ def _strided_turn(T, name, form):
 
 
 _TESTED = [(T, name, form) for name in TESTS for form in forms(name) for T in (*FLOATS, np.int64)
-           if name != "isfinite" or T is not np.int64]
+           if name not in ("isfinite", "bitwise_and")]
+_TESTED += [(T, "isfinite", "aa") for T in FLOATS] + [(np.bool_, "bitwise_and", "aa")]
 
 
 @cuda_kernel("bool~ T~ T~ T int", _TESTED)

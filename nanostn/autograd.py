@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.checks import argument_error
+from nanostn.kernels.device_functions import as_array, device_of
 
 # Either one function per input (None where the input has no gradient), or one function for all inputs at once, which is
 # told which of them want a gradient: for operations whose gradients share one pass.
@@ -28,7 +29,7 @@ _state = threading.local()
 class Node:
     """A place in the graph: a leaf (no `gradients`; collects `grad`) or the result of an operation."""
 
-    __slots__ = ("order", "name", "inputs", "gradients", "shape", "dtype", "grad", "freed")
+    __slots__ = ("order", "name", "inputs", "gradients", "shape", "dtype", "device", "grad", "freed")
 
     def __init__(self, value: np.ndarray, name: str = "leaf",
                  inputs: tuple["Node | None", ...] = (), gradients: Gradients | None = None):
@@ -38,6 +39,7 @@ class Node:
         self.gradients = gradients
         self.shape = value.shape
         self.dtype = value.dtype
+        self.device = device_of(value)
         self.grad: np.ndarray | None = None
         self.freed = False
 
@@ -46,6 +48,7 @@ class Node:
         if self.freed:
             raise RuntimeError(f"backward: the graph behind '{self.name}' was freed by an earlier backward(); "
                                "run the forward pass again before the next one")
+        cotangent = as_array(cotangent)  # NumPy's arithmetic makes numbers of arrays without axes
         wanted = tuple(node is not None for node in self.inputs)
         assert self.gradients is not None
         if callable(self.gradients):
@@ -75,6 +78,9 @@ def backward(root: Node, cotangent: np.ndarray) -> None:
     if (cotangent.shape, cotangent.dtype) != (root.shape, root.dtype):
         raise argument_error("backward", "the cotangent", f"{root.shape} {root.dtype}, like the value",
                              f"{cotangent.shape} {cotangent.dtype}")
+    if device_of(cotangent) != root.device:
+        raise argument_error("backward", "the cotangent", f"on {root.device} like the value",
+                             f"one on {device_of(cotangent)}")
     # The second entry says whether the walk owns the array and may add into it: a gradient function may well return
     # its cotangent or a view of it.
     pending: dict[Node, tuple[np.ndarray, bool]] = {root: (cotangent, False)}
@@ -86,7 +92,7 @@ def backward(root: Node, cotangent: np.ndarray) -> None:
         total, owned = pending.pop(node)
         if not node.inputs and not node.freed:
             total = total if owned else total.copy()
-            node.grad = np.asarray(total if node.grad is None else node.grad + total)
+            node.grad = as_array(total if node.grad is None else node.grad + total)
             continue
         results = node.flow_back(total)
         for i, (parent, result) in enumerate(zip(node.inputs, results, strict=True)):

@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from nanostn.kernels.device_functions import is_device
+
 VERSION = 1
 
 _HEADER_SIZE = 512
@@ -105,6 +107,8 @@ def _entries(prefix: str, contents: Mapping[str, Any]) -> Iterator[tuple[str, st
             yield name, "dict", None
             yield from _entries(name + "/", value)
             continue
+        if is_device(value):
+            value = value.numpy()
         if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
             yield name, "array", value
             continue

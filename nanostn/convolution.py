@@ -7,6 +7,7 @@ import numpy as np
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, same_float, sizes
 from nanostn.kernels import convolution, convolution3d
+from nanostn.kernels.device_functions import contiguous
 from nanostn.tensor import Array, Tensor, op
 
 PerAxis = int | tuple[int, ...]
@@ -71,12 +72,12 @@ def _checked(name: str, axes: int, x: Any, weight: Any, bias: Any, stride: PerAx
 def _convolve(x: Array, weight: Array, bias: Array | None = None, *, stride: tuple[int, ...],
               padding: tuple[int, ...]) -> tuple[Array, Gradients]:
     kernels: Any = convolution if x.ndim == 4 else convolution3d
-    x, weight = np.ascontiguousarray(x), np.ascontiguousarray(weight)
+    x, weight = contiguous(x), contiguous(weight)
     has_bias = bias is not None
-    y = kernels.convolve(x, weight, bias if has_bias else np.zeros(len(weight), x.dtype), stride, padding)
+    y = kernels.convolve(x, weight, bias if has_bias else np.zeros(len(weight), x.dtype, like=x), stride, padding)
 
     def gradients(dy, wanted):
-        dy = np.ascontiguousarray(dy)
+        dy = contiguous(dy)
         dx = kernels.convolve_dx(dy, weight, x.shape[2:], stride, padding) if wanted[0] else None
         dweight = dbias = None
         if any(wanted[1:]):

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import numpy as np
-
 from nanostn.autograd import Gradients
 from nanostn.checks import same_float, sizes
+from nanostn.kernels.device_functions import contiguous
 from nanostn.kernels.matmul import matmul
 from nanostn.tensor import Array, Tensor, op
 
@@ -27,14 +26,14 @@ def dense(x: Any, weight: Any, bias: Any = None) -> Tensor:
 
 @op
 def _dense(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, Gradients]:
-    x, weight = np.ascontiguousarray(x), np.ascontiguousarray(weight)
+    x, weight = contiguous(x), contiguous(weight)
     y = matmul(x, weight, transpose_b=True, bias=bias)
 
     def dx(dy):
-        return matmul(np.ascontiguousarray(dy), weight)
+        return matmul(contiguous(dy), weight)
 
     def dweight(dy):
-        return matmul(np.ascontiguousarray(dy), x, transpose_a=True)
+        return matmul(contiguous(dy), x, transpose_a=True)
 
     def dbias(dy):
         return dy.sum(axis=0)

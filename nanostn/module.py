@@ -5,12 +5,13 @@ were set; nothing is registered. Names of parameters are attribute paths, `local
 process.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from nanostn.checks import argument_error
+from nanostn.kernels.device_functions import as_array, contiguous, device_of, is_device, move
 from nanostn.tensor import Tensor
 
 
@@ -21,7 +22,8 @@ class Parameter(Tensor):
 
     def __init__(self, data: Any):
         super().__init__(data, requires_grad=True)
-        self.data = np.require(self.data, requirements=("C", "W"))  # an optimiser writes into it
+        # An optimiser writes into it.
+        self.data = contiguous(self.data) if is_device(self.data) else np.require(self.data, requirements=("C", "W"))
 
 
 class Module:
@@ -96,7 +98,7 @@ class Module:
             if array.shape != np.shape(state[name]):
                 raise argument_error(who, name, array.shape, np.shape(state[name]), "is it the state of another model?")
         for name, array in own.items():
-            array[...] = state[name]
+            array[...] = move(as_array(state[name]).astype(array.dtype), device_of(array))
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -117,13 +119,30 @@ class Module:
 
         torch: Module.to(dtype)
         """
-        for _, module in self.named_modules():
-            for _, parameter in module._own_parameters():
-                parameter.data, wanted = parameter.data.astype(dtype), parameter.requires_grad
-                parameter.requires_grad = False  # the leaf of the old dtype goes, with its gradient
-                parameter.requires_grad = wanted
-            for name in module.buffers:
-                setattr(module, name, getattr(module, name).astype(dtype))
+        return self._converted(lambda array: array.astype(dtype))
+
+    def to(self, device: str) -> "Module":
+        """Move parameters and buffers to a device, "cpu" or "cuda", in place; before an optimiser is made.
+
+        Gradients are forgotten. Raises ValueError for other names, DeviceError where there is no GPU.
+        torch: Module.to(device)
+        """
+        if device not in ("cpu", "cuda"):
+            raise argument_error("Module.to", "device", "'cpu' or 'cuda'", repr(device))
+        return self._converted(lambda array: move(array, device))
+
+    def _converted(self, convert: Callable[[Any], Any]) -> "Module":
+        # All first, and only then put in: where the device is full, nothing has changed.
+        parameters = [(parameter, convert(parameter.data)) for _, parameter in self.named_parameters()]
+        buffers = [(module, name, convert(getattr(module, name)))
+                   for _, module in self.named_modules() for name in module.buffers]
+        for parameter, data in parameters:
+            wanted = parameter.requires_grad
+            parameter.requires_grad = False  # the leaf of the old dtype or device goes, with its gradient
+            parameter.data = data
+            parameter.requires_grad = wanted
+        for module, name, data in buffers:
+            setattr(module, name, data)
         return self
 
     def __repr__(self) -> str:

@@ -30,6 +30,7 @@ from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, checked_size, describe, is_float32, same_float, sizes
 from nanostn.kernels import interpolation, sampling
 from nanostn.kernels.coordinates import half_extent
+from nanostn.kernels.device_functions import constant, contiguous, is_device
 from nanostn.tensor import Tensor, op
 from nanostn.transformations import Transformation
 
@@ -127,7 +128,7 @@ def spatial_transform(U: Any, theta: Any, transformation: Transformation, size: 
         return grid_sample(U, grid, mode, padding_mode, align_corners, antialias, flatten_depth)
     M = transformation.matrix(theta)
     _check_batches(name, "theta", U, M)
-    basis = None if transformation.plane else transformation.kept_basis(size, align_corners, M.dtype)
+    basis = None if transformation.plane else transformation.kept_basis(size, align_corners, M)
     return _transform(U, M, basis=basis, size=size, mode=mode, padding_mode=padding_mode, align_corners=align_corners,
                       flatten_depth=flatten_depth)
 
@@ -154,7 +155,7 @@ def _half_extents(size: tuple[int, ...], align_corners: bool) -> np.ndarray:
 
 def _plain(array: np.ndarray) -> np.ndarray:
     """Contiguous and writeable: for other arrays the kernels would be compiled once more."""
-    return np.require(array, requirements=("C", "W"))
+    return contiguous(array) if is_device(array) else np.require(array, requirements=("C", "W"))
 
 
 def _reading(name: str, U: np.ndarray, mode: Any, padding_mode: Any, align_corners: bool,
@@ -192,12 +193,13 @@ def _with_widths(grid: np.ndarray, *, shape: tuple[int, ...], align_corners: boo
     ends. It is 1 at least and the image's size at most: a wider kernel would see nothing more.
     """
     dims = grid.ndim - 2
-    pixels = _half_extents(shape[2:], align_corners).astype(grid.dtype)
+    pixels = constant(_half_extents(shape[2:], align_corners).astype(grid.dtype), grid)
+    widest = constant(np.array(shape[:1:-1], grid.dtype), grid)
     axes = [axis for axis in range(1, grid.ndim - 1) if grid.shape[axis] > 1]
     with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN have their meaning
-        differences = [np.gradient(grid, axis=axis) * pixels for axis in axes]
+        differences = [_differences(grid, axis) * pixels for axis in axes]
         length = np.sqrt(sum((d * d for d in differences), np.zeros_like(grid)))
-        width = np.clip(length, 1, np.array(shape[:1:-1], grid.dtype))
+        width = np.minimum(np.maximum(length, 1), widest)
         wide = (width == length) & (length > 1)
 
     def gradients(d: np.ndarray) -> np.ndarray:
@@ -206,7 +208,7 @@ def _with_widths(grid: np.ndarray, *, shape: tuple[int, ...], align_corners: boo
         for axis, difference in zip(axes, differences, strict=True):
             moved = np.moveaxis(dgrid, axis, 0)
             slope = np.moveaxis(dlength * np.where(wide, difference, 0), axis, 0)
-            moved[0] -= slope[0]  # the adjoint of np.gradient
+            moved[0] -= slope[0]  # the adjoint of `_differences`
             moved[1] += slope[0]
             moved[-1] += slope[-1]
             moved[-2] -= slope[-1]
@@ -215,6 +217,13 @@ def _with_widths(grid: np.ndarray, *, shape: tuple[int, ...], align_corners: boo
         return dgrid
 
     return np.concatenate([grid, width], axis=-1), (gradients,)
+
+
+def _differences(grid: np.ndarray, axis: int) -> np.ndarray:
+    """Central differences along an axis, and those of neighbours at the ends: np.gradient."""
+    moved = np.moveaxis(grid, axis, 0)
+    parts = [moved[1:2] - moved[:1], (moved[2:] - moved[:-2]) / 2, moved[-1:] - moved[-2:-1]]
+    return np.moveaxis(np.concatenate(parts), 0, axis)
 
 
 @op
@@ -227,7 +236,7 @@ def _grid_sample(U: np.ndarray, grid: np.ndarray, *, mode: Any, padding_mode: An
     size = grid.shape[1:-1]
     scale = _half_extents(U.shape[2:], align_corners).astype(dtype)
     U, points = _plain(U), _plain(grid).reshape(len(grid), int(np.prod(size)), grid.shape[-1])
-    nothing = np.empty((0, dims, 0), dtype), np.empty((0, 0), dtype)
+    nothing = np.empty((0, dims, 0), dtype, like=U), np.empty((0, 0), dtype, like=U)
     V = sampling.sample(U, *nothing, points, scale, size, *reading)
 
     def gradients(dV: np.ndarray, wanted: tuple[bool, ...]) -> tuple:
@@ -256,11 +265,11 @@ def _transform(U: np.ndarray, M: np.ndarray, *, basis: np.ndarray | None, size: 
     to_pixels[:dims] = _half_extents(U.shape[2:], align_corners)[:, None]
     if basis is None:
         to_pixels[:, :dims] /= np.maximum(_half_extents(size, align_corners), 0.5)  # one point: its x_t is 0 anyway
-    to_pixels = to_pixels.astype(dtype)
-    basis = np.empty((K, 0), dtype) if basis is None else _plain(basis)
+    to_pixels = constant(to_pixels.astype(dtype), M)
+    basis = np.empty((K, 0), dtype, like=U) if basis is None else _plain(basis)
     with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN have their meaning
         U, M = _plain(U), _plain(M * to_pixels)
-    source = M, basis, np.empty((0, 0, dims), dtype), np.ones(dims, dtype)
+    source = M, basis, np.empty((0, 0, dims), dtype, like=U), np.ones(dims, dtype)
     V = sampling.sample(U, *source, size, *reading)
 
     def gradients(dV: np.ndarray, wanted: tuple[bool, ...]) -> tuple:

@@ -5,12 +5,15 @@ Sampled from the coefficients instead, they come out as they are (Unser 1999, "S
 image processing"). Libraries that offer the spline and leave the prefilter out, as MONAI does, blur every image.
 """
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, describe, is_float32, same_float
+from nanostn.kernels.device_functions import constant, contiguous, is_device
+from nanostn.kernels.matmul import matmul
 from nanostn.tensor import Array, Tensor, op
 
 PADDINGS = ("zeros", "border", "reflection", "wrap")
@@ -48,7 +51,24 @@ def spline_prefilter(U: Any, padding_mode: str | float = "zeros", align_corners:
 
 @op
 def _prefilter(U: Array, *, ends: str) -> tuple[Array, Gradients]:
-    return _solve(U, ends), (lambda dc: _solve(dc, ends, transposed=True),)
+    solve = _multiply if is_device(U) else _solve
+    return solve(U, ends), (lambda dc: solve(dc, ends, transposed=True),)
+
+
+def _multiply(u: Array, ends: str, transposed: bool = False) -> Array:
+    """`_solve` on the GPU, where a system's recursion is slow and a product with the inverse is not."""
+    for axis in range(2, u.ndim if u.size else 0):
+        inverse = constant(_inverse(u.shape[axis], ends, transposed).astype(u.dtype), u)
+        lines = contiguous(np.moveaxis(u, axis, -1))
+        product = matmul(lines.reshape(-1, lines.shape[-1]), inverse)
+        u = np.moveaxis(product.reshape(lines.shape), -1, axis)
+    return contiguous(u)
+
+
+@functools.lru_cache(maxsize=32)
+def _inverse(n: int, ends: str, transposed: bool) -> Array:
+    """The inverse of the system along an axis of n pixels, its columns being solved for; rows are pixels of u."""
+    return _solve(np.eye(n).reshape(n, 1, n), ends, transposed).reshape(n, n)
 
 
 def _solve(u: Array, ends: str, transposed: bool = False) -> Array:

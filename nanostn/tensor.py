@@ -13,6 +13,7 @@ import numpy as np
 
 from nanostn import autograd
 from nanostn.checks import argument_error, describe, same_float
+from nanostn.kernels.device_functions import as_array, contiguous, device_of, is_device, move
 from nanostn.kernels.matmul import matmul as product
 from nanostn.kernels.threads import one_blas_thread
 
@@ -23,8 +24,9 @@ class Tensor:
     """An array that remembers where it came from.   torch: torch.Tensor
 
     `Tensor(data, requires_grad=False)`: an array keeps its dtype (float32 and float64 can want a gradient, integers
-    serve as labels and indices); Python numbers and lists become float32. `grad` is a NumPy array, or None before the
-    first `backward()`; several calls add up. The data is not copied.
+    serve as labels and indices); Python numbers and lists become float32. `grad` is an array like `data`, or None before
+    the first `backward()`; several calls add up. The data is not copied. It is a NumPy array, or an array on the GPU
+    after `.to("cuda")`; operations run where their inputs are.
 
         >>> x = Tensor([1.0, 2.0], requires_grad=True)
         >>> (x * x).sum().backward()
@@ -38,12 +40,12 @@ class Tensor:
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
             data = data.data
-        if not isinstance(data, np.ndarray | np.generic):
+        if not isinstance(data, np.ndarray | np.generic) and not is_device(data):
             try:
                 data = np.asarray(data, dtype=np.float32)
             except (TypeError, ValueError):
                 raise argument_error("Tensor", "data", "numbers, all rows of one length", describe(data)) from None
-        self.data: Array = np.asarray(data)
+        self.data: Array = as_array(data)
         if self.data.dtype.kind not in "fiub":
             raise argument_error("Tensor", "data", "an array of numbers", describe(self.data))
         self.node: autograd.Node | None = None
@@ -95,7 +97,8 @@ class Tensor:
 
     @property
     def device(self) -> str:
-        return "cpu"
+        """"cpu" or "cuda".   torch: Tensor.device"""
+        return device_of(self.data)
 
     def backward(self, dV: Any = None) -> None:
         """Add d self / d leaf, contracted with the cotangent `dV`, to `grad` of every leaf; then free the graph.
@@ -113,11 +116,11 @@ class Tensor:
             dV = np.ones_like(self.data)
         elif isinstance(dV, Tensor):
             dV = dV.data
-        autograd.backward(self.node, dV if isinstance(dV, Array) else np.asarray(dV, self.dtype))
+        autograd.backward(self.node, dV if isinstance(dV, Array) or is_device(dV) else np.asarray(dV, self.dtype))
 
     def numpy(self) -> Array:
-        """The array itself, not a copy.   torch: Tensor.detach().numpy()"""
-        return self.data
+        """The array itself, not a copy; from the GPU, a copy.   torch: Tensor.detach().cpu().numpy()"""
+        return move(self.data, "cpu")
 
     def detach(self) -> "Tensor":
         """The same data, cut from the graph.   torch: Tensor.detach()"""
@@ -128,10 +131,13 @@ class Tensor:
         return self.data.item()
 
     def to(self, device: str) -> "Tensor":
-        """The tensor on a device: "cpu" is the only one that this version computes on.   torch: Tensor.to(device)"""
-        if device != "cpu":
-            raise argument_error("Tensor.to", "device", "'cpu'", repr(device), "this version has CPU kernels only")
-        return self
+        """The tensor itself where it is on that device, "cpu" or "cuda", else a copy; its gradient is copied back.
+
+        Raises ValueError for other names, DeviceError where there is no GPU.   torch: Tensor.to(device)
+        """
+        if device not in ("cpu", "cuda"):
+            raise argument_error("Tensor.to", "device", "'cpu' or 'cuda'", repr(device))
+        return self if device == self.device else _to(self, device=device)
 
     def astype(self, dtype: Any) -> "Tensor":
         """float32 or float64; the gradient is converted back.   torch: Tensor.to(dtype)"""
@@ -141,8 +147,9 @@ class Tensor:
         return len(self.data)
 
     def __repr__(self) -> str:
-        inside = np.array2string(self.data, prefix="Tensor(", threshold=50)
-        return f"Tensor({inside}, {self.dtype}" + (", requires_grad=True)" if self.requires_grad else ")")
+        inside = np.array2string(self.numpy(), prefix="Tensor(", threshold=50)
+        device = "" if self.device == "cpu" else f", {self.device}"
+        return f"Tensor({inside}, {self.dtype}{device}" + (", requires_grad=True)" if self.requires_grad else ")")
 
     def __add__(self, other: Any) -> "Tensor":
         return add(self, other)
@@ -235,13 +242,22 @@ def op(function: Callable[..., tuple[Array, autograd.Gradients]]) -> Callable[..
     @functools.wraps(function)
     def apply(*inputs: Any, **options: Any) -> Tensor:
         arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+        _check_devices(name, arrays)
         value, gradients = function(*arrays, **options)
-        result = Tensor(np.asarray(value))
+        result = Tensor(as_array(value))
         nodes = tuple(x.node if isinstance(x, Tensor) else None for x in inputs)
         result.node = autograd.record(result.data, name, nodes, gradients)
         return result
 
     return apply
+
+
+def _check_devices(name: str, arrays: list[Any]) -> None:
+    """An error unless all arrays are on one device: nothing is copied unasked."""
+    devices = [device_of(array) for array in arrays if isinstance(array, Array) or is_device(array)]
+    if len(set(devices)) > 1:
+        raise argument_error(name, "every input", "on one device", f"inputs on {', '.join(devices)}",
+                             "Tensor.to(device) copies a tensor, Module.to(device) moves a network")
 
 
 def _unpacked(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -286,19 +302,23 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
     return _broadcast_to(x, shape=shape)
 
 
-def _constant(name: str, value: Any, dtype: np.dtype) -> Array:
-    """A Python number in the dtype of the tensor beside it."""
-    if dtype.kind != "f" and np.asarray(value).dtype.kind == "f":
+def _constant(name: str, value: Any, beside: Any) -> Array:
+    """A Python number in the dtype of the tensor beside it, and on its device."""
+    given = np.asarray(value)
+    if beside.dtype.kind != "f" and given.dtype.kind == "f":
         raise argument_error(name, "a number beside integers", "whole", value, "convert the tensor with .astype")
-    return np.asarray(value, dtype=dtype)
+    data = beside.data if isinstance(beside, Tensor) else beside
+    if given.ndim == 0:
+        return np.full((), given.item(), data.dtype, like=data)
+    return move(given.astype(data.dtype), device_of(data))
 
 
 def _operands(name: str, x: Any, y: Any) -> tuple[Tensor, Tensor]:
     """Two tensors of one shape and dtype. Python numbers take the dtype of the other operand."""
-    if not isinstance(x, Tensor | Array):
-        x = _constant(name, x, y.dtype)
-    if not isinstance(y, Tensor | Array):
-        y = _constant(name, y, x.dtype)
+    if not isinstance(x, Tensor | Array) and not is_device(x):
+        x = _constant(name, x, y)
+    if not isinstance(y, Tensor | Array) and not is_device(y):
+        y = _constant(name, y, x)
     if x.dtype != y.dtype:
         raise argument_error(name, "y", f"{x.dtype} like x", describe(y), "convert one of them with .astype")
     try:
@@ -413,8 +433,8 @@ def _batched_product(x, y):
 
 def _product(x: Array, y: Array) -> Array:
     """Two matrices are spread over the cores by our kernel; stacks of small ones go one by one."""
-    if x.ndim == 2:
-        return product(np.ascontiguousarray(x), np.ascontiguousarray(y))
+    if x.ndim == 2 or is_device(x):
+        return product(contiguous(x), contiguous(y))
     return _batched_product(x, y)
 
 
@@ -431,16 +451,14 @@ def _sum(x, *, axis, keepdims):
 
 @op
 def _max(x, *, axis, keepdims):
-    first = np.argmax(x, axis=axis, keepdims=axis is not None)
     shape, dtype = x.shape, x.dtype
+    lined, along = (x.reshape(-1), 0) if axis is None else (x, axis)
+    first = lined.argmax(axis=along, keepdims=True)
 
     def dx(dy):
-        out = np.zeros(shape, dtype)
-        if axis is None:
-            out.reshape(-1)[first] = dy.reshape(())
-        else:
-            np.put_along_axis(out, first, _restore(dy, axis, keepdims), axis)
-        return out
+        out = np.zeros(lined.shape, dtype, like=dy)
+        np.put_along_axis(out, first, dy.reshape(1) if axis is None else _restore(dy, axis, keepdims), along)
+        return out.reshape(shape)
 
     return x.max(axis=axis, keepdims=keepdims), (dx,)
 
@@ -464,7 +482,7 @@ def _getitem(x, *, index):
     repeats = any(isinstance(part, Array | list) for part in parts)
 
     def dx(dy):
-        out = np.zeros(shape, dtype)
+        out = np.zeros(shape, dtype, like=dy)
         if repeats:  # an index array may name a cell twice
             np.add.at(out, index, dy)
         else:
@@ -472,6 +490,12 @@ def _getitem(x, *, index):
         return out
 
     return x[index], (dx,)
+
+
+@op
+def _to(x, *, device):
+    before = device_of(x)
+    return move(x, device), (lambda dy: move(dy, before),)
 
 
 @op

@@ -24,6 +24,7 @@ import numpy as np
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, checked_size, describe, same_float
 from nanostn.kernels.coordinates import target_points
+from nanostn.kernels.device_functions import constant, contiguous, device_of, move
 from nanostn.kernels.matmul import matmul as product
 from nanostn.tensor import Tensor, op
 
@@ -82,11 +83,13 @@ class Transformation:
     def basis(self, size: tuple[int, ...], align_corners: bool = True) -> np.ndarray:
         return target_points(size, align_corners)
 
-    def kept_basis(self, size: tuple[int, ...], align_corners: bool, dtype: np.dtype) -> np.ndarray:
-        """`basis` in the dtype of theta, not to be written to: the last ones are kept, since some cost much to make."""
+    def kept_basis(self, size: tuple[int, ...], align_corners: bool, M: Any) -> np.ndarray:
+        """`basis` in the dtype and on the device of M, not to be written to: the last ones are kept, since some cost
+        much to make."""
         kept = self.__dict__.setdefault("_kept", {})
-        key = (size, bool(align_corners), np.dtype(dtype))
-        found = kept.pop(key) if key in kept else self.basis(size, align_corners).astype(dtype)
+        device = device_of(M.data if isinstance(M, Tensor) else M)
+        key = (size, bool(align_corners), np.dtype(M.dtype), device)
+        found = kept.pop(key) if key in kept else move(self.basis(size, align_corners).astype(M.dtype), device)
         kept[key] = found
         if len(kept) > KEPT:
             del kept[next(iter(kept))]
@@ -96,7 +99,7 @@ class Transformation:
         """Where each point of an output of `size` is read, (N, *size, dims), the last axis (x, y) or (x, y, z)."""
         size = checked_size(repr(self), size, self.dims)
         M = self.matrix(theta)
-        return source_points(M, self.kept_basis(size, align_corners, M.dtype), size=size)
+        return source_points(M, self.kept_basis(size, align_corners, M), size=size)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -107,13 +110,12 @@ def _place(theta: np.ndarray, *, entries: np.ndarray, constants: np.ndarray) -> 
     """M filled with entries of theta (by their number) and with constants (where the number is -1)."""
     chosen = entries >= 0
     parameters = theta.shape[1]
-    M = np.broadcast_to(constants.astype(theta.dtype), (len(theta), *entries.shape)).copy()
-    M[:, chosen] = theta[:, entries[chosen]]
+    fixed = np.broadcast_to(constants, entries.shape).astype(theta.dtype)
+    M = np.where(constant(chosen, theta), theta[:, np.maximum(entries, 0)], constant(fixed, theta))
 
     def dtheta(dM: np.ndarray) -> np.ndarray:
-        out = np.zeros((len(dM), parameters), dM.dtype)
-        for place, number in zip(np.argwhere(chosen), entries[chosen], strict=True):
-            out[:, number] += dM[:, place[0], place[1]]
+        out = np.zeros((len(dM), parameters), dM.dtype, like=dM)
+        np.add.at(out, (slice(None), entries[chosen]), dM.reshape(len(dM), -1)[:, np.flatnonzero(chosen)])
         return out
 
     return M, (dtheta,)
@@ -127,7 +129,7 @@ def source_points(M: np.ndarray, B: np.ndarray, *, size: tuple[int, ...]) -> tup
     if R not in (dims, dims + 1) or len(B) != K:
         raise argument_error("source_points", "M", f"(N, {dims} or {dims + 1}, {len(B)}), as the basis has rows",
                              M.shape, "a family with another basis than (x, y, 1) defines basis()")
-    flat, B = np.ascontiguousarray(M).reshape(N * R, K), np.ascontiguousarray(B)
+    flat, B = contiguous(M).reshape(N * R, K), contiguous(B)
     rows = product(flat, B).reshape(N, R, P)
     last = rows[:, dims:] if R > dims else None
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # infinity is far outside, 0 / 0 is NaN
@@ -139,10 +141,10 @@ def source_points(M: np.ndarray, B: np.ndarray, *, size: tuple[int, ...]) -> tup
             near = np.isfinite(points).all(axis=1, keepdims=True)  # nothing flows from infinity
             d = np.where(near, d, 0) / np.where(near, last, 1)
             d = np.concatenate([d, -(d * np.where(near, points, 0)).sum(axis=1, keepdims=True)], axis=1)
-        drows = np.ascontiguousarray(d).reshape(N * R, P)
+        drows = contiguous(d).reshape(N * R, P)
         dM = product(drows, B, transpose_b=True).reshape(M.shape) if wanted[0] else None
         # Nor from an M that has diverged, whose points have no gradient: 0 times NaN would spread to all of B.
-        dB = product(np.where(np.isfinite(flat), flat, 0), drows, transpose_a=True) if wanted[1] else None
+        dB = product(contiguous(np.where(np.isfinite(flat), flat, 0)), drows, transpose_a=True) if wanted[1] else None
         return dM, dB
 
-    return np.ascontiguousarray(points.transpose(0, 2, 1)).reshape(N, *size, dims), gradients
+    return contiguous(points.transpose(0, 2, 1)).reshape(N, *size, dims), gradients

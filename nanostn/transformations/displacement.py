@@ -7,6 +7,7 @@ import numpy as np
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, checked_size
 from nanostn.kernels.coordinates import half_extent, target_points
+from nanostn.kernels.device_functions import constant, contiguous
 from nanostn.tensor import Tensor, op
 from nanostn.transformations.base import Transformation
 
@@ -69,9 +70,10 @@ def _moved(theta: np.ndarray, *, target: np.ndarray, unit: np.ndarray,
            size: tuple[int, ...]) -> tuple[np.ndarray, Gradients]:
     """Target points (dims, P) plus theta (N, dims P) in units (dims, 1) -> (N, *size, dims)."""
     shape, dims = theta.shape, len(size)
+    target, unit = constant(target, theta), constant(unit, theta)
     points = target + theta.reshape(-1, *target.shape) * unit                     # (N, dims, P)
 
     def dtheta(dgrid: np.ndarray) -> np.ndarray:
         return (dgrid.reshape(len(dgrid), -1, dims).transpose(0, 2, 1) * unit).reshape(shape)
 
-    return np.ascontiguousarray(points.transpose(0, 2, 1)).reshape(len(theta), *size, dims), (dtheta,)
+    return contiguous(points.transpose(0, 2, 1)).reshape(len(theta), *size, dims), (dtheta,)

@@ -59,7 +59,7 @@ class LearnedBasis(Transformation, Module):  # type: ignore[misc]  # `parameters
     def basis(self, size: tuple[int, ...], align_corners: bool = True) -> np.ndarray:
         """B as it is now, a copy."""
         self._check(size, align_corners)
-        return self.B.data.astype(np.float64)
+        return self.B.numpy().astype(np.float64)
 
     def grid(self, theta: Any, size: tuple[int, ...], align_corners: bool = True) -> Tensor:
         self._check(size, align_corners)
