@@ -191,7 +191,8 @@ def compile_ptx(body: Callable[..., None], kinds: list[Any], capability: tuple[i
         try:
             return cuda.compile_ptx(body, signature, cc=capability)[0]
         except (ImportError, DynamicLibNotFoundError) as error:
-            raise DeviceError(f"the libraries that compile for a GPU are missing ({error}): {INSTALL}") from None
+            words = " ".join(str(error).split())
+            raise DeviceError(f"the libraries that compile for a GPU are missing ({words}): {INSTALL}") from None
 
 
 @contextlib.contextmanager
