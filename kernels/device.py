@@ -12,15 +12,7 @@ import os
 import sys
 from typing import Any
 
-INSTALL = 'pip install "nanostn[cuda]"'
-
-
-class DeviceError(RuntimeError):
-    """There is no GPU to compute on, or it reports an error."""
-
-
-class OutOfDeviceMemory(DeviceError, MemoryError):
-    """A request for memory that the device cannot meet."""
+from .device_errors import INSTALL, DeviceError
 
 
 def simulated() -> bool:

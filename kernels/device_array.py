@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from .device import OutOfDeviceMemory, device
+from .device import device
+from .device_errors import OutOfDeviceMemory
 
 SMALLEST = 512  # bytes of a memory
 
@@ -68,9 +69,9 @@ class Allocator:
             handle = device().allocate(size)
         if handle is None:
             raise OutOfDeviceMemory(
-                f"the device should have {_bytes(size)} free, received a request for as much with "
-                f"{_bytes(device().free_bytes())} free, {_bytes(self.lent)} of it in use by arrays of this program; "
-                "a smaller batch may help")
+                f"device memory: an array should fit into the {_bytes(device().free_bytes())} that are free, received "
+                f"a request for {_bytes(size)}; arrays of this program hold {_bytes(self.lent)}, so a smaller batch or "
+                "a smaller model may help")
         self.held += size
         return handle
 

@@ -3,21 +3,28 @@
 A launch is one call of the driver: arguments are packed into a buffer whose layout is known from the kernel's
 declaration. (Numba's own launch looks at every argument anew.) One context, the first GPU unless
 CUDA_VISIBLE_DEVICES says otherwise, two streams: `compute` for everything, and `uploads` for batches to come.
+
+Numba is imported when the first kernel is compiled: a program whose kernels all lie compiled on disk never needs it.
 """
 
+import contextlib
 import ctypes
 import struct
 import threading
-from collections.abc import Callable
+import types
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from cuda.bindings import driver
-from numba import cuda, types
 
-from .device import DeviceError
+from . import ptx_cache
+from .device_errors import INSTALL, DeviceError
 
 LEAST_CAPABILITY = (7, 0)
+NO_GPU = ("there is an NVIDIA driver, but no GPU that it shows to this program; CUDA_VISIBLE_DEVICES may hide it, and "
+          "everything works on the CPU")
 
 
 def call(function: Callable[..., tuple], *arguments: Any) -> Any:
@@ -35,11 +42,20 @@ def _words(status: Any) -> str:
 
 class GPU:
     threads = 1024  # of a block
+    waves = 32  # blocks for each multiprocessor, of kernels that go over their entries in strides
 
     def __init__(self) -> None:
-        call(driver.cuInit, 0)
+        try:
+            status, = driver.cuInit(0)
+        except RuntimeError as error:  # the bindings, where the driver lacks what they look functions up with
+            raise DeviceError(f"the NVIDIA driver is too old for the installed cuda-bindings ({error}): update the "
+                              "driver") from None
+        if status == driver.CUresult.CUDA_ERROR_NO_DEVICE:
+            raise DeviceError(NO_GPU)
+        if status != driver.CUresult.CUDA_SUCCESS:
+            raise DeviceError(f"the CUDA driver reports {_words(status)} in cuInit")
         if call(driver.cuDeviceGetCount) == 0:
-            raise DeviceError("there is an NVIDIA driver, but no GPU that it shows to this program")
+            raise DeviceError(NO_GPU)
         number = call(driver.cuDeviceGet, 0)
         attribute = driver.CUdevice_attribute
         self.name = call(driver.cuDeviceGetName, 256, number).split(b"\0")[0].decode()
@@ -60,6 +76,7 @@ class GPU:
         timing = driver.CUevent_flags.CU_EVENT_DISABLE_TIMING
         self._computed, self._uploaded = call(driver.cuEventCreate, timing), call(driver.cuEventCreate, timing)
         self._modules: list[Any] = []  # a function lives as long as its module
+        self.packing = threading.Lock()
 
     def enter(self) -> None:
         """Make the context this thread's; others than the one that opened the GPU may use it."""
@@ -105,8 +122,15 @@ class GPU:
     def pinned(self, nbytes: int) -> np.ndarray:
         """Memory of the processor that the GPU reads by itself, while both go on."""
         self.enter()
-        address = call(driver.cuMemHostAlloc, nbytes, 0)
-        return np.frombuffer((ctypes.c_uint8 * nbytes).from_address(int(address)), np.uint8)
+        address = int(call(driver.cuMemHostAlloc, nbytes, 0))
+        memory = (ctypes.c_uint8 * nbytes).from_address(address)
+        weakref.finalize(memory, self._unpin, address).atexit = False  # the driver frees it with the process
+        return np.frombuffer(memory, np.uint8)
+
+    def _unpin(self, address: int) -> None:
+        self.enter()
+        call(driver.cuStreamSynchronize, self.uploads)  # a copy under way may still read it
+        call(driver.cuMemFreeHost, address)
 
     def synchronize(self) -> None:
         self.enter()
@@ -124,31 +148,80 @@ class GPU:
         call(driver.cuEventRecord, self._uploaded, self.uploads)
         call(driver.cuStreamWaitEvent, self.compute, self._uploaded, 0)
 
-    def compile(self, body: Callable[..., None], kinds: list[Any]) -> Callable[..., None]:
-        """A function (blocks, threads, arguments) that launches; arrays are given by their addresses."""
+    def compile(self, make: Callable[[], Callable[..., None]], kinds: list[Any], key: str | None
+                ) -> Callable[..., None]:
+        """A function (blocks, threads, arguments) that launches; arrays are given by their addresses.
+
+        `make` returns the Python function; `key` names it among those of these sources, None where nothing can.
+        """
         self.enter()
-        ptx = compile_ptx(body, kinds, self.capability)
+        file = ptx_cache.place(key, self.capability)
+        function = self._load(ptx_cache.read(file))
+        if function is None:
+            ptx = compile_ptx(make(), kinds, self.capability)
+            function = self._load(ptx, say=True)
+            ptx_cache.write(file, ptx)
+        return Packed(self, function, kinds)
+
+    def _load(self, ptx: str | None, say: bool = False) -> Any:
+        """The function of a PTX; None where there is none, or where the driver refuses it, unless it should say why."""
+        if ptx is None:
+            return None
         status, module = driver.cuModuleLoadData(ptx.encode() + b"\0")
-        if status == driver.CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
-            version = call(driver.cuDriverGetVersion)
-            raise DeviceError(f"the NVIDIA driver (for CUDA {version // 1000}.{version % 1000 // 10}) is older than "
-                              "the CUDA libraries that compile for it: update the driver, or install older libraries")
         if status != driver.CUresult.CUDA_SUCCESS:
+            if not say:
+                return None
+            if status == driver.CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION:
+                version = call(driver.cuDriverGetVersion)
+                raise DeviceError(
+                    f"the NVIDIA driver (for CUDA {version // 1000}.{version % 1000 // 10}) is older than the CUDA "
+                    "libraries that compile for it: update the driver, or install older libraries")
             raise DeviceError(f"the CUDA driver reports {_words(status)} in cuModuleLoadData")
         self._modules.append(module)
-        function = call(driver.cuModuleGetFunction, module, entry_name(ptx).encode())
-        return Packed(self, function, kinds)
+        return call(driver.cuModuleGetFunction, module, entry_name(ptx).encode())
 
 
 def compile_ptx(body: Callable[..., None], kinds: list[Any], capability: tuple[int, int]) -> str:
     """PTX of a kernel for a compute capability."""
-    signature = types.void(*(kind.numba() for kind in kinds))
-    return cuda.compile_ptx(body, signature, cc=capability)[0]
+    from cuda.pathfinder import DynamicLibNotFoundError
+    from numba import cuda, void
+
+    signature = void(*(kind.numba() for kind in kinds))
+    with _capability_known(capability):
+        try:
+            return cuda.compile_ptx(body, signature, cc=capability)[0]
+        except (ImportError, DynamicLibNotFoundError) as error:
+            words = " ".join(str(error).split())
+            raise DeviceError(f"the libraries that compile for a GPU are missing ({words}): {INSTALL}") from None
+
+
+@contextlib.contextmanager
+def _capability_known(capability: tuple[int, int]) -> Iterator[None]:
+    """Numba asks the current GPU for its capability when a kernel calls a function, though it was told; so without a
+    GPU nothing would compile, and with one Numba would open it a second time, in its own way."""
+    from numba.cuda import dispatcher
+
+    if not hasattr(dispatcher, "get_current_device"):  # a private name; nanostn.ptx_check fails where it is gone
+        yield
+        return
+    with _patching:
+        kept = dispatcher.get_current_device
+        dispatcher.get_current_device = lambda: types.SimpleNamespace(compute_capability=capability)
+        try:
+            yield
+        finally:
+            dispatcher.get_current_device = kept
+
+
+_patching = threading.Lock()
 
 
 def entry_name(ptx: str) -> str:
     """The name of the kernel in its PTX."""
     return ptx.split(".visible .entry ", 1)[1].split("(", 1)[0].strip()
+
+
+ONES = ((), (1, 1), (1,), ())  # what a number or a pair of blocks or threads lacks to three
 
 
 class Packed:
@@ -176,8 +249,9 @@ class Packed:
         if not self.plain:
             arguments = [value for argument, size in zip(arguments, self.arrays, strict=True)
                          for value in ((0, 0, 1, size, argument, 1, size) if size else (argument,))]
-        self.layout.pack_into(self.buffer, 0, *arguments)
-        status, = driver.cuLaunchKernel(self.function, *blocks, *(1,) * (3 - len(blocks)), *threads,
-                                        *(1,) * (3 - len(threads)), 0, self.gpu.compute, self.parameters, 0)
+        with self.gpu.packing:  # the driver reads the buffer while other threads of Python run
+            self.layout.pack_into(self.buffer, 0, *arguments)
+            status, = driver.cuLaunchKernel(self.function, *blocks, *ONES[len(blocks)], *threads, *ONES[len(threads)],
+                                            0, self.gpu.compute, self.parameters, 0)
         if status != driver.CUresult.CUDA_SUCCESS:
             raise DeviceError(f"the CUDA driver reports {_words(status)} in cuLaunchKernel")

@@ -16,6 +16,7 @@ class Simulator:
     capability = (9, 0)
     multiprocessors = 2
     threads = 8  # of a block; each is a thread of the operating system, and they start slowly
+    waves = 2
     limit: int | None = None  # bytes, for tests of a full device
 
     def __init__(self) -> None:
@@ -59,8 +60,8 @@ class Simulator:
     def compute_after_upload(self) -> None:
         """There is one stream."""
 
-    def compile(self, body: Callable[..., None], signature: Any) -> Callable[..., None]:
-        kernel = cuda.jit(body)
+    def compile(self, make: Callable[[], Callable[..., None]], kinds: Any, key: str | None) -> Callable[..., None]:
+        kernel = cuda.jit(make())
 
         def launch(blocks: tuple[int, ...], threads: tuple[int, ...], arguments: list[Any]) -> None:
             with warnings.catch_warnings():  # as on a GPU, infinities and NaN are values

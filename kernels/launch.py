@@ -25,14 +25,15 @@ GPU, and so that the simulator, which has no types, refuses what a GPU would mis
 """
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .device import device, simulated
+from .caching import FOLDER
+from .device import device
 
 FULL = 256  # threads of a block where nothing speaks for another number
-WAVES = 32  # blocks for each multiprocessor, of kernels that go over their entries in strides
 
 
 class _Later:
@@ -68,6 +69,13 @@ class CudaKernel:
         names = [np.dtype(c).name for c in constants if isinstance(c, type)]
         return [Kind(word, dict(zip("TS", names, strict=False))) for word in self.kinds]
 
+    def key(self, constants: tuple) -> str | None:
+        """A name for these constants, the same in every process with the same sources; None where there is none."""
+        try:
+            return " ".join([*map(_name, (self.make, *constants)), "of", *self.kinds])
+        except LookupError:
+            return None
+
     def __getitem__(self, constants: Any) -> "Launch":
         launch = self._launches.get(constants)
         if launch is None:
@@ -79,6 +87,21 @@ class CudaKernel:
 def cuda_kernel(kinds: str, offered: Iterable[tuple] | None = None) -> Callable[..., CudaKernel]:
     """Declare a kernel. `offered` lists the constants that it is used with; without it, T is float32 or float64."""
     return lambda make: CudaKernel(make, kinds, offered)
+
+
+def _name(constant: Any) -> str:
+    """What a constant is called in every process; a LookupError where a name does not tell what it does."""
+    if constant is None or isinstance(constant, (bool, int, float, str)):
+        return repr(constant)
+    if isinstance(constant, type) and issubclass(constant, np.generic):
+        return constant.__name__
+    if isinstance(constant, tuple):
+        return f"({', '.join(map(_name, constant))})"
+    function = getattr(constant, "py_func", constant)
+    code = getattr(function, "__code__", None)
+    if code is None or Path(code.co_filename).parent != FOLDER or "<" in function.__qualname__:
+        raise LookupError("a function of others, or one made in a function")
+    return f"{function.__module__}.{function.__qualname__}"
 
 
 class Kind:
@@ -111,22 +134,20 @@ class Launch:
     def __init__(self, kernel: CudaKernel, constants: tuple):
         self.name = kernel.name
         self.kinds = kernel.types(constants)
-        self.run = device().compile(kernel.body(constants), self.kinds)
+        self.pointers = [(at, kind) for at, kind in enumerate(self.kinds) if kind.form]
+        self.run = device().compile(lambda: kernel.body(constants), self.kinds, kernel.key(constants))
 
     def __call__(self, blocks: Any, threads: Any, *arguments: Any) -> None:
         if len(arguments) != len(self.kinds):
             raise TypeError(f"{self.name}: a launch should have {len(self.kinds)} arguments, received {len(arguments)}")
-        values = []
-        for kind, given in zip(self.kinds, arguments, strict=True):
-            if not kind.form:
-                values.append(given)
-                continue
+        values = list(arguments)
+        for at, kind in self.pointers:
+            given = values[at]
             if getattr(given, "address", None) is None or given.dtype != kind.dtype or not (
                     given.contiguous or kind.form == "~"):
-                at = len(values)
                 raise TypeError(f"{self.name}: argument {at} should be {kind!r}, received {_described(given)}; "
                                 "nothing is copied to the device unasked: Tensor.to('cuda') does it")
-            values.append(given.address)
+            values[at] = given.address
         blocks = blocks if isinstance(blocks, tuple) else (blocks,)
         if 0 not in blocks:
             self.run(blocks, threads if isinstance(threads, tuple) else (threads,), values)
@@ -147,4 +168,4 @@ def block(threads: int = FULL) -> int:
 def over(entries: int, threads: int = FULL) -> tuple[int, int]:
     """Blocks and threads of a kernel that goes over `entries` in strides of the grid."""
     threads = block(threads)
-    return min(-(-entries // threads), device().multiprocessors * (2 if simulated() else WAVES)), threads
+    return min(-(-entries // threads), device().multiprocessors * device().waves), threads
