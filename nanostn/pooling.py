@@ -6,12 +6,11 @@ the first in the order (d, h, w) stays, since it is the first of the first slice
 
 from typing import Any
 
-import numpy as np
-
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, describe, same_float, sizes
 from nanostn.convolution import AXES, WORDS, PerAxis, per_axis
 from nanostn.kernels import pooling as kernels
+from nanostn.kernels.device_functions import contiguous
 from nanostn.tensor import Array, Tensor, op
 
 
@@ -87,12 +86,12 @@ def _slices_then_depth(pool: Any, x: Any, window: tuple[int, ...], stride: tuple
 @op
 def _max_pool2d(x: Array, *, window: tuple[int, int], **options: tuple[int, int]) -> tuple[Array, Gradients]:
     H, W = x.shape[2:]
-    y, place = kernels.max_pool(np.ascontiguousarray(x), window, **options)
-    return y, (lambda dy: kernels.max_pool_dx(np.ascontiguousarray(dy), place, H, W, window, **options),)
+    y, place = kernels.max_pool(contiguous(x), window, **options)
+    return y, (lambda dy: kernels.max_pool_dx(contiguous(dy), place, H, W, window, **options),)
 
 
 @op
 def _avg_pool2d(x: Array, *, window: tuple[int, int], **options: tuple[int, int]) -> tuple[Array, Gradients]:
     H, W = x.shape[2:]
-    y = kernels.avg_pool(np.ascontiguousarray(x), window, **options)
-    return y, (lambda dy: kernels.avg_pool_dx(np.ascontiguousarray(dy), H, W, window, **options),)
+    y = kernels.avg_pool(contiguous(x), window, **options)
+    return y, (lambda dy: kernels.avg_pool_dx(contiguous(dy), H, W, window, **options),)
