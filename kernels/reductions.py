@@ -131,7 +131,7 @@ def reduced(name: str, x: DeviceArray, axis: Any = None, keepdims: bool = False)
         outer, inner = ([results], [[behind]]), ([behind], [[1]])
     r, s = _padded(outer[0], outer[1][0])
     b, t = _padded(inner[0], inner[1][0])
-    parts = min(PARTS, -(-behind // PART)) if results < PARTS else 1
+    parts = max(1, min(PARTS, -(-behind // PART))) if results < PARTS else 1
     share = -(-behind // parts) if behind else 0
     threads = block(256)
     first = out if parts == 1 else empty((parts * results,), T)
