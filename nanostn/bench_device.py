@@ -49,9 +49,9 @@ def main(only: str | None = None) -> int:
 def _torch_too() -> bool:
     if simulated() or importlib.util.find_spec("torch") is None:
         return False
-    import torch
+    from nanostn import bench_torch
 
-    return torch.cuda.is_available()
+    return bench_torch.sees_gpu()
 
 
 def _of(best: dict[str, Found], name: str, count: int) -> list[float]:
@@ -127,12 +127,9 @@ def _library(name: str) -> tuple[Any, Callable[[], None], Callable[[], int], Cal
         from nanostn.kernels.device_array import allocator
 
         return bench_ours, device().synchronize, lambda: allocator.held, allocator.release
-    import torch
-
     from nanostn import bench_torch
 
-    bench_torch.exact_float32()
-    return bench_torch, torch.cuda.synchronize, torch.cuda.memory_reserved, torch.cuda.empty_cache
+    return bench_torch, *bench_torch.use_gpu()
 
 
 def fastest(run: Callable[[], Any], wait: Callable[[], None]) -> float:

@@ -120,7 +120,15 @@ def product(a: np.ndarray, b: np.ndarray, device: str) -> Callable[[], Any]:
     return lambda: held[0] @ held[1]
 
 
-def exact_float32() -> None:
-    """As here: products of float32 in float32, without the tensor cores' shorter TF32."""
+def sees_gpu() -> bool:
+    return torch.cuda.is_available()
+
+
+def use_gpu() -> tuple[Callable[[], None], Callable[[], int], Callable[[], None]]:
+    """What waits for the GPU, counts the bytes held there, and gives back idle ones.
+
+    Products of float32 are made in float32, as ours are, without the tensor cores' shorter TF32.
+    """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+    return torch.cuda.synchronize, torch.cuda.memory_reserved, torch.cuda.empty_cache
