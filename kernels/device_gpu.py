@@ -142,6 +142,11 @@ class GPU:
         self.enter()
         call(driver.cuStreamSynchronize, self.compute)
 
+    def finish_uploads(self) -> None:
+        """Wait until the uploads so far have left the processor's memory."""
+        self.enter()
+        call(driver.cuStreamSynchronize, self.uploads)
+
     def upload_after_compute(self) -> None:
         """Uploads from now on wait for what has been launched so far."""
         self.enter()

@@ -57,6 +57,9 @@ class Simulator:
     def synchronize(self) -> None:
         """Kernels have run when their launch returns."""
 
+    def finish_uploads(self) -> None:
+        """An upload is done when it returns."""
+
     def upload_after_compute(self) -> None:
         """There is one stream."""
 

@@ -3,11 +3,19 @@
 import numba as nb
 import numpy as np
 
+from .device_array import empty, is_device
+from .device_functions import contiguous
+from .launch import cuda, cuda_kernel, over
+
 SMALL = 1 << 15  # entries up to which starting the threads costs more than they save
 
 
 def relu(x):
     """max(x, 0), NaN for NaN, and where x was positive (or NaN), one byte each: all that the gradient needs."""
+    if is_device(x):
+        y, positive = empty(x.shape, x.dtype), empty(x.shape, np.bool_)
+        _relu_device[x.dtype.type](*over(x.size), contiguous(x), y, positive, x.size)
+        return y, positive
     y, positive = np.empty(x.shape, x.dtype), np.empty(x.shape, np.bool_)
     if x.size <= SMALL:
         np.maximum(x, 0, out=y)
@@ -19,6 +27,10 @@ def relu(x):
 
 def relu_dx(dy, positive):
     """dy where x was positive, 0 elsewhere."""
+    if is_device(dy):
+        dx = empty(dy.shape, dy.dtype)
+        _relu_dx_device[dy.dtype.type](*over(dy.size), contiguous(dy), positive, dx, dy.size)
+        return dx
     dx = np.empty(dy.shape, dy.dtype)
     if dy.size <= SMALL:
         dx[...] = 0
@@ -42,3 +54,21 @@ def _relu_dx(dy, positive, dx):
     zero = dy.dtype.type(0)
     for i in nb.prange(dy.size):
         dx[i] = dy[i] if positive[i] else zero
+
+
+@cuda_kernel("T* T* bool* int")
+def _relu_device(T):
+    def relu(x, y, positive, n):
+        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+            rectified = T(0) if x[i] <= T(0) else x[i]
+            y[i] = rectified
+            positive[i] = rectified != T(0)
+    return relu
+
+
+@cuda_kernel("T* bool* T* int")
+def _relu_dx_device(T):
+    def relu_dx(dy, positive, dx, n):
+        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+            dx[i] = dy[i] if positive[i] else T(0)
+    return relu_dx

@@ -130,7 +130,7 @@ def getitem(x: DeviceArray, index: Any) -> DeviceArray:
         return seen
     seen, first, places = _lined_up(seen, arrays)
     seen = contiguous(seen)
-    outer, count = math.prod(seen.shape[:first]), places.size
+    count = places.size
     length = math.prod(seen.shape[first:first + len(arrays)])
     inner = math.prod(seen.shape[first + len(arrays):])
     out = empty((*seen.shape[:first], *places.shape, *seen.shape[first + len(arrays):]), x.dtype)
@@ -199,8 +199,8 @@ def put_along_axis(out: DeviceArray, places: DeviceArray, values: DeviceArray, a
                         f"{out.shape} along axis {axis}, received {places.shape}")
     inner = math.prod(out.shape[axis + 1:])
     if places.size:
-        _put[out.dtype.type](*over(places.size), out, contiguous(places), contiguous(broadcast_to(values, places.shape)),
-                             places.size, out.shape[axis], inner)
+        values = contiguous(broadcast_to(values, places.shape))
+        _put[out.dtype.type](*over(places.size), out, contiguous(places), values, places.size, out.shape[axis], inner)
 
 
 def concatenate(xs: Any, axis: int = 0) -> DeviceArray:

@@ -2,7 +2,7 @@
 
 Window (p, q) of a plane covers rows p stride + i - padding and columns q stride + j - padding, i < kH and j < kW.
 Forward, a worker owns rows of the output. Backward, it owns rows of dx and gathers from the windows that reach them, so
-windows may overlap without two workers meeting in one cell.
+windows may overlap without two workers meeting in one cell. On a GPU, a thread owns an entry of the output, or of dx.
 
 The place of the maximum is kept as i kW + j: one byte for each output up to windows of 256 entries.
 All arrays are C-contiguous; window, stride and padding are pairs (vertical, horizontal).
@@ -12,34 +12,57 @@ import numba as nb
 import numpy as np
 
 from .convolution import output_size
+from .device_array import empty, is_device
+from .launch import block, cuda, cuda_kernel
+
+GRID = 65535  # blocks of a grid along its second and third axis
 
 
 def max_pool(x, window, stride, padding):
     """The largest entry of each window, and its place; the first of equal ones, NaN before everything."""
     shape = x.shape[:2] + tuple(map(output_size, x.shape[2:], window, stride, padding))
-    y = np.empty(shape, x.dtype)
-    place = np.empty(shape, np.uint8 if window[0] * window[1] <= 256 else np.int32)
+    place_type = np.uint8 if window[0] * window[1] <= 256 else np.int32
+    if is_device(x):
+        y, place = empty(shape, x.dtype), empty(shape, place_type)
+        _launch(_max_pool_device[place_type], shape, window, stride, padding, x, y, place, x.shape, shape)
+        return y, place
+    y, place = np.empty(shape, x.dtype), np.empty(shape, place_type)
     _max_pool(x, window, stride, padding, y, place)
     return y, place
 
 
 def max_pool_dx(dy, place, H, W, window, stride, padding):
     """dx[n, c, h, w] = sum of dy over the windows whose maximum is there."""
-    dx = np.empty(dy.shape[:2] + (H, W), dy.dtype)
+    shape = dy.shape[:2] + (H, W)
+    if is_device(dy):
+        dx = empty(shape, dy.dtype)
+        _launch(_max_pool_dx_device[place.dtype.type], shape, window, stride, padding, dy, place, dx, shape, dy.shape)
+        return dx
+    dx = np.empty(shape, dy.dtype)
     _max_pool_dx(dy, place, window, stride, padding, dx)
     return dx
 
 
 def avg_pool(x, window, stride, padding):
     """The mean of each window, where padding counts as zeros."""
-    y = np.empty(x.shape[:2] + tuple(map(output_size, x.shape[2:], window, stride, padding)), x.dtype)
+    shape = x.shape[:2] + tuple(map(output_size, x.shape[2:], window, stride, padding))
+    if is_device(x):
+        y = empty(shape, x.dtype)
+        _launch(_avg_pool_device, shape, window, stride, padding, x, y, x.shape, shape)
+        return y
+    y = np.empty(shape, x.dtype)
     _avg_pool(x, window, stride, padding, y)
     return y
 
 
 def avg_pool_dx(dy, H, W, window, stride, padding):
     """dx[n, c, h, w] = sum of dy over the windows that contain it, divided by the size of a window."""
-    dx = np.empty(dy.shape[:2] + (H, W), dy.dtype)
+    shape = dy.shape[:2] + (H, W)
+    if is_device(dy):
+        dx = empty(shape, dy.dtype)
+        _launch(_avg_pool_dx_device, shape, window, stride, padding, dy, dx, shape, dy.shape)
+        return dx
+    dx = np.empty(shape, dy.dtype)
     _avg_pool_dx(dy, window, stride, padding, dx)
     return dx
 
@@ -96,9 +119,16 @@ def _max_pool(x, window, stride, padding, y, place):
 
 
 @nb.njit(cache=True, nogil=True)
+def _quotient(a, b):
+    """a // b of numbers below 2^32 that are not negative, by a division of half the width: on a GPU far cheaper."""
+    return np.int64(np.uint32(a) // np.uint32(b))
+
+
+@nb.njit(cache=True, nogil=True)
 def _windows_over(h, kernel, stride, padding, count):
     """The range of windows along an axis that contain row h."""
-    return max(0, (h + padding - kernel + stride) // stride), min(count, (h + padding) // stride + 1)
+    first = _quotient(max(0, h + padding - kernel + stride), stride)
+    return first, min(count, _quotient(h + padding, stride) + 1)
 
 
 @nb.njit(cache=True, nogil=True, parallel=True)
@@ -170,3 +200,129 @@ def _avg_pool_dx(dy, window, stride, padding, dx):
                 value = source[np.uint64((plane * H_out + p) * W_out + q)] * share
                 for w in range(left + j_first, left + j_end):
                     target[np.uint64(row * W + w)] += value
+
+
+def _launch(kernel, shape, window, stride, padding, *arguments):
+    """A thread for each entry of `shape` (N, C, H, W) in blocks of columns, rows and planes, as many as there are.
+
+    So no entry's number is divided to find its place. Columns lie side by side in a warp: 32 of them, in one row or in
+    several. A block has at most 64 planes, and a grid 65535 blocks of rows or planes: beyond that there are more grids.
+    """
+    planes, rows, columns = shape[0] * shape[1], *shape[2:]
+    if not planes * rows * columns:
+        return
+    threads, left = [], block()
+    for n, most in ((columns, 32), (rows, left), (planes, 64)):
+        threads.append(min(1 << (n - 1).bit_length(), most, left))
+        left //= threads[-1]
+    *arrays, inner, outer = arguments
+    halves = window == (2, 2) and stride == (2, 2) and padding == (0, 0)
+    run = kernel[arrays[0].dtype.type, halves]
+    high, deep = GRID * threads[1], GRID * threads[2]
+    for first_plane in range(0, planes, deep):
+        for first_row in range(0, rows, high):
+            blocks = (-(-columns // threads[0]), -(-min(rows - first_row, high) // threads[1]),
+                      -(-min(planes - first_plane, deep) // threads[2]))
+            run(blocks, tuple(threads), *arrays, first_plane, first_row, planes, *inner[2:], *outer[2:],
+                *window, *stride, *padding)
+
+
+# Of all of them: first plane and row, planes, size of the image, number of windows, then window, stride and padding.
+_SIZES = " int int int int int int int int int int int int int"
+_EITHER = [(T, halves) for T in (np.float32, np.float64) for halves in (True, False)]
+_LARGE = [(T, False) for T in (np.float32, np.float64)]
+
+
+def _max_pool_body(T, halves):
+    def max_pool(x, y, place, first_plane, first_row, planes, H, W, H_out, W_out, kH, kW, sH, sW, pH, pW):
+        if halves:
+            kH = kW = sH = sW = 2
+            pH = pW = 0
+        q, p, plane = cuda.grid(3)
+        p, plane = p + first_row, plane + first_plane
+        if q < W_out and p < H_out and plane < planes:
+            top, left = p * sH - pH, q * sW - pW
+            i_first, i_end = (0, 2) if halves else _inside(top, kH, H)
+            j_first, j_end = (0, 2) if halves else _inside(left, kW, W)
+            at = (plane * H + top) * W + left
+            found = i_first * kW + j_first
+            best = x[at + i_first * W + j_first]
+            for i in range(i_first, i_end):
+                for j in range(j_first, j_end):
+                    value = x[at + i * W + j]
+                    if _larger(value, best):
+                        best, found = value, i * kW + j
+            y[(plane * H_out + p) * W_out + q] = best
+            place[(plane * H_out + p) * W_out + q] = found
+    return max_pool
+
+
+_max_pool_device = {np.uint8: cuda_kernel("T* T* uint8*" + _SIZES, _EITHER)(_max_pool_body),
+                    np.int32: cuda_kernel("T* T* int32*" + _SIZES, _LARGE)(_max_pool_body)}
+
+
+def _max_pool_dx_body(T, halves):
+    def max_pool_dx(dy, place, dx, first_plane, first_row, planes, H, W, H_out, W_out, kH, kW, sH, sW, pH, pW):
+        w, h, plane = cuda.grid(3)
+        h, plane = h + first_row, plane + first_plane
+        if w < W and h < H and plane < planes:
+            total = T(0)
+            if halves:  # one window at most
+                at = (plane * H_out + h // 2) * W_out + w // 2
+                if h // 2 < H_out and w // 2 < W_out and place[at] == h % 2 * 2 + w % 2:
+                    total = dy[at]
+            else:
+                p_first, p_end = _windows_over(h, kH, sH, pH, H_out)
+                q_first, q_end = _windows_over(w, kW, sW, pW, W_out)
+                for p in range(p_first, p_end):
+                    for q in range(q_first, q_end):
+                        at = (plane * H_out + p) * W_out + q
+                        if place[at] == (h + pH - p * sH) * kW + w + pW - q * sW:
+                            total += dy[at]
+            dx[(plane * H + h) * W + w] = total
+    return max_pool_dx
+
+
+_max_pool_dx_device = {np.uint8: cuda_kernel("T* uint8* T*" + _SIZES, _EITHER)(_max_pool_dx_body),
+                       np.int32: cuda_kernel("T* int32* T*" + _SIZES, _LARGE)(_max_pool_dx_body)}
+
+
+@cuda_kernel("T* T*" + _SIZES, _EITHER)
+def _avg_pool_device(T, halves):
+    def avg_pool(x, y, first_plane, first_row, planes, H, W, H_out, W_out, kH, kW, sH, sW, pH, pW):
+        if halves:
+            kH = kW = sH = sW = 2
+            pH = pW = 0
+        q, p, plane = cuda.grid(3)
+        p, plane = p + first_row, plane + first_plane
+        if q < W_out and p < H_out and plane < planes:
+            top, left = p * sH - pH, q * sW - pW
+            i_first, i_end = (0, 2) if halves else _inside(top, kH, H)
+            j_first, j_end = (0, 2) if halves else _inside(left, kW, W)
+            at = (plane * H + top) * W + left
+            total = T(0)
+            for i in range(i_first, i_end):
+                for j in range(j_first, j_end):
+                    total += x[at + i * W + j]
+            y[(plane * H_out + p) * W_out + q] = total * (T(1) / T(kH * kW))
+    return avg_pool
+
+
+@cuda_kernel("T* T*" + _SIZES, _EITHER)
+def _avg_pool_dx_device(T, halves):
+    def avg_pool_dx(dy, dx, first_plane, first_row, planes, H, W, H_out, W_out, kH, kW, sH, sW, pH, pW):
+        w, h, plane = cuda.grid(3)
+        h, plane = h + first_row, plane + first_plane
+        if w < W and h < H and plane < planes:
+            total, share = T(0), T(1) / T(kH * kW)
+            if halves:  # one window at most
+                if h // 2 < H_out and w // 2 < W_out:
+                    total = dy[(plane * H_out + h // 2) * W_out + w // 2] * share
+            else:
+                p_first, p_end = _windows_over(h, kH, sH, pH, H_out)
+                q_first, q_end = _windows_over(w, kW, sW, pW, W_out)
+                for p in range(p_first, p_end):
+                    for q in range(q_first, q_end):
+                        total += dy[(plane * H_out + p) * W_out + q] * share
+            dx[(plane * H + h) * W + w] = total
+    return avg_pool_dx

@@ -34,7 +34,7 @@ OFFERED = [(np.float32, np.float32), (np.float64, np.float64), (np.int64, np.int
 
 @cuda_kernel("T* S~" + " int" * 13, [(T, S, name, 256) for name in START for T, S in OFFERED])
 def _reduce(T, S, name, threads):
-    """out[part, r] joins a share of the entries behind result r; results and entries behind lie along three axes each."""
+    """out[part, r] joins a share of the entries behind result r; both lie along three axes each."""
     start, join = START[name](T), njit(JOIN[name])
 
     def reduce(out, x, results, behind, share, r1, r2, s0, s1, s2, b1, b2, t0, t1, t2):

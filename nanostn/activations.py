@@ -6,7 +6,8 @@ import numpy as np
 
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, same_float
-from nanostn.kernels import elementwise
+from nanostn.kernels import elementwise, losses
+from nanostn.kernels.dropout import dropout as drop
 from nanostn.tensor import Array, Tensor, op
 
 
@@ -14,8 +15,8 @@ from nanostn.tensor import Array, Tensor, op
 def relu(x: Array) -> tuple[Array, Gradients]:
     """max(x, 0); the derivative at 0 is 0, and NaN stays NaN.   torch: F.relu(x)"""
     same_float("relu", x=x)
-    y, positive = elementwise.relu(np.asarray(x, order="C"))
-    return y, (lambda dy: elementwise.relu_dx(np.asarray(dy, order="C"), positive),)
+    y, positive = elementwise.relu(x)
+    return y, (lambda dy: elementwise.relu_dx(dy, positive),)
 
 
 @op
@@ -37,38 +38,36 @@ def sigmoid(x: Array) -> tuple[Array, Gradients]:
 @op
 def softmax(x: Array, *, axis: int = -1) -> tuple[Array, Gradients]:
     """exp(x) / sum of exp(x) along `axis`; dx = y (dy - sum of y dy).   torch: F.softmax(x, dim=axis)"""
-    y = _exponentials("softmax", x, axis)
-    y /= y.sum(axis=axis, keepdims=True)
-    return y, (lambda dy: y * (dy - (y * dy).sum(axis=axis, keepdims=True)),)
+    _check_axis("softmax", x, axis)
+    y = losses.softmax(x, axis)
+    return y, (lambda dy: losses.softmax_dx(y, dy, axis),)
 
 
 @op
 def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, Gradients]:
     """x - log of the sum of exp(x) along `axis`; dx = dy - softmax(x) sum of dy.   torch: F.log_softmax(x, dim=axis)"""
-    total = _exponentials("log_softmax", x, axis).sum(axis=axis, keepdims=True)
-    y = x - x.max(axis=axis, keepdims=True) - np.log(total)
-    return y, (lambda dy: dy - np.exp(y) * dy.sum(axis=axis, keepdims=True),)
+    _check_axis("log_softmax", x, axis)
+    y = losses.log_softmax(x, axis)
+    return y, (lambda dy: losses.log_softmax_dx(y, dy, axis),)
 
 
-def _exponentials(name: str, x: Array, axis: int) -> Array:
-    """exp(x - max x): the shift cancels in the quotient and keeps exp from overflowing."""
+def _check_axis(name: str, x: Array, axis: int) -> None:
     same_float(name, x=x)
     if not -x.ndim <= axis < x.ndim:
         raise argument_error(name, "axis", f"an axis of x {x.shape}", axis)
-    return np.exp(x - x.max(axis=axis, keepdims=True))
 
 
 @op
 def _dropout(x: Array, *, rate: float, generator: np.random.Generator) -> tuple[Array, Gradients]:
-    kept = generator.random(x.shape, dtype=np.float32) >= rate
-    scale = x.dtype.type(1 / (1 - rate))
-    return x * kept * scale, (lambda dy: dy * kept * scale,)
+    key = generator.integers(1 << 64, dtype=np.uint64)
+    return drop(x, rate, key), (lambda dy: drop(dy, rate, key),)
 
 
 def dropout(x: Any, rate: float, generator: np.random.Generator, training: bool = True) -> Tensor:
     """In training, zero each entry with probability `rate` and divide the others by 1 - rate; else x itself.
 
-    The entries are drawn from `generator`, so a seed decides them.   torch: F.dropout(x, rate, training)
+    `generator` gives a key from which the entries follow, so a seed decides them, the same on either device.
+    torch: F.dropout(x, rate, training)
     """
     if not 0 <= rate < 1:
         raise argument_error("dropout", "rate", "at least 0 and below 1", rate)

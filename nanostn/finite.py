@@ -1,8 +1,9 @@
 """When a run diverges: noticed in the very step, named by layer, before anything is written over.
 
 An infinite theta reads far outside the image and gives a finite, empty picture, so theta is watched by itself; NaN
-anywhere reaches the loss. All are checked after the backward pass, before the update. A finite gradient times a large learning rate can
-still throw the parameters out of range: the next step notices, or the evaluation, before the epoch's checkpoint.
+anywhere reaches the loss. All are checked after the backward pass, before the update. A finite gradient times a large
+learning rate can still throw the parameters out of range: the next step notices, or the evaluation, before the epoch's
+checkpoint.
 """
 
 from __future__ import annotations

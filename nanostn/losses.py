@@ -6,6 +6,8 @@ import numpy as np
 
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, describe, same_float, sizes
+from nanostn.kernels import losses as kernels
+from nanostn.kernels.device_array import is_device
 from nanostn.tensor import Array, Tensor, op
 
 
@@ -15,37 +17,35 @@ def cross_entropy(logits: Any, labels: Any) -> Tensor:
         loss = mean over n of  log(sum over k of exp(logits[n, k])) - logits[n, labels[n]]
 
     logits (N, classes); labels (N,) integers from 0 to classes - 1. Raises ValueError for labels that are not.
+    On a device labels are int64 and are not looked at: one that is no class makes the loss and its gradient NaN.
     torch: F.cross_entropy(logits, labels)
     """
-    labels = np.array(labels.data if isinstance(labels, Tensor) else labels)  # kept for the gradient: a copy
+    labels = labels.data if isinstance(labels, Tensor) else labels
+    there = is_device(logits.data if isinstance(logits, Tensor) else logits)
+    if is_device(labels) != there:
+        raise argument_error("cross_entropy", "labels", f"{'on the device' if there else 'a NumPy array'} like logits",
+                             "a device array" if is_device(labels) else "a NumPy array", "Tensor.to() copies them")
+    if not there:
+        labels = np.asarray(labels)
     N, classes = sizes("cross_entropy", logits=(logits, "N classes"), labels=(labels, "N"))
     same_float("cross_entropy", logits=logits)
-    if labels.dtype.kind not in "iu":
-        raise argument_error("cross_entropy", "labels", "integers", describe(labels), "one class number per sample")
+    if labels.dtype != np.int64 if there else labels.dtype.kind not in "iu":
+        raise argument_error("cross_entropy", "labels", "int64" if there else "integers", describe(labels),
+                             "one class number per sample")
     if N == 0:
         raise argument_error("cross_entropy", "logits", "at least one sample", describe(logits))
-    wrong = labels[(labels < 0) | (labels >= classes)]
-    if wrong.size:
-        raise argument_error("cross_entropy", "labels", f"from 0 to {classes - 1}, as logits has {classes} classes",
-                             wrong[0])
+    if not there:
+        wrong = labels[(labels < 0) | (labels >= classes)]
+        if wrong.size:
+            raise argument_error("cross_entropy", "labels",
+                                 f"from 0 to {classes - 1}, as logits has {classes} classes", wrong[0])
     return _cross_entropy(logits, labels=labels)
 
 
 @op
 def _cross_entropy(logits: Array, *, labels: Array) -> tuple[Array, Gradients]:
-    samples = np.arange(len(labels))
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    probabilities = np.exp(shifted)
-    total = probabilities.sum(axis=1, keepdims=True)
-    probabilities /= total
-
-    def dlogits(dloss):
-        dx = probabilities.copy()
-        dx[samples, labels] -= 1
-        dx *= dloss / dx.dtype.type(len(labels))
-        return dx
-
-    return np.mean(np.log(total[:, 0]) - shifted[samples, labels]), (dlogits,)
+    loss, slope = kernels.cross_entropy(logits, labels)
+    return loss, (lambda dloss: kernels.cross_entropy_dx(slope, dloss),)
 
 
 def mse_loss(x: Any, target: Any) -> Tensor:

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import numpy as np
-
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, describe, same_float, sizes
+from nanostn.kernels import normalisation as kernels
+from nanostn.kernels.device_functions import contiguous
 from nanostn.tensor import Array, Tensor, op
 
 
@@ -28,39 +28,26 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: Array, running_var: 
     if isinstance(running_mean, Tensor) or isinstance(running_var, Tensor):
         raise argument_error("batch_norm", "running_mean and running_var", "arrays", "tensors",
                              "they move in place; hand over their .data")
+    running = running_mean, running_var
     if not training:
-        return _normalise(x, gamma, beta, mean=running_mean, var=running_var, eps=eps)
+        return _batch_norm(x, gamma, beta, running=running, momentum=None, eps=eps)
     count = x.size // x.shape[1] if x.shape[1] else 0
     if count < 2:
         raise argument_error("batch_norm", "x", "more than one value per channel in training", describe(x),
                              "their variance is not known")
-    data = x.data if isinstance(x, Tensor) else x
-    axes = (0, 2, 3)[:x.ndim - 1]
-    mean, var = data.mean(axis=axes), data.var(axis=axes)
-    T = data.dtype.type
-    running_mean += T(momentum) * (mean - running_mean)
-    running_var += T(momentum) * (var * T(count / (count - 1)) - running_var)
-    return _normalise(x, gamma, beta, mean=mean, var=var, eps=eps, batch=True)
+    return _batch_norm(x, gamma, beta, running=running, momentum=momentum, eps=eps)
 
 
 @op
-def _normalise(x: Array, gamma: Array, beta: Array, *, mean: Array, var: Array, eps: float,
-               batch: bool = False) -> tuple[Array, Gradients]:
-    axes, shape = (0, 2, 3)[:x.ndim - 1], (-1, 1, 1)[:x.ndim - 1]
-    scale = 1 / np.sqrt(var + var.dtype.type(eps))
-    mean, scale = mean.reshape(shape), scale.reshape(shape)
-    T = x.dtype.type
+def _batch_norm(x: Array, gamma: Array, beta: Array, *, running: tuple[Array, Array], momentum: float | None,
+                eps: float) -> tuple[Array, Gradients]:
+    x = contiguous(x)
+    if momentum is None:
+        mean, scale = kernels.running_statistics(*running, eps)
+    else:
+        mean, scale = kernels.batch_statistics(x, *running, momentum, eps)
 
     def gradients(dy, wanted):
-        centred = (x - mean) * scale
-        dbeta, dgamma = dy.sum(axis=axes), (dy * centred).sum(axis=axes)
-        dx = None
-        if wanted[0]:
-            dx = dy
-            if batch:  # mean and variance move with x
-                share = T(x.shape[1] / x.size)
-                dx = dy - share * dbeta.reshape(shape) - centred * (share * dgamma).reshape(shape)
-            dx = dx * (gamma.reshape(shape) * scale)
-        return dx, dgamma, dbeta
+        return kernels.normalise_dx(x, contiguous(dy), mean, scale, gamma, momentum is not None, wanted[0])
 
-    return (x - mean) * (scale * gamma.reshape(shape)) + beta.reshape(shape), gradients
+    return kernels.normalise(x, mean, scale, gamma, beta), gradients

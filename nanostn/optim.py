@@ -10,11 +10,11 @@ Parameters come as a list, or as groups with options of their own, as the locali
 import math
 from typing import Any
 
-import numpy as np
-
 from nanostn.checks import argument_error, describe
 from nanostn.kernels import updates
+from nanostn.kernels.device_array import is_device
 from nanostn.module import Parameter
+from nanostn.tensor import Array
 
 
 class Optimiser:
@@ -46,7 +46,7 @@ class Optimiser:
             for name in ("learning_rate", "weight_decay"):
                 if not group[name] >= 0:
                     raise argument_error(type(self).__name__, name, "zero or more", group[name])
-            group["memory"] = [tuple(np.zeros_like(p.data) for _ in self.memories) for p in group["parameters"]]
+            group["memory"] = [tuple(updates.zeros_like(p.data) for _ in self.memories) for p in group["parameters"]]
             self.groups.append(group)
         if not seen:
             raise argument_error(type(self).__name__, "parameters", "at least one parameter", "none")
@@ -60,11 +60,18 @@ class Optimiser:
         """Move every parameter that has a gradient."""
         self.steps += 1
         for group in self.groups:
-            for p, memory in zip(group["parameters"], group["memory"], strict=True):
-                if p.grad is not None:
-                    self.update(p.data, p.grad, *memory, group=group)
+            arrays = [(p.data, p.grad, *memory) for p, memory in zip(group["parameters"], group["memory"], strict=True)
+                      if p.grad is not None]
+            for p, _, *memory in arrays:
+                if any(is_device(array) != is_device(p) for array in memory):
+                    raise argument_error(f"{type(self).__name__}.step", "every parameter",
+                                         "where it was when the optimiser was made",
+                                         f"one {p.shape} that is on {'a device' if is_device(p) else 'the CPU'} now",
+                                         "move the model with .to() first, then make its optimiser")
+            self.update(arrays, group)
 
-    def update(self, p: np.ndarray, g: np.ndarray, *memory: np.ndarray, group: dict[str, Any]) -> None:
+    def update(self, arrays: list[tuple[Array, ...]], group: dict[str, Any]) -> None:
+        """Move parameters in place: `arrays` has (p, gradient, memories ...) of each that has a gradient."""
         raise TypeError(f"{type(self).__name__}: an optimiser should define update(), received none")
 
     def state(self) -> dict[str, Any]:
@@ -77,7 +84,7 @@ class Optimiser:
 
     def load_state(self, state: dict[str, Any]) -> None:
         own, who = self.state(), f"{type(self).__name__}.load_state"
-        shapes = [{name: np.shape(value) for name, value in _flat(s).items()} for s in (own, state)]
+        shapes = [{name: tuple(getattr(value, "shape", ())) for name, value in _flat(s).items()} for s in (own, state)]
         if shapes[0] != shapes[1]:
             raise argument_error(who, "the state", "of an optimiser like this one, with the same parameters",
                                  "names or shapes that differ", "is it the state of another model or optimiser?")
@@ -85,9 +92,9 @@ class Optimiser:
         for i, group in enumerate(self.groups):
             saved = state[f"group {i}"]
             group["learning_rate"] = float(saved["learning_rate"])
-            for k, memory in enumerate(group["memory"]):
-                for name, array in zip(self.memories, memory, strict=True):
-                    array[...] = saved[f"{k}.{name}"]
+            group["memory"] = [tuple(updates.copy_like(saved[f"{k}.{name}"], array)
+                                     for name, array in zip(self.memories, memory, strict=True))
+                               for k, memory in enumerate(group["memory"])]
 
 
 def _flat(state: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -114,9 +121,8 @@ class SGD(Optimiser):
                 expected = "above 0 and below 1 with nesterov=True" if group["nesterov"] else "from 0 to below 1"
                 raise argument_error("SGD", "momentum", expected, group["momentum"])
 
-    def update(self, p: np.ndarray, g: np.ndarray, *memory: np.ndarray, group: dict[str, Any]) -> None:
-        (velocity,) = memory
-        updates.sgd(p, g, velocity, group["learning_rate"], group["momentum"], group["weight_decay"], group["nesterov"])
+    def update(self, arrays: list[tuple[Array, ...]], group: dict[str, Any]) -> None:
+        updates.sgd(arrays, group["learning_rate"], group["momentum"], group["weight_decay"], group["nesterov"])
 
 
 class Adam(Optimiser):
@@ -136,9 +142,8 @@ class Adam(Optimiser):
         self.betas, self.eps = betas, eps
         super().__init__(parameters, learning_rate=learning_rate, weight_decay=weight_decay)
 
-    def update(self, p: np.ndarray, g: np.ndarray, *memory: np.ndarray, group: dict[str, Any]) -> None:
-        m, v = memory
-        updates.adam(p, g, m, v, self.steps, group["learning_rate"], *self.betas, self.eps, group["weight_decay"])
+    def update(self, arrays: list[tuple[Array, ...]], group: dict[str, Any]) -> None:
+        updates.adam(arrays, self.steps, group["learning_rate"], *self.betas, self.eps, group["weight_decay"])
 
 
 class Schedule:

@@ -24,9 +24,9 @@ class Tensor:
     """An array that remembers where it came from.   torch: torch.Tensor
 
     `Tensor(data, requires_grad=False)`: an array keeps its dtype (float32 and float64 can want a gradient, integers
-    serve as labels and indices); Python numbers and lists become float32. `grad` is an array like `data`, or None before
-    the first `backward()`; several calls add up. The data is not copied. It is a NumPy array, or an array on the GPU
-    after `.to("cuda")`; operations run where their inputs are.
+    serve as labels and indices); Python numbers and lists become float32. The data is not copied. It is a NumPy array,
+    or an array on the GPU after `.to("cuda")`: operations run where their inputs are. `grad` is an array like it, or
+    None before the first `backward()`; several calls add up.
 
         >>> x = Tensor([1.0, 2.0], requires_grad=True)
         >>> (x * x).sum().backward()

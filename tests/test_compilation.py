@@ -52,7 +52,7 @@ def test_silent_where_nothing_is_compiled():
 def compiled():
     """A function and a kernel, compiled and so on disk."""
     p = np.ones(5, np.float32)
-    updates.sgd(p, p.copy(), p.copy(), 0.1, 0.9, 0.0, False)
+    updates.sgd([(p, p.copy(), p.copy())], 0.1, 0.9, 0.0, False)
     x, weight = np.ones((1, 1, 4, 5), np.float32), np.ones((1, 1, 2, 3), np.float32)
     functional.conv2d(Tensor(x), Tensor(weight), Tensor(np.zeros(1, np.float32)))
 

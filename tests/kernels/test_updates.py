@@ -14,7 +14,7 @@ def test_sgd(rng, momentum, decay, nesterov, dtype):
     velocity = np.zeros_like(p)
     for _ in range(3):
         g = rng.standard_normal(p.shape).astype(dtype)
-        updates.sgd(p, g, velocity, 0.1, momentum, decay, nesterov)
+        updates.sgd([(p, g, velocity)], 0.1, momentum, decay, nesterov)
         slope = g + decay * expected
         v = momentum * v + slope
         expected = expected - 0.1 * (slope + momentum * v if nesterov else v)
@@ -28,7 +28,7 @@ def test_adam(rng, dtype):
     m, v = np.zeros_like(p), np.zeros_like(p)
     for step in (1, 2, 3):
         g = rng.standard_normal(p.shape).astype(dtype)
-        updates.adam(p, g, m, v, step, 0.1, 0.9, 0.99, 1e-8, 0.1)
+        updates.adam([(p, g, m, v)], step, 0.1, 0.9, 0.99, 1e-8, 0.1)
         slope = g + 0.1 * expected
         mean, square = 0.9 * mean + 0.1 * slope, 0.99 * square + 0.01 * slope**2
         expected = expected - 0.1 * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.99**step)) + 1e-8)
