@@ -168,9 +168,9 @@ def _launches(run: Callable[[], Any]) -> list[float]:
     spent: list[float] = []
     launch = Launch.__call__
 
-    def timed(self: Launch, *arguments: Any) -> None:
+    def timed(self: Launch, blocks: Any, threads: Any, *arguments: Any) -> None:
         start = time.perf_counter()
-        launch(self, *arguments)
+        launch(self, blocks, threads, *arguments)
         spent.append(time.perf_counter() - start)
 
     Launch.__call__ = timed  # type: ignore[method-assign]
