@@ -67,6 +67,7 @@ class GPU:
                               "{}.{}".format(*self.capability))
         self.multiprocessors = call(driver.cuDeviceGetAttribute,
                                     attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, number)
+        self.clock = 1000 * call(driver.cuDeviceGetAttribute, attribute.CU_DEVICE_ATTRIBUTE_CLOCK_RATE, number)  # in Hz
         self._context = call(driver.cuDevicePrimaryCtxRetain, number)
         call(driver.cuCtxSetCurrent, self._context)
         self._current = threading.local()
@@ -77,6 +78,11 @@ class GPU:
         self._computed, self._uploaded = call(driver.cuEventCreate, timing), call(driver.cuEventCreate, timing)
         self._modules: list[Any] = []  # a function lives as long as its module
         self.packing = threading.Lock()
+
+    def peak(self) -> float:
+        """float32 operations in a second, at most: a product and a sum in each lane and cycle."""
+        lanes = 64 if self.capability in ((7, 0), (7, 2), (7, 5), (8, 0)) else 128
+        return 2.0 * lanes * self.multiprocessors * self.clock
 
     def enter(self) -> None:
         """Make the context this thread's; others than the one that opened the GPU may use it."""

@@ -22,6 +22,9 @@ class Simulator:
     def __init__(self) -> None:
         self.used = 0
 
+    def peak(self) -> float:
+        return float("nan")
+
     def allocate(self, nbytes: int) -> np.ndarray | None:
         if self.limit is not None and self.used + nbytes > self.limit:
             return None

@@ -31,14 +31,12 @@ STEPS = 12  # training steps in a turn
 Found = dict[str, list[float]]  # of each row: milliseconds, and for some megabytes or the milliseconds of moving
 
 
-def main(device: str = "cpu", threads: int | None = None, only: str | None = None) -> int:
+def main(threads: int | None = None, only: str | None = None) -> int:
     """Print the tables; `only` names one group."""
     import numba
 
     from nanostn.checks import argument_error
 
-    if device != "cpu":
-        raise argument_error("bench", "device", "'cpu'", repr(device), "this version has CPU kernels only")
     if only not in (None, *GROUPS):
         raise argument_error("bench", "--only", " or ".join(GROUPS), repr(only))
     threads = threads or numba.get_num_threads()
@@ -49,18 +47,18 @@ def main(device: str = "cpu", threads: int | None = None, only: str | None = Non
           + (f"; OPENBLAS_CORETYPE={kind}" if kind else "") + ("" if sides[1:] else "; no torch to compare with"))
     for group, show in GROUPS.items():
         if only in (None, group):
-            show(_in_turn(group, sides, threads) if group != "start" else {})
+            show(in_turn("nanostn.bench", group, sides, threads) if group != "start" else {})
     return 0
 
 
-def _in_turn(group: str, sides: list[str], threads: int) -> dict[str, Found]:
+def in_turn(module: str, group: str, sides: list[str], threads: int) -> dict[str, Found]:
+    """The best of what `python -m module SIDE GROUP THREADS` prints for each side."""
     best: dict[str, Found] = {}
     for _ in range(ROUNDS):
         for side in sides:
             # Each side as it is by itself: our package, which the other process loads too, leaves its memory alone.
             kept = {"NANOSTN_KEEP_MEMORY": "0"} if side == "torch" else {}
-            found = json.loads(_process("-m", "nanostn.bench", side, group, str(threads), NUMBA_NUM_THREADS=threads,
-                                        **kept))
+            found = json.loads(_process("-m", module, side, group, str(threads), NUMBA_NUM_THREADS=threads, **kept))
             before = best.get(side, found)
             best[side] = {name: [min(pair) for pair in zip(found[name], before[name], strict=True)] for name in found}
     return best

@@ -7,6 +7,8 @@ import numpy as np
 
 from nanostn.bench_cases import TRAINING, Case
 from nanostn.functional import cross_entropy
+from nanostn.kernels.device_functions import move
+from nanostn.kernels.matmul import matmul
 from nanostn.models import build, build_lasagne
 from nanostn.optim import SGD
 from nanostn.sampler import spatial_transform
@@ -14,8 +16,10 @@ from nanostn.tensor import Tensor
 from nanostn.transformations import Affine
 
 
-def sample(U: np.ndarray, theta: np.ndarray, dV: np.ndarray) -> Callable[[], None]:
+def sample(U: Any, theta: Any, dV: Any, device: str = "cpu") -> Callable[[], None]:
     """Forward and backward of the affine sampler."""
+    U, theta, dV = (move(array, device) for array in (U, theta, dV))
+
     def run() -> None:
         inputs = Tensor(U, requires_grad=True), Tensor(theta, requires_grad=True)
         spatial_transform(*inputs, Affine(), dV.shape[2:]).backward(dV)
@@ -35,9 +39,11 @@ def transform(case: Case, U: np.ndarray, theta: np.ndarray, dV: np.ndarray) -> l
     return [run]
 
 
-def step(network: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
+def step(network: str, images: Any, labels: Any, device: str = "cpu") -> Callable[[], float]:
     """A training step of a network of `TRAINING`."""
     model = build_lasagne("st-cnn-affine") if network == "lasagne" else build(network, TRAINING[network])
+    model.to(device)
+    images, labels = move(images, device), move(labels, device)
     optimiser = SGD(model.parameters(), learning_rate=0.01, momentum=0.9)
 
     def run() -> float:
@@ -48,3 +54,9 @@ def step(network: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], f
         return loss.item()
 
     return run
+
+
+def product(a: np.ndarray, b: np.ndarray, device: str) -> Callable[[], Any]:
+    """The product of two matrices."""
+    a, b = move(a, device), move(b, device)
+    return lambda: matmul(a, b)

@@ -16,11 +16,11 @@ def use_threads(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def sample(U: np.ndarray, theta: np.ndarray, dV: np.ndarray) -> Callable[[], None]:
-    cotangent = torch.from_numpy(dV)
+def sample(U: np.ndarray, theta: np.ndarray, dV: np.ndarray, device: str = "cpu") -> Callable[[], None]:
+    held, cotangent = [torch.from_numpy(a).to(device) for a in (U, theta)], torch.from_numpy(dV).to(device)
 
     def run() -> None:
-        inputs = [torch.from_numpy(a).requires_grad_() for a in (U, theta)]
+        inputs = [a.detach().requires_grad_() for a in held]
         grid = nn.functional.affine_grid(inputs[1], list(dV.shape), align_corners=True)
         nn.functional.grid_sample(inputs[0], grid, align_corners=True).backward(cotangent)
 
@@ -90,7 +90,7 @@ def _localisation(pool: nn.Module, features: int, units: int) -> list[nn.Module]
             nn.Linear(features, units), nn.ReLU(), nn.Linear(units, 6)]
 
 
-def step(network: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], float]:
+def step(network: str, images: np.ndarray, labels: np.ndarray, device: str = "cpu") -> Callable[[], float]:
     """A training step of the network that `nanostn.models` builds under this name."""
     model: nn.Module
     if network == "lasagne":
@@ -101,8 +101,9 @@ def step(network: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], f
                             [*_convolutions(64, 9, 7), nn.Linear(256, 10)])
     else:
         model = nn.Sequential(*_convolutions(64, 9, 7), nn.Linear(1600, 10))
+    model.to(device)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-    x, y = torch.from_numpy(images), torch.from_numpy(labels)
+    x, y = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
 
     def run() -> float:
         loss = nn.functional.cross_entropy(model(x), y)
@@ -112,3 +113,22 @@ def step(network: str, images: np.ndarray, labels: np.ndarray) -> Callable[[], f
         return loss.item()
 
     return run
+
+
+def product(a: np.ndarray, b: np.ndarray, device: str) -> Callable[[], Any]:
+    held = [torch.from_numpy(matrix).to(device) for matrix in (a, b)]
+    return lambda: held[0] @ held[1]
+
+
+def sees_gpu() -> bool:
+    return torch.cuda.is_available()
+
+
+def use_gpu() -> tuple[Callable[[], None], Callable[[], int], Callable[[], None]]:
+    """What waits for the GPU, counts the bytes held there, and gives back idle ones.
+
+    Products of float32 are made in float32, as ours are, without the tensor cores' shorter TF32.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return torch.cuda.synchronize, torch.cuda.memory_reserved, torch.cuda.empty_cache

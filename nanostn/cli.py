@@ -198,9 +198,10 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from nanostn import bench
+    from nanostn import bench, bench_device
 
-    use_device("bench", options.device, None)
+    if use_device("bench", options.device, None) == "cuda":
+        return bench_device.main(options.only)
     return bench.main(threads=options.threads, only=options.only) or 0
 
 

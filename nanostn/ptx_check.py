@@ -51,11 +51,11 @@ class Row(NamedTuple):
 
     def __str__(self) -> str:
         numbers = (f"{'-' if n is None else n:>9}" for n in self[4:])
-        return (f"{self.kernel:<30}{self.constants:<34}{self.capability:>4}" + "".join(numbers)
+        return (f"{self.kernel:<36}{self.constants:<32}{self.capability:>4}" + "".join(numbers)
                 + "".join(f"\n    {fault}" for fault in self.faults))
 
 
-HEADER = f"{'kernel':<30}{'constants':<34}{'cc':>4}" + "".join(f"{name:>9}" for name in Row._fields[4:])
+HEADER = f"{'kernel':<36}{'constants':<32}{'cc':>4}" + "".join(f"{name:>9}" for name in Row._fields[4:])
 
 
 def kernels_of(topic: str | None = None) -> list[CudaKernel]:

@@ -57,6 +57,12 @@ def test_what_it_says_of_itself(opened):
     assert (gpu.name, gpu.capability, gpu.multiprocessors, gpu.threads) == ("Stand-in", (9, 0), 132, 1024)
 
 
+@pytest.mark.parametrize("capability, lanes", [((9, 0), 128), ((8, 0), 64), ((8, 6), 128)])
+def test_its_peak(opened, capability, lanes):
+    gpu, _ = opened(Driver(capability=capability))
+    assert gpu.peak() == 132 * lanes * 2 * 1.98e9  # an H200: 67 TFLOP/s, as its data sheet says
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_])
 def test_there_and_back(opened, rng, dtype):
     gpu, driver = opened()

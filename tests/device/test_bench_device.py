@@ -1,0 +1,81 @@
+"""The bench on a device: its tables, and that a side measures every row of them."""
+
+import numpy as np
+import pytest
+
+from nanostn import bench_device, bench_ours, cli
+from nanostn.kernels.device import device
+from nanostn.kernels.device_functions import to_device
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    for name, value in dict(SECONDS=0.001, PRODUCT=5, COPIED=20, SAMPLER=[((2, 1, 3, 4), (2, 3))]).items():
+        monkeypatch.setattr(bench_device, name, value)
+
+
+def test_the_sampler_is_measured():
+    [(row, (ours, copy))] = bench_device.side("nanostn", "sampler").items()
+    assert row == "2x1x3x4 -> 2x3" and ours > 0 and copy > 0
+
+
+def test_a_product_is_measured(monkeypatch):
+    made = []
+    product = bench_ours.product
+    monkeypatch.setattr(bench_ours, "product", lambda *given: made.append((given, product(*given))) or made[0][1])
+    [(row, (ours,))] = bench_device.side("nanostn", "product").items()
+    assert row == "5" and ours > 0
+    [((a, b, place), run)] = made
+    np.testing.assert_allclose(run().numpy(), a @ b, rtol=1e-5, atol=1e-5)
+    assert place == "cuda"
+
+
+def test_training_is_measured_and_its_launches_are_counted(monkeypatch):
+    x = to_device(np.ones(6, np.float32))
+
+    def step(network, images, labels, place):
+        assert len(images) == len(labels) == 256 and place == "cuda"
+        return lambda: (x + x) * x
+
+    monkeypatch.setattr(bench_device, "TRAINING", ["cnn"])
+    monkeypatch.setattr(bench_ours, "step", step)
+    [(row, (ours, megabytes, launches, launching))] = bench_device.side("nanostn", "training").items()
+    assert row == "cnn" and ours > 0 and megabytes > 0 and launches == 2 and 0 < launching
+
+
+@pytest.mark.gpu
+def test_real_steps_are_measured(monkeypatch):
+    monkeypatch.setattr(bench_device, "TRAINING", ["st-cnn-affine"])
+    [(ours, megabytes, launches, _)] = bench_device.side("nanostn", "training").values()
+    assert 0 < ours < 1000 and 10 < megabytes < 20000 and launches > 20
+
+
+def test_many_runs_are_waited_for_once():
+    runs, waits = [], []
+    assert bench_device.fastest(lambda: runs.append(1), lambda: waits.append(1)) > 0
+    assert len(runs) > 1000 * len(waits) / 10
+
+
+def test_the_tables(monkeypatch, capsys):
+    ours = {"sampler": {"a -> b": [2.0, 1.5]}, "training": {"cnn": [2.0, 100.0, 60.0, 0.3]},
+            "product": {"4096": [3.0]}}
+    theirs = {"sampler": {"a -> b": [8.0, 0.0]}, "training": {"cnn": [3.0, 150.0]}, "product": {"4096": [2.7]}}
+    monkeypatch.setattr(device(), "peak", lambda: 67e12, raising=False)
+    for sides in (["nanostn"], ["nanostn", "torch"]):
+        monkeypatch.setattr(bench_device, "in_turn", lambda module, group, names, threads, sides=sides: dict(
+            zip(sides, (ours[group], theirs[group]), strict=False)))
+        assert cli.main(["bench", "--device", "cuda"]) == 0
+        shown = capsys.readouterr().out
+        assert "67 TFLOP/s in float32 at most" in shown
+        assert shown.count("nan") == (7 if sides == ["nanostn"] else 0)
+    assert "a -> b" in shown and "2.000     8.000    4.0    1.500    75%" in shown
+    assert "2.00      3.00   1.50      100       150        60          0.30" in shown
+    assert "3.000     45.8      68%     2.700   0.90" in shown
+
+
+def test_one_group_by_its_name(monkeypatch, capsys):
+    monkeypatch.setattr(bench_device, "in_turn", lambda *given: {"nanostn": {}})
+    assert cli.main(["bench", "--device", "cuda", "--only", "product"]) == 0
+    assert "product" in capsys.readouterr().out
+    assert cli.main(["bench", "--device", "cuda", "--only", "nothing"]) == 2
+    assert "should be sampler or training or product" in capsys.readouterr().err
