@@ -24,6 +24,7 @@ Types are part of the declaration so that a launch costs little, so that all ker
 GPU, and so that the simulator, which has no types, refuses what a GPU would misread.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,25 @@ def _described(value: Any) -> str:
         strided = " with strides" if getattr(value, "contiguous", True) is False else ""
         return f"{type(value).__name__} {tuple(value.shape)} {value.dtype}{strided}"
     return repr(value)
+
+
+def device_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of scalars and pointers as kernels call it: plain Python, or one that the CPU's kernels call.
+
+    It does not use `cuda`: for that it is made in the factory of its kernel. In the simulator it is Python's, so that
+    NumPy's scalars keep their type.
+    """
+    function = getattr(function, "py_func", function)
+    if simulated():
+        return function
+    from numba import cuda as numba_cuda
+
+    return numba_cuda.jit(device=True)(function)
+
+
+def device_floor(T: Any) -> Callable[[Any], Any]:
+    """floor(x) as a T; NumPy's has no meaning in kernels, and Python's none for NaN and infinity in the simulator."""
+    return np.floor if simulated() else device_function(lambda x: T(math.floor(x)))
 
 
 def block(threads: int = FULL) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from .interpolation import BORDER, FAR, NEAREST, REFLECT_CENTRES, ZEROS
+from .launch import device_floor, device_function
 from .points import index, inner, summing
 from .tiles import steps
 
@@ -21,38 +22,45 @@ def workspace(run, dtype):
             np.empty((3, run), dtype))
 
 
-@njit(inline="always", **inner)
-def _folded(x, size, padding):
-    """The coordinate inside that is read for one outside, and its derivative: 1, -1 where mirrored, 0 where clamped."""
-    T = type(x)
-    low, high, zero, one = T(0), T(size - 1), T(0), T(1)
-    if padding == BORDER:
-        moves = x >= low and x < high
-        return high if x > high else low if x < low else x, one if moves else zero
-    # Mirrored about 0 and size - 1, or about the edges half a pixel further out.
-    out = zero if padding == REFLECT_CENTRES else T(0.5)
-    far = T(size) + T(FAR)
-    near = x > -far and x < far
-    x = -far if x < -far else far if x > far else x
-    half = high + out + out
-    rate = one / half if half > zero else zero
-    t = x + out
-    t -= T(2) * half * np.floor(T(0.5) * t * rate)
-    mirrored = t >= half
-    t = (T(2) * half - t if mirrored else t) - out
-    moves = (t > low and t <= high) if mirrored else (t >= low and t < high)
-    t = high if t > high else low if t < low else t
-    return t, (-one if mirrored else one) if moves and near else zero
+def _formulas(floor, compiled):
+    """The formulas of a coordinate; each device has a floor of its own."""
+
+    @compiled
+    def folded(x, size, padding):
+        """The coordinate inside that is read for one outside; its derivative: 1, -1 where mirrored, 0 where clamped."""
+        T = type(x)
+        low, high, zero, one = T(0), T(size - 1), T(0), T(1)
+        if padding == BORDER:
+            moves = x >= low and x < high
+            return high if x > high else low if x < low else x, one if moves else zero
+        # Mirrored about 0 and size - 1, or about the edges half a pixel further out.
+        out = zero if padding == REFLECT_CENTRES else T(0.5)
+        far = T(size) + T(FAR)
+        near = x > -far and x < far
+        x = -far if x < -far else far if x > far else x
+        half = high + out + out
+        rate = one / half if half > zero else zero
+        t = x + out
+        t -= T(2) * half * floor(T(0.5) * t * rate)
+        mirrored = t >= half
+        t = (T(2) * half - t if mirrored else t) - out
+        moves = (t > low and t <= high) if mirrored else (t >= low and t < high)
+        t = high if t > high else low if t < low else t
+        return t, (-one if mirrored else one) if moves and near else zero
+
+    @compiled
+    def first(x, size, shift):
+        """Of a coordinate: the first neighbour, from -1 to `size`, and the weight of the second."""
+        T = type(x)
+        x += shift
+        x = x if x >= T(-1) and x < T(size) else T(size)  # outside is the margin, for NaN too
+        whole = floor(x)
+        return np.int32(whole), x - whole
+
+    return folded, first
 
 
-@njit(inline="always", **inner)
-def _first(x, size, shift):
-    """Of a coordinate: the first neighbour, from -1 to `size`, and the weight of the second."""
-    T = type(x)
-    x += shift
-    x = x if x >= T(-1) and x < T(size) else T(size)  # outside is the margin, for NaN too
-    whole = np.floor(x)
-    return np.int32(whole), x - whole
+_folded, _first = _formulas(np.floor, njit(inline="always", **inner))
 
 
 @njit(**inner)
@@ -254,3 +262,97 @@ def slopes(tile, values, base, work, count, shape, volume, lanes, add, g):
                 d_s += f[2, j] * (down - d_s)
             g_x[j] += d_x
             g_s[j] += d_s
+
+
+def on_device(T, dims, add):
+    """What a thread of the GPU does at its point: `place`, `value`, `slopes`, and `scatter`, which calls `add`.
+
+    There are no tiles there: neighbours are read from U itself, and those that do not exist are the value outside.
+    """
+    folded, first = _formulas(device_floor(T), device_function)
+    cell, weights, split = device_function(_cell), device_function(_weights), device_function(_split)
+
+    @device_function
+    def axis(x, size, kind, padding, backward):
+        """The first neighbour, the weight of the second, whether they exist, and how padding turns the coordinate."""
+        turn = T(1)
+        if padding != ZEROS:
+            x, turn = folded(x, size, padding)
+        k, f = first(x, size, T(0.5) if kind == NEAREST else T(0))
+        k = np.int64(k)
+        if backward and turn < T(0) and f == T(0):  # the pixel before it is to the right of a mirrored one
+            k -= 1
+            f = T(1)
+        return k, f, k >= 0 and k < size, k >= -1 and k < size - 1, turn
+
+    @device_function
+    def place(x, y, z, widths, D, H, W, kind, radius, padding, backward):
+        along_x, along_y = axis(x, W, kind, padding, backward), axis(y, H, kind, padding, backward)
+        along_z = axis(z, D, kind, padding, backward) if dims == 3 else (np.int64(0), T(0), True, False, T(1))
+        return along_x, along_y, along_z, (along_z[0] * H + along_y[0]) * W + along_x[0], W, H * W, kind
+
+    @device_function
+    def square(U, at, W, f_x, f_y, left, right, upper, lower, outside):
+        """The cell whose first corner is `at`: its value, and the derivatives along x and y."""
+        return cell((U[at] if left and upper else outside, U[at + 1] if right and upper else outside,
+                     U[at + W] if left and lower else outside, U[at + W + 1] if right and lower else outside), f_x, f_y)
+
+    @device_function
+    def value(U, base, spot, outside):
+        (_, f_x, left, right, _), (_, f_y, upper, lower, _), (_, f_z, front, back, _), at, W, plane, kind = spot
+        at += base
+        if kind == NEAREST:
+            return U[at] if left and upper and front else outside
+        near, _, _ = square(U, at, W, f_x, f_y, left, right, upper and front, lower and front, outside)
+        if dims == 3:
+            far, _, _ = square(U, at + plane, W, f_x, f_y, left, right, upper and back, lower and back, outside)
+            near += f_z * (far - near)
+        return near
+
+    @device_function
+    def slopes(U, base, spot, outside):
+        """Derivatives with respect to x, y and z; and to widths, which there are none of."""
+        (_, f_x, left, right, _), (_, f_y, upper, lower, _), (_, f_z, front, back, _), at, W, plane, _ = spot
+        at += base
+        near, d_x, d_y = square(U, at, W, f_x, f_y, left, right, upper and front, lower and front, outside)
+        d_z = T(0)
+        if dims == 3:
+            far, along, down = square(U, at + plane, W, f_x, f_y, left, right, upper and back, lower and back, outside)
+            d_x += f_z * (along - d_x)
+            d_y += f_z * (down - d_y)
+            d_z = far - near
+        return d_x, d_y, d_z, T(0), T(0), T(0)
+
+    @device_function
+    def add_square(sums, at, W, share, f_x, f_y, left, right, upper, lower):
+        w00, w01, w10, w11 = weights(share, f_x, f_y)
+        if left and upper:
+            add(sums, at, w00)
+        if right and upper:
+            add(sums, at + 1, w01)
+        if left and lower:
+            add(sums, at + W, w10)
+        if right and lower:
+            add(sums, at + W + 1, w11)
+
+    @device_function
+    def scatter(sums, base, spot, g):
+        (_, f_x, left, right, _), (_, f_y, upper, lower, _), (_, f_z, front, back, _), at, W, plane, kind = spot
+        at += base
+        if kind == NEAREST:
+            if left and upper and front:
+                add(sums, at, g)
+        elif dims == 2:
+            add_square(sums, at, W, g, f_x, f_y, left, right, upper, lower)
+        else:
+            near, far = split(g, f_z)
+            add_square(sums, at, W, near, f_x, f_y, left, right, upper and front, lower and front)
+            add_square(sums, at + plane, W, far, f_x, f_y, left, right, upper and back, lower and back)
+
+    @device_function
+    def through_padding(spot, a, g):
+        """From the gradient of a folded coordinate to that of the coordinate."""
+        turn = spot[0][4] if a == 0 else spot[1][4] if a == 1 else spot[2][4]
+        return g if turn > T(0) else -g if turn < T(0) else T(0)
+
+    return place, value, slopes, scatter, through_padding

@@ -8,6 +8,8 @@ pixels from the centre of the output.
 import numpy as np
 from numba import njit
 
+from .launch import device_function
+
 WIDTHS = 4  # rows of coordinates before those of widths
 
 index = np.uint64  # an unsigned index spares Numba's test for negative ones, which would prevent vectors
@@ -139,3 +141,86 @@ def write_dgrid(g, scale, start, count, add, dgrid):
         for j in range(count):
             p = index(start + j)
             dgrid[p, a] = row[j] * factor + (dgrid[p, a] if add else T(0))
+
+
+PLANE, BASIS, GRID = range(3)  # where a thread of the GPU takes its points from
+
+
+def on_device(T, dims):
+    """`point`, the coordinates of one point, in a register each; `widths`, those of its kernel; `through_quotient`."""
+
+    @device_function
+    def target(p, D_out, H_out, W_out):
+        """(x_t, y_t, 1, 0) or (x_t, y_t, z_t, 1), in pixels from the centre of the output."""
+        line = np.uint32(p) // np.uint32(W_out)  # a division of 64 bits is slow there
+        depth = line // np.uint32(H_out)
+        x_t = T(np.int64(p) - np.int64(line) * W_out) - T(0.5) * T(W_out - 1)
+        y_t = T(np.int64(line) - np.int64(depth) * H_out) - T(0.5) * T(H_out - 1)
+        if dims == 2:
+            return x_t, y_t, T(1), T(0)
+        return x_t, y_t, T(np.int64(depth)) - T(0.5) * T(D_out - 1), T(1)
+
+    @device_function
+    def row(M, m, basis, p, points, K):
+        total = T(0)
+        for k in range(K):
+            total += M[m + k] * basis[k * points + p]
+        return total
+
+    @device_function
+    def plane_row(M, m, at):
+        if dims == 2:
+            return (M[m] * at[0] + M[m + 1] * at[1]) + M[m + 2]
+        return (M[m] * at[0] + M[m + 1] * at[1]) + (M[m + 2] * at[2] + M[m + 3])
+
+    @device_function
+    def point(M, basis, grid, n, p, points, source, rows, K, columns, size, shape, scale):
+        """x, y, z, 1 / denominator, and the target point where it is the basis."""
+        D, H, W = shape
+        c_x, c_y, c_z = T(0.5) * T(W - 1), T(0.5) * T(H - 1), T(0.5) * T(D - 1)
+        at = (T(0), T(0), T(0), T(1))
+        x, y, z, rate = T(0), T(0), T(0), T(1)
+        if source == GRID:
+            g = (n * points + p) * columns
+            x, y = scale[0] * grid[g] + c_x, scale[1] * grid[g + 1] + c_y
+            if dims == 3:
+                z = scale[2] * grid[g + 2] + c_z
+            return x, y, z, rate, at
+        m = n * rows * K
+        if source == PLANE:
+            at = target(p, size[0], size[1], size[2])
+            x, y = plane_row(M, m, at), plane_row(M, m + K, at)
+            if dims == 3:
+                z = plane_row(M, m + 2 * K, at)
+            if rows > dims:
+                rate = T(1) / plane_row(M, m + dims * K, at)
+        else:
+            x, y = row(M, m, basis, p, points, K), row(M, m + K, basis, p, points, K)
+            if dims == 3:
+                z = row(M, m + 2 * K, basis, p, points, K)
+            if rows > dims:
+                rate = T(1) / row(M, m + dims * K, basis, p, points, K)
+        if rows > dims:
+            x, y, z = x * rate, y * rate, z * rate
+        return x + c_x, y + c_y, z + c_z, rate, at
+
+    @device_function
+    def widths(grid, n, p, points):
+        g = (n * points + p) * 2 * dims + dims
+        return grid[g], grid[g + 1], grid[g + 2] if dims == 3 else T(1)
+
+    @device_function
+    def through_quotient(x, y, z, rate, g, shape):
+        """From the gradients of quotients to those of their numerators, and of the denominator."""
+        D, H, W = shape
+        far = T(1e9)
+        near = abs(x) < far and abs(y) < far and (dims == 2 or abs(z) < far)
+        if not near or rate == T(0):  # nothing flows from far outside: no 0 times infinity
+            return T(0), T(0), T(0), T(0)
+        f_x, f_y, f_z = g[0] * rate, g[1] * rate, g[2] * rate
+        last = f_x * (x - T(0.5) * T(W - 1)) + f_y * (y - T(0.5) * T(H - 1))
+        if dims == 2:
+            return f_x, f_y, -last, T(0)
+        return f_x, f_y, f_z, -(last + f_z * (z - T(0.5) * T(D - 1)))
+
+    return point, widths, through_quotient

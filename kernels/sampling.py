@@ -16,188 +16,21 @@ bits for any number of threads. NaN coordinates give NaN in V, so that a localis
 """
 
 import numpy as np
-from numba import njit
 
-from . import linear, taps
-from .interpolation import BILINEAR, NEAREST, WRAP, ZEROS
-from .points import WIDTHS, add_dM, coordinates, index, summing, through_quotient, write_dgrid
-from .tiles import entries, layout, read_run, read_tile, steps, write_run, write_tile
+from .device_array import is_device
+from .interpolation import BILINEAR, NEAREST, WRAP
+from .sampling_forward import cpu, sample_on_device
+from .sampling_forward import forward as _forward
+from .sampling_gradients import backward as _backward
+from .sampling_gradients import gradients_on_device
+from .sampling_gradients import reach as _reach
+from .tiles import entries, layout, read_tile
 from .workers import Kernel
 
 TILE = 1 << 18  # entries of a tile, if a second-level cache is to hold two
 ITEMS = 8  # pieces of work to aim at where the batch is small
 PLACES = 2**31  # places in a tile that `linear` can tell apart
 TABLE = 4096  # entries of a table of taps
-
-cpu = {"error_model": "numpy", "fastmath": {"contract"}}
-
-
-@njit(**summing)
-def _spoil(x, dims, count, lanes, values):
-    """A NaN coordinate gives NaN."""
-    total = values.dtype.type(0)
-    for a in range(dims):
-        for j in range(count):
-            total += x[a, j] - x[a, j]  # 0, or NaN for infinity too: worth a closer look
-    if total == 0:
-        return
-    for j in range(count):
-        bad = False
-        for a in range(dims):
-            bad |= x[a, j] != x[a, j]
-        if bad:
-            for p in range(len(values)):
-                for lane in range(lanes):
-                    values[p, index(j * lanes + lane)] = np.nan
-
-
-# Where neighbours stand together k is None, and then `taps` is left out when a function is compiled.
-
-
-def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, k, slope, radius,
-                   taps_used, padding, outside, planes, lanes, run, parts, images, V):
-    N, C, P = V.shape
-    size, shape, dims = (D_out, H_out, W_out), U.shape[2:], centre.size
-    volume = dims == 3
-    blocks = max(1, -(-C // (planes * lanes)))
-    plane = (shape[0] + 3) * steps(shape[1], shape[2], volume, lanes)[0]
-    share = -(-P // parts)
-    x = np.empty((WIDTHS + 3, run), U.dtype)
-    values = np.empty((planes, run * lanes), U.dtype)
-    own = np.empty(0 if len(images) else planes * plane, U.dtype)
-    target_points = np.empty((M.shape[2], run), U.dtype)
-    near = linear.workspace(run, U.dtype)
-    tables = taps.workspace(run, taps_used, grid.shape[2] > dims, U.dtype)
-    for item in range(first, last):
-        image, part = divmod(item, parts)
-        n, block = divmod(image, blocks)
-        n_U, n_M = n if len(U) == N else 0, n if max(len(M), len(grid)) == N else 0
-        c = block * planes * lanes
-        tile = images[n_U * blocks + block] if len(images) else own
-        if not len(images):
-            read_tile(U, n_U, c, 0, shape[0], volume, planes, lanes, outside, tile)
-        end = min((part + 1) * share, P)
-        for start in range(part * share, end, run):
-            count = min(run, end - start)
-            for p in range(planes):
-                for j in range(count * lanes):
-                    values[p, j] = U.dtype.type(0)
-            for layer in range(layers):
-                coordinates(M, basis, grid, scale, centre, n_M, layer * P + start, count, size, target_points, x)
-                if k is None:
-                    linear.place(x, count, shape, 0, shape[0], volume, lanes, kind, padding, False, near)
-                else:
-                    taps.place(x, count, shape, 0, shape[0], volume, lanes, kind, k, slope, radius, padding, tables)
-                for p in range(min(planes, C - c)):
-                    if k is None:
-                        linear.blend(tile, p * plane, near, count, shape, volume, lanes, kind, values[p])
-                    else:
-                        taps.blend(tile, p * plane, tables, count, lanes, values[p])
-                _spoil(x, dims, count, lanes, values)
-            for p in range(min(planes, C - c)):
-                write_run(values[p], n, c + p, start, count, lanes, V)
-
-
-def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, k, slope, radius,
-                    taps_used, padding, outside, planes, lanes, run, parts, groups, images, reach, dV, wanted_U,
-                    wanted_points, dU, dM, dgrid):
-    N, C, P = dV.shape
-    size, shape, dims = (D_out, H_out, W_out), U.shape[2:], centre.size
-    volume = dims == 3
-    blocks = max(1, -(-C // (planes * lanes)))
-    # Parts are bands of slices of U, which their owner alone writes; or, where dU is not wanted, of the output.
-    slices = -(-shape[0] // parts) if wanted_U else shape[0]
-    share = P if wanted_U else -(-P // parts)
-    plane = (slices + 3) * steps(shape[1], shape[2], volume, lanes)[0]
-    zero = U.dtype.type(0)
-    x, g = np.empty((WIDTHS + 3, run), U.dtype), np.empty((WIDTHS + 3 if k is not None else dims + 1, run), U.dtype)
-    values = np.empty((planes, run * lanes), U.dtype)
-    own = np.empty(planes * plane if wanted_points and not len(images) else 0, U.dtype)
-    target = np.empty(planes * plane if wanted_U else 0, U.dtype)
-    target_points = np.empty((M.shape[2], run), U.dtype)
-    near = linear.workspace(run, U.dtype)
-    tables = taps.workspace(run, taps_used, grid.shape[2] > dims, U.dtype)
-    one_U, one_M = len(U) < N, max(len(M), len(grid)) < N
-    for item in range(first, last):
-        image, part = divmod(item, parts)
-        group, block = divmod(image, blocks)
-        c = block * planes * lanes
-        top = part * slices if wanted_U else 0
-        begin = 0 if wanted_U else part * share
-        end = min(begin + share, P)
-        first_n, last_n = group * N // groups, (group + 1) * N // groups
-        for n in range(first_n, last_n):
-            n_U, n_M = 0 if one_U else n, 0 if one_M else n
-            tile = images[n_U * blocks + block] if len(images) else own
-            if wanted_points and not len(images) and (n == first_n or not one_U):
-                read_tile(U, n_U, c, top, slices, volume, planes, lanes, outside, tile)
-            if wanted_U and (n == first_n or not one_U):
-                target[:] = zero
-            dM_part = dM[n, block * parts + part]
-            for start in range(begin, end, run):
-                count = min(run, end - start)
-                loaded = False
-                for layer in range(layers):
-                    if reach.size > 0:
-                        low, high = reach[n_M, layer, start // run, 0], reach[n_M, layer, start // run, 1]
-                        if high < top or low >= top + slices:
-                            continue
-                    if not loaded:
-                        for p in range(min(planes, C - c)):
-                            read_run(dV, n, c + p, start, count, lanes, values[p])
-                        loaded = True
-                    point = layer * P + start
-                    coordinates(M, basis, grid, scale, centre, n_M, point, count, size, target_points, x)
-                    if k is None:
-                        linear.place(x, count, shape, top, slices, volume, lanes, kind, padding, True, near)
-                    else:
-                        taps.place(x, count, shape, top, slices, volume, lanes, kind, k, slope, radius, padding, tables)
-                    for p in range(min(planes, C - c)):
-                        if k is None:
-                            if wanted_points:
-                                linear.slopes(tile, values[p], p * plane, near, count, shape, volume, lanes, p > 0, g)
-                            if wanted_U:
-                                linear.scatter(values[p], p * plane, near, count, shape, volume, lanes, kind, target)
-                        else:
-                            if wanted_points:
-                                taps.slopes(tile, values[p], p * plane, tables, count, volume, lanes, p > 0, g)
-                            if wanted_U:
-                                taps.scatter(values[p], p * plane, tables, count, lanes, target)
-                    if not wanted_points:
-                        continue
-                    if k is None and padding != ZEROS:
-                        linear.through_padding(count, volume, near, g)
-                    if grid.shape[1] > 0:
-                        own_grid = dgrid[block, group if one_M else n]
-                        write_dgrid(g, scale, point, count, one_M and n > first_n, own_grid)
-                        continue
-                    if M.shape[1] > dims:
-                        through_quotient(x, centre, count, g)
-                    for a in range(M.shape[1]):
-                        add_dM(g[a], basis, point, count, target_points, dM_part[a])
-            if wanted_U and (n == last_n - 1 or not one_U):
-                write_tile(target, group if one_U else n, c, top, slices, volume, planes, lanes, dU)
-
-
-def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, P, kind, k, slope, radius,
-                 taps_used, padding, run, reach):
-    """The first and last slice of U that each run of points reads."""
-    size, shape = (D_out, H_out, W_out), U.shape[2:]
-    x = np.empty((WIDTHS + 3, run), scale.dtype)
-    volume = centre.size == 3
-    layers, runs = reach.shape[1:3]
-    target_points = np.empty((M.shape[2], run), scale.dtype)
-    near = linear.workspace(run, scale.dtype)
-    tables = taps.workspace(run, taps_used, grid.shape[2] > centre.size, scale.dtype)
-    for item in range(first, last):
-        image, r = divmod(item, runs)
-        n, layer = divmod(image, layers)
-        count = min(run, P - r * run)
-        coordinates(M, basis, grid, scale, centre, n, layer * P + r * run, count, size, target_points, x)
-        if k is None:
-            reach[n, layer, r] = linear.reach(x[2 if volume else 1], count, shape[0], kind, padding, near)
-        else:
-            reach[n, layer, r] = taps.reach(x, count, shape, volume, kind, k, slope, radius, padding, tables)
 
 
 def _read_images_items(first, last, U, volume, planes, lanes, outside, images):
@@ -206,9 +39,6 @@ def _read_images_items(first, last, U, volume, planes, lanes, outside, images):
         read_tile(U, n, block * planes * lanes, 0, U.shape[2], volume, planes, lanes, outside, images[image])
 
 
-_forward = Kernel(_forward_items, **cpu)
-_backward = Kernel(_backward_items, **cpu)
-_reach = Kernel(_reach_items, **cpu)
 _read_images = Kernel(_read_images_items, **cpu)
 
 
@@ -268,6 +98,8 @@ def sample(U, M, basis, grid, scale, size, kernel, padding, outside=0.0, flatten
     points themselves, and an empty grid (0, 0, dims); or a grid (N, P, dims), or (N, P, 2 dims) with widths, and an
     empty M (0, dims, 0). U or the points may be one for all.
     """
+    if is_device(U):
+        return sample_on_device(U, M, basis, grid, scale, size, kernel, padding, outside, flatten)
     volume, centre, outside = U.ndim == 5, _centre(U), U.dtype.type(outside)
     U, size = _volume(U), _depth_height_width(size)
     way = _way(U, volume, grid, kernel, padding)
@@ -286,7 +118,13 @@ def sample(U, M, basis, grid, scale, size, kernel, padding, outside=0.0, flatten
 
 
 def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U, wanted_points):
-    """dU and dM, or dU and dgrid where there is a grid; None for one that is not wanted."""
+    """dU and dM, or dU and dgrid where there is a grid; None for one that is not wanted.
+
+    On a GPU a dV that is not finite gives NaN in all of dU that shares a sum with it (`sums.py`).
+    """
+    if is_device(U):
+        return gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U,
+                                   wanted_points)
     same = kernel, padding, outside, flatten
     on_grid = grid.shape[1] > 0
     nothing = np.zeros_like(grid if on_grid else M) if wanted_points else None
