@@ -5,7 +5,7 @@
 The output is cut into tiles: runs of output rows (n, p), which may cross from one sample to the next or be a part of
 a large image. A tile's patches stand in a buffer of its worker, one row of the buffer for each (j, c, i), and never for
 the whole batch at once; the backward pass makes them again. Tiles and chunks depend on shapes only, so results are the
-same bits for any number of threads.
+same bits for any number of threads. On a GPU patches stand nowhere (`patch_product`).
 
 Shapes: x (N, C, H, W), weight (F, C, kH, kW), bias (F,), y (N, F, H_out, W_out); all C-contiguous. Windows, strides and
 padding are pairs (vertical, horizontal).
@@ -14,7 +14,9 @@ padding are pairs (vertical, horizontal).
 import numba as nb
 import numpy as np
 
+from . import patch_product
 from .blas import gemm, move16
+from .device_array import is_device
 from .threads import one_blas_thread
 from .workers import Kernel
 
@@ -33,12 +35,29 @@ def _rows_per_tile(K, W_out, rows):
     return max(1, min(rows, max(TILE // max(1, K * W_out), -(-WINDOWS // max(1, W_out)))))
 
 
-@one_blas_thread
 def convolve(x, weight, bias, stride, padding):
-    """y."""
+    """y; bias may be None."""
+    size = tuple(map(output_size, x.shape[2:], weight.shape[2:], stride, padding))
+    if is_device(x):
+        return patch_product.convolve(x, weight, bias, size, stride, padding)
+    return _convolve(x, weight, np.zeros(len(weight), x.dtype) if bias is None else bias, size, stride, padding)
+
+
+def convolve_dweight(x, dy, window, stride, padding):
+    """dweight and dbias."""
+    return (patch_product.convolve_dweight if is_device(x) else _convolve_dweight)(x, dy, window, stride, padding)
+
+
+def convolve_dx(dy, weight, size, stride, padding):
+    """dx, with planes of `size`."""
+    return (patch_product.convolve_dx if is_device(dy) else _convolve_dx)(dy, weight, size, stride, padding)
+
+
+@one_blas_thread
+def _convolve(x, weight, bias, size, stride, padding):
     N, C = x.shape[:2]
     F, window = len(weight), weight.shape[2:]
-    H_out, W_out = map(output_size, x.shape[2:], window, stride, padding)
+    H_out, W_out = size
     y = np.empty((N, F, H_out, W_out), x.dtype)
     flat = weight.transpose(0, 3, 1, 2).reshape(F, -1)  # (F, j c i)
     rows = _rows_per_tile(flat.shape[1], W_out, -(-N * H_out // 8))
@@ -47,8 +66,7 @@ def convolve(x, weight, bias, stride, padding):
 
 
 @one_blas_thread
-def convolve_dweight(x, dy, window, stride, padding):
-    """dweight and dbias."""
+def _convolve_dweight(x, dy, window, stride, padding):
     C = x.shape[1]
     N, F, H_out, W_out = dy.shape
     K = C * window[0] * window[1]
@@ -61,8 +79,7 @@ def convolve_dweight(x, dy, window, stride, padding):
 
 
 @one_blas_thread
-def convolve_dx(dy, weight, size, stride, padding):
-    """dx, with planes of `size`."""
+def _convolve_dx(dy, weight, size, stride, padding):
     N, _, H_out, W_out = dy.shape
     F, C, kH, kW = weight.shape
     dx = np.empty((N, C, *size), dy.dtype)

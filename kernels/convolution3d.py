@@ -10,21 +10,26 @@ of slabs are added up in the order of their depths, which depends on shapes only
 number of threads.
 
 Shapes: x (N, C, D, H, W), weight (F, C, kD, kH, kW), bias (F,), y (N, F, D_out, H_out, W_out). Windows, strides and
-padding are triples (depth, vertical, horizontal). The functions are called like those of `convolution`.
+padding are triples (depth, vertical, horizontal). The functions are called like those of `convolution`, and on a GPU do
+without slabs (`patch_product`).
 """
 
 import numpy as np
 
-from . import convolution
+from . import convolution, patch_product
 from .convolution import output_size
+from .device_array import is_device
 
 SLABS = 1 << 20  # entries of the slabs that are convolved together: several small ones are worth one call
 
 
 def convolve(x, weight, bias, stride, padding):
-    """y."""
+    """y; bias may be None."""
     N, F, window = len(x), len(weight), weight.shape[2:]
-    y = np.empty((N, F, *map(output_size, x.shape[2:], window, stride, padding)), x.dtype)
+    size = tuple(map(output_size, x.shape[2:], window, stride, padding))
+    if is_device(x):
+        return patch_product.convolve(x, weight, bias, size, stride, padding)
+    y = np.empty((N, F, *size), x.dtype)
     flat = _flat(weight)
     for depths in _groups(x.shape, window, y.shape[2]):
         slabs = _slabs(x, window[0], depths, stride[0], padding[0])
@@ -35,6 +40,8 @@ def convolve(x, weight, bias, stride, padding):
 
 def convolve_dweight(x, dy, window, stride, padding):
     """dweight and dbias."""
+    if is_device(x):
+        return patch_product.convolve_dweight(x, dy, window, stride, padding)
     C, F = x.shape[1], dy.shape[1]
     dweight, dbias = np.zeros((F, C * window[0], *window[1:]), x.dtype), np.zeros(F, x.dtype)
     for depths in _groups(x.shape, window, dy.shape[2]):
@@ -47,6 +54,8 @@ def convolve_dweight(x, dy, window, stride, padding):
 
 def convolve_dx(dy, weight, size, stride, padding):
     """dx, with volumes of `size`."""
+    if is_device(dy):
+        return patch_product.convolve_dx(dy, weight, size, stride, padding)
     N, C, window = len(dy), weight.shape[1], weight.shape[2:]
     dx = np.zeros((N, C, *size), dy.dtype)
     flat = _flat(weight)

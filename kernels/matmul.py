@@ -26,6 +26,7 @@ from .product_tiles import (
     place,
     plan,
     room_for_parts,
+    split,
     sum_parts,
     tiles,
 )
@@ -141,7 +142,7 @@ def _product(T, tile, a_along, b_along):
     """out[part, n] = a[n] b[n] + bias over a part of k. What is `along` k has its neighbours in memory there."""
     ROWS, COLUMNS, DEPTH, TALL, WIDE = tile
     THREADS, (A_LINE, B_LINE), (A_LOADS, B_LOADS) = tile.threads, tile.lines, tile.loads
-    A_HALF, B_HALF, SUMS, STRIPS = DEPTH * A_LINE, DEPTH * B_LINE, TALL * WIDE, ROWS // TALL
+    A_HALF, B_HALF, SUMS = DEPTH * A_LINE, DEPTH * B_LINE, TALL * WIDE
     A_SIZE, B_SIZE = 2 * A_HALF, 2 * B_HALF
     A_ROWS, A_DEPTH = (THREADS // DEPTH, 0) if a_along else (0, THREADS // ROWS)
     B_COLUMNS, B_DEPTH = (THREADS // DEPTH, 0) if b_along else (0, THREADS // COLUMNS)
@@ -171,8 +172,8 @@ def _product(T, tile, a_along, b_along):
         end = min(inner, first + part)
 
         # The thread's first entry of a step of each operand, and how far on the next one is.
-        a_i, a_l = (tid // DEPTH, tid % DEPTH) if a_along else (tid % ROWS, tid // ROWS)
-        b_j, b_l = (tid // DEPTH, tid % DEPTH) if b_along else (tid % COLUMNS, tid // COLUMNS)
+        a_i, a_l = split(tid, DEPTH) if a_along else split(tid, ROWS)[::-1]
+        b_j, b_l = split(tid, DEPTH) if b_along else split(tid, COLUMNS)[::-1]
         a_jump = A_ROWS * a_row + A_DEPTH * a_k
         b_jump = B_COLUMNS * b_column + B_DEPTH * b_k
         at_a = n * a_step + (first_row + a_i) * a_row + (first + a_l) * a_k
@@ -209,7 +210,7 @@ def _product(T, tile, a_along, b_along):
             k += DEPTH
 
         # The threads' sums go through shared memory, one row of each at a time, so that a warp writes whole lines.
-        s = tid % COLUMNS
+        strip, s = split(tid, COLUMNS)
         column = first_column + s
         shift = bias[column] if biased and column < columns else T(0)
         for i in range(TALL):
@@ -218,11 +219,11 @@ def _product(T, tile, a_along, b_along):
             for j in range(SUMS - WIDE):  # the next row moves up: a register has no index
                 sums[j] = sums[j + WIDE]
             cuda.syncthreads()
-            row = first_row + tid // COLUMNS * A_GROUP + i // A_GROUP * A_STEP + i % A_GROUP
+            row = first_row + strip * A_GROUP + i // A_GROUP * A_STEP + i % A_GROUP
             at = ((np.int64(cuda.blockIdx.y) * batch + n) * rows + row) * columns + column
-            for strip in range(tid // COLUMNS, STRIPS, THREADS // COLUMNS):
+            for e in range(WIDE):
                 if row < rows and column < columns:
-                    out[at] = b_tile[np.uint64(strip * B_LINE + s)] + shift
+                    out[at] = b_tile[np.uint64((strip + e * (THREADS // COLUMNS)) * B_LINE + s)] + shift
                 row += THREADS // COLUMNS * A_GROUP
                 at += THREADS // COLUMNS * A_GROUP * columns
             cuda.syncthreads()

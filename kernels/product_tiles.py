@@ -89,6 +89,19 @@ def tiles(tile: Tile, rows: int, columns: int) -> int:
     return -(-rows // tile.rows) * -(-columns // tile.columns)
 
 
+@njit(inline="always")
+def divided(i, n):
+    """i // n of two that are not negative: unsigned, where the GPU takes 32 bits if these suffice."""
+    return np.int64(np.uint64(i) // np.uint64(n))
+
+
+@njit(inline="always")
+def split(i, n):
+    """i // n and i % n of a thread's number: unsigned, a shift and a mask."""
+    line = np.uint32(i) // np.uint32(n)
+    return np.int64(line), np.int64(i) - np.int64(line) * n
+
+
 @functools.cache
 def place(tile):
     """tid -> the thread's row and column in its block; a warp is 4 rows of 8, so that its reads are few and wide."""
@@ -98,8 +111,10 @@ def place(tile):
 
     @njit(inline="always")
     def place(tid):
-        warp, lane = tid // (X * Y), tid % (X * Y)
-        return warp // (across // X) * Y + lane // X, warp % (across // X) * X + lane % X
+        warp, lane = split(tid, X * Y)
+        warp_y, warp_x = split(warp, across // X)
+        y, x = split(lane, X)
+        return warp_y * Y + y, warp_x * X + x
 
     return place
 
@@ -146,12 +161,6 @@ def multiply(tile):
 
 
 ENTRIES, GROUPS = (8, 4) if simulated() else (32, 16)  # a block that adds parts
-
-
-@njit(inline="always")
-def divided(i, n):
-    """i // n of two that are not negative: unsigned, where the GPU takes 32 bits if these suffice."""
-    return np.int64(np.uint64(i) // np.uint64(n))
 
 
 @cuda_kernel("T* T* T* int int int int int")
