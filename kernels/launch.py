@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from .caching import FOLDER
-from .device import device
+from .device import device, simulated
 
 FULL = 256  # threads of a block where nothing speaks for another number
 
