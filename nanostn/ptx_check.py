@@ -124,6 +124,8 @@ def check(kernel: CudaKernel, constants: tuple, capability: tuple[int, int], ptx
 
 
 def _text(constant: Any) -> str:
+    if isinstance(constant, tuple):
+        return "(" + " ".join(map(_text, constant)) + ")"
     return str(getattr(constant, "__name__", constant))
 
 
