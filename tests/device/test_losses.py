@@ -58,7 +58,7 @@ def test_labels_that_are_no_classes_give_nan():
 
 def test_labels_lie_where_the_logits_do():
     logits, labels = np.zeros((2, 3), np.float32), np.array([0, 2])
-    with pytest.raises(ValueError, match="cross_entropy: labels should be a NumPy array like logits, received a device"):
+    with pytest.raises(ValueError, match="cross_entropy: labels should be a NumPy array like logits, received a"):
         cross_entropy(logits, to_device(labels))
     with pytest.raises(ValueError, match="labels should be on the device like logits, received a NumPy array; Tensor"):
         cross_entropy(to_device(logits), labels)
