@@ -208,7 +208,7 @@ def _launch(kernel, shape, window, stride, padding, *arguments):
     So no entry's number is divided to find its place. Columns lie side by side in a warp: 32 of them, in one row or in
     several. A block has at most 64 planes, and a grid 65535 blocks of rows or planes: beyond that there are more grids.
     """
-    planes, rows, columns = shape[0] * shape[1], *shape[2:]
+    planes, (rows, columns) = shape[0] * shape[1], shape[2:]
     if not planes * rows * columns:
         return
     threads, left = [], block()

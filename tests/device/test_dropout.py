@@ -14,6 +14,11 @@ def test_as_on_the_cpu(rng, T, shape, key):
     np.testing.assert_array_equal(dropout(to_device(x), 0.4, key).numpy(), dropout(x, 0.4, key))
 
 
+def test_nothing_is_read_beyond_the_end():
+    for n in (1, 2, 3, 5, 6, 9):
+        dropout(to_device(np.ones(128, np.float32)).view((n,), (1,), 128 - n), 0.5, 3)  # at the end of its memory
+
+
 def test_what_is_dropped_is_zero_whatever_it_was():
     x = np.full(64, np.nan, np.float32)
     y = dropout(to_device(x), 0.5, 7).numpy()

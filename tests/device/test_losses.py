@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nanostn.functional import cross_entropy
 from nanostn.kernels import losses
 from nanostn.kernels.device_array import to_device
 
@@ -53,6 +54,16 @@ def test_labels_that_are_no_classes_give_nan():
         assert np.isnan(loss.item())
         np.testing.assert_array_equal(np.isnan(slope.numpy()).all(axis=1), [False, False, True, False])
         assert not np.isnan(slope.numpy()[:2]).any()
+
+
+def test_labels_lie_where_the_logits_do():
+    logits, labels = np.zeros((2, 3), np.float32), np.array([0, 2])
+    with pytest.raises(ValueError, match="cross_entropy: labels should be a NumPy array like logits, received a"):
+        cross_entropy(logits, to_device(labels))
+    with pytest.raises(ValueError, match="labels should be on the device like logits, received a NumPy array; Tensor"):
+        cross_entropy(to_device(logits), labels)
+    with pytest.raises(ValueError, match=r"cross_entropy: labels should be int64, received \(2,\) int32"):
+        cross_entropy(to_device(logits), to_device(labels.astype(np.int32)))
 
 
 @pytest.mark.gpu

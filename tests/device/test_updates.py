@@ -52,7 +52,6 @@ def test_parameters_of_both_dtypes_and_devices(rng):
         np.testing.assert_allclose(p.numpy() if is_device(p) else p, q, rtol=1e-5)
 
 
-
 def parameter(values, gradient):
     p = nn.Parameter(np.array(values, np.float32))
     p.data = to_device(p.data)
