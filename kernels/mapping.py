@@ -275,7 +275,7 @@ def overlap(a: DeviceArray, b: DeviceArray) -> bool:
 def contiguous(array: Any) -> Any:
     """The array itself, or a copy in C order; of either device."""
     if not isinstance(array, DeviceArray):
-        return np.ascontiguousarray(array)
+        return np.asarray(array, order="C")
     return array if array.contiguous else mapped("copy", array)
 
 
