@@ -15,7 +15,7 @@ class Simulator:
     name = "simulator"
     capability = (9, 0)
     multiprocessors = 2
-    threads = 8  # of a block; each is a thread of the operating system, and they start slowly
+    threads = 16  # of a block; each is a thread of the operating system, and they start slowly
     waves = 2
     limit: int | None = None  # bytes, for tests of a full device
 

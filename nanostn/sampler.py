@@ -255,9 +255,9 @@ def _transform(U: np.ndarray, M: np.ndarray, *, basis: np.ndarray | None, size: 
     dtype = same_float(name, U=U, theta=M)
     reading = _reading(name, U, mode, padding_mode, align_corners, flatten_depth)
     P = int(np.prod(size))
-    if rows not in (dims, dims + 1) or (K != dims + 1 if basis is None else np.shape(basis) != (K, P)):
+    if rows not in (dims, dims + 1) or (K != dims + 1 if basis is None else basis.shape != (K, P)):
         raise argument_error(name, "transformation", f"one with M (N, {dims} or {dims + 1}, K) and a basis (K, {P})",
-                             f"M {M.shape} and basis {'(x, y, 1)' if basis is None else np.shape(basis)}",
+                             f"M {M.shape} and basis {'(x, y, 1)' if basis is None else basis.shape}",
                              "a family with another basis than (x, y, 1) sets plane = False")
     # The kernel counts in pixels from the centres of source and target. A quotient of half extents is exactly 1 for
     # equal sizes, so that the identity gives U back bit for bit.
