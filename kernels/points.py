@@ -161,48 +161,49 @@ def on_device(T, dims):
         return x_t, y_t, T(np.int64(depth)) - T(0.5) * T(D_out - 1), T(1)
 
     @device_function
-    def row(M, m, basis, p, points, K):
-        total = T(0)
+    def of_basis(M, m, basis, p, points, rows, K):
+        x, y, z, last = T(0), T(0), T(0), T(0)
         for k in range(K):
-            total += M[m + k] * basis[k * points + p]
-        return total
+            b = basis[k * points + p]
+            x += M[m + k] * b
+            y += M[m + K + k] * b
+            if rows > 2:
+                z += M[m + 2 * K + k] * b
+            if dims == 3 and rows > 3:
+                last += M[m + 3 * K + k] * b
+        return x, y, z, last
 
     @device_function
-    def plane_row(M, m, at):
+    def row(M, m, at):
         if dims == 2:
             return (M[m] * at[0] + M[m + 1] * at[1]) + M[m + 2]
         return (M[m] * at[0] + M[m + 1] * at[1]) + (M[m + 2] * at[2] + M[m + 3])
+
+    @device_function
+    def of_plane(M, m, at, rows, K):
+        return (row(M, m, at), row(M, m + K, at), row(M, m + 2 * K, at) if rows > 2 else T(0),
+                row(M, m + 3 * K, at) if dims == 3 and rows > 3 else T(0))
 
     @device_function
     def point(M, basis, grid, n, p, points, source, rows, K, columns, size, shape, scale):
         """x, y, z, 1 / denominator, and the target point where it is the basis."""
         D, H, W = shape
         c_x, c_y, c_z = T(0.5) * T(W - 1), T(0.5) * T(H - 1), T(0.5) * T(D - 1)
-        at = (T(0), T(0), T(0), T(1))
-        x, y, z, rate = T(0), T(0), T(0), T(1)
+        at = (T(0), T(0), T(0), T(0))
         if source == GRID:
             g = (n * points + p) * columns
-            x, y = scale[0] * grid[g] + c_x, scale[1] * grid[g + 1] + c_y
-            if dims == 3:
-                z = scale[2] * grid[g + 2] + c_z
-            return x, y, z, rate, at
-        m = n * rows * K
+            return (scale[0] * grid[g] + c_x, scale[1] * grid[g + 1] + c_y,
+                    scale[2] * grid[g + 2] + c_z if dims == 3 else T(0), T(1), at)
         if source == PLANE:
             at = target(p, size[0], size[1], size[2])
-            x, y = plane_row(M, m, at), plane_row(M, m + K, at)
-            if dims == 3:
-                z = plane_row(M, m + 2 * K, at)
-            if rows > dims:
-                rate = T(1) / plane_row(M, m + dims * K, at)
+            x, y, z, last = of_plane(M, n * rows * K, at, rows, K)
         else:
-            x, y = row(M, m, basis, p, points, K), row(M, m + K, basis, p, points, K)
-            if dims == 3:
-                z = row(M, m + 2 * K, basis, p, points, K)
-            if rows > dims:
-                rate = T(1) / row(M, m + dims * K, basis, p, points, K)
+            x, y, z, last = of_basis(M, n * rows * K, basis, p, points, rows, K)
+        rate = T(1)
         if rows > dims:
+            rate = T(1) / (z if dims == 2 else last)
             x, y, z = x * rate, y * rate, z * rate
-        return x + c_x, y + c_y, z + c_z, rate, at
+        return x + c_x, y + c_y, z + c_z if dims == 3 else T(0), rate, at
 
     @device_function
     def widths(grid, n, p, points):

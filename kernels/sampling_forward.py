@@ -91,7 +91,7 @@ ADJACENT, FOUR, MANY, WIDENED = 0, taps.FOUR, taps.MANY, taps.WIDENED  # ways fr
 BLOCKS = 2048  # to aim at: as many as an H200 has room for, eight to a multiprocessor, twice
 
 # What a launch says about a sampling problem: numbers of entries and pixels, then options (`Problem.arguments`).
-PROBLEM = "int int int int int int int int int int int int int int int int T T T T T"
+PROBLEM = "int int int int int int int int int int int int int int int T T T T T"
 USERS = (hat.py_func, hat_slope.py_func)  # an example of somebody's functions
 WAYS = [(source, way, functions) for way, functions in ((ADJACENT, None), (FOUR, None), (FOUR, USERS), (MANY, USERS))
         for source in (points.PLANE, points.BASIS, points.GRID)]
@@ -110,10 +110,9 @@ def _sample(T, dims, source, way, functions):
     place, value = steps_of_a_point(T, dims, way, functions)[:2]
     nan = T(np.nan)
 
-    def sample(U, M, basis, grid, V, step, C, share, P, layers, D, H, W, D_out, H_out, W_out, rows, K, columns, kind,
+    def sample(U, M, basis, grid, V, step, C, P, layers, D, H, W, D_out, H_out, W_out, rows, K, columns, kind,
                padding, radius, outside, s_x, s_y, s_z):
-        n, first = cuda.blockIdx.x, cuda.blockIdx.z * share
-        last = min(first + share, C)
+        n = cuda.blockIdx.x
         for p in range(cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, P, cuda.gridDim.y * cuda.blockDim.x):
             for layer in range(layers):
                 q = layer * P + p
@@ -122,10 +121,12 @@ def _sample(T, dims, source, way, functions):
                 widths = widths_of(grid, n, q, layers * P) if way == WIDENED else (T(1), T(1), T(1))
                 spot = place(x, y, z, widths, D, H, W, kind, radius, padding, False)
                 number = x == x and y == y and z == z
-                for c in range(first, last):
+                c = np.int64(cuda.blockIdx.z)
+                while c < C:
                     at = (n * C + c) * P + p
                     v = value(U, n * step + c * (D * H * W), spot, outside) if number else nan
                     V[at] = v if layer == 0 else V[at] + v
+                    c += cuda.gridDim.z
 
     return sample
 
@@ -159,22 +160,17 @@ class Problem:
         self.step = 0 if len(U) == 1 and self.images > 1 else self.C * inside  # from an image to the next
         self.Q, self.columns = self.layers * self.P, grid.shape[2]
         three = (1,) * (3 - self.dims)
-        self.rest = (self.P, self.layers, *three, *U.shape[2:], *three, *size, self.rows, self.K, self.columns,
-                     kernel.kind, padding, kernel.radius, outside, *map(float, scale),
-                     *(1.0 for _ in three))
+        self.arguments = (self.step, self.C, self.P, self.layers, *three, *U.shape[2:], *three, *size, self.rows,
+                          self.K, self.columns, kernel.kind, padding,
+                          *map(self.T, (kernel.radius, outside, *scale, *three)))
 
     @property
     def constants(self):
         return self.T, self.dims, self.source, self.way, self.functions
 
-    def arguments(self, share):
-        """For blocks that have `share` channels each."""
-        return self.step, self.C, share, *self.rest
-
     def groups(self, blocks):
-        """Into how many groups channels are divided where there are so many blocks without; channels of a group."""
-        share = -(-self.C // max(1, min(BLOCKS // blocks, self.C)))
-        return -(-self.C // share), share
+        """Into how many groups the channels are divided where there are so many blocks without."""
+        return max(1, min(BLOCKS // blocks, self.C))
 
 
 def sample_on_device(U, *arguments):
@@ -185,7 +181,7 @@ def sample_on_device(U, *arguments):
     if V.size:
         threads = block()
         blocks = min(-(-problem.P // threads), 65535)
-        groups, share = problem.groups(problem.images * blocks)
+        groups = problem.groups(problem.images * blocks)
         _sample[problem.constants]((problem.images, blocks, groups), threads, *problem.arrays, V,
-                                   *problem.arguments(share))
+                                   *problem.arguments)
     return V

@@ -161,7 +161,7 @@ def _reduced(T, dims, source, threads):
             keep(found, sums[1], 1, t)
             if rows > 2:
                 keep(found, sums[2], 2, t)
-            if rows > 3:
+            if dims == 3 and rows > 3:
                 keep(found, sums[3], 3, t)
             cuda.syncthreads()
             for job in range(t, rows * (dims + 1) * LANES, threads):
@@ -184,19 +184,21 @@ def _reduced(T, dims, source, threads):
             for a in range(rows):
                 run[a * threads + t] = g[0] if a == 0 else g[1] if a == 1 else g[2] if a == 2 else g[3]
             cuda.syncthreads()
-            entries = threads // LANES
+            entries, count = threads // LANES, min(threads, Q - first)
             for start in range(0, K, entries):
                 k = start + t // LANES
                 s_0, s_1, s_2, s_3 = T(0), T(0), T(0), T(0)
                 if k < K:
-                    for j in range(t % LANES, min(threads, Q - first), LANES):
+                    j = t % LANES
+                    while j < count:
                         b = basis[k * Q + first + j]
                         s_0 += run[j] * b
                         s_1 += run[threads + j] * b
                         if rows > 2:
                             s_2 += run[2 * threads + j] * b
-                        if rows > 3:
+                        if dims == 3 and rows > 3:
                             s_3 += run[3 * threads + j] * b
+                        j += LANES
                 shares[t], shares[threads + t] = s_0, s_1
                 shares[2 * threads + t], shares[3 * threads + t] = s_2, s_3
                 cuda.syncthreads()
@@ -224,10 +226,9 @@ def _gradients(T, dims, source, way, functions, threads):
     gather, finish = _reduced(T, dims, source, threads)
     factors = scaling(T)
 
-    def gradients(U, M, basis, grid, dV, maxima, sums, dpoints, step, C, share, P, layers, D, H, W, D_out, H_out, W_out,
+    def gradients(U, M, basis, grid, dV, maxima, sums, dpoints, step, C, P, layers, D, H, W, D_out, H_out, W_out,
                   rows, K, columns, kind, padding, radius, outside, s_x, s_y, s_z, bits, wanted_U, wanted_points):
-        n, begin = cuda.blockIdx.x, cuda.blockIdx.z * share
-        last, Q = min(begin + share, C), layers * P
+        n, Q = cuda.blockIdx.x, layers * P
         most = maxima[n if step > 0 else 0] if wanted_U else T(0)
         scatters = wanted_U and most - most == T(0)
         f_1, f_2 = factors(most if scatters else T(0), bits, False)
@@ -244,7 +245,8 @@ def _gradients(T, dims, source, way, functions, threads):
                 spot = place(x, y, z, widths, D, H, W, kind, radius, padding, True)
                 p = q if layers == 1 else q - np.int64(np.uint32(q) // np.uint32(P)) * P
                 g_x, g_y, g_z, e_x, e_y, e_z = T(0), T(0), T(0), T(0), T(0), T(0)
-                for c in range(begin, last):
+                c = np.int64(cuda.blockIdx.z)
+                while c < C:
                     d, base = dV[(n * C + c) * P + p], n * step + c * (D * H * W)
                     if wanted_points:
                         d_x, d_y, d_z, w_x, w_y, w_z = slopes(U, base, spot, outside)
@@ -252,6 +254,7 @@ def _gradients(T, dims, source, way, functions, threads):
                         e_x, e_y, e_z = e_x + d * w_x, e_y + d * w_y, e_z + d * w_z
                     if scatters:
                         scatter(sums, base, spot, d * f_1 * f_2)
+                    c += cuda.gridDim.z
                 g_x, g_y = through_padding(spot, 0, g_x), through_padding(spot, 1, g_y)
                 g_z = through_padding(spot, 2, g_z) if dims == 3 else T(0)
                 g = g_x, g_y, g_z, T(0)
@@ -281,7 +284,7 @@ def _weight_of_points(T, dims, source, way, functions):
     point, widths_of, _ = points.on_device(T, dims)
     place, *_, absolute = steps_of_a_point(T, dims, way, functions)
 
-    def weight_of_points(U, M, basis, grid, found, step, C, share, P, layers, D, H, W, D_out, H_out, W_out, rows,
+    def weight_of_points(U, M, basis, grid, found, step, C, P, layers, D, H, W, D_out, H_out, W_out, rows,
                          K, columns, kind, padding, radius, outside, s_x, s_y, s_z):
         n, Q = cuda.blockIdx.x, layers * P
         for q in range(cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, Q, cuda.gridDim.y * cuda.blockDim.x):
@@ -308,13 +311,13 @@ def gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, out
     # A block adds up its share of dM by itself: the more points it has, the less is left to sum afterwards.
     most = -(-problem.Q // (threads if on_grid else 4 * threads))
     blocks = min(most, 65535 if on_grid else max(1, BLOCKS // images))
-    groups, share = problem.groups(images * blocks)
+    groups = problem.groups(images * blocks)
     parts = 1 if not wanted_points else groups if on_grid else groups * blocks
     dpoints = empty((parts, *given.shape) if parts > 1 else given.shape if wanted_points else 1, T)
     scatter = _scatter(problem, U, dV, kernel, threads) if wanted_U else None
     maxima, sums, bits = (scatter.maxima, scatter.sums, scatter.bits) if wanted_U else (U, empty(1, np.int64), 0)
     _gradients[(*problem.constants, threads)](
-        (images, blocks, groups), threads, *problem.arrays, dV, maxima, sums, dpoints, *problem.arguments(share), bits,
+        (images, blocks, groups), threads, *problem.arrays, dV, maxima, sums, dpoints, *problem.arguments, bits,
         wanted_U, wanted_points)
     if parts > 1:
         dpoints = sum_parts(dpoints, 1 if on_grid else images, parts, given.shape)
@@ -326,9 +329,8 @@ def _scatter(problem, U, dV, kernel, threads):
     rows, weights = 1 if problem.step == 0 else problem.images, None
     if problem.functions is not None:
         weights = empty((problem.images, problem.Q), problem.T)
-        blocks = min(-(-problem.Q // threads), 65535)
-        _weight_of_points[problem.constants]((problem.images, blocks), threads, *problem.arrays, weights,
-                                             *problem.arguments(problem.C))
+        blocks = problem.images, min(-(-problem.Q // threads), 65535)
+        _weight_of_points[problem.constants](blocks, threads, *problem.arrays, weights, *problem.arguments)
         weights = largest(weights, rows)
     # What a point adds to one pixel: with cubic weights, which may be negative, less than twice dV along each axis.
     bound = 2.0**problem.dims if kernel.kind in (BICUBIC, CATMULL_ROM) else 1.0

@@ -372,13 +372,13 @@ def on_device(T, dims, way, functions, add):
             w, d = w / total, d * rate
             e = (-u * d - w * growth) / total
             d = (d - w * slope) / total
-        return read_by(first + t, size, padding), w, d if stays else T(0), e if stays else T(0)
+        return np.int32(read_by(first + t, size, padding)), w, d if stays else T(0), e if stays else T(0)
 
     @device_function
     def tap_of_four(along, t):
         if t < along[3]:
             return tap(along, t)
-        return np.int64(-1), T(0), T(0), T(0)  # somebody's k may end at the radius
+        return np.int32(-1), T(0), T(0), T(0)  # somebody's k may end at the radius
 
     if way == FOUR:
         @device_function
@@ -419,7 +419,13 @@ def on_device(T, dims, way, functions, add):
 
     @device_function
     def slice_of(along_z, t):
-        return take(along_z, t) if dims == 3 else (np.int64(0), T(1), T(0), T(0))
+        return take(along_z, t) if dims == 3 else (np.int32(0), T(1), T(0), T(0))
+
+    @device_function
+    def read(U, base, at, inside, outside):
+        """A pixel is read in any case, so that all reads of a row are under way together."""
+        pixel = U[at if inside else base]
+        return pixel if inside else outside
 
     @device_function
     def value(U, base, spot, outside):
@@ -427,13 +433,15 @@ def on_device(T, dims, way, functions, add):
         total = T(0)
         for s in range(slices(along_z)):
             m_z, w_z, _, _ = slice_of(along_z, s)
-            for r in range(used(along_y)):
+            r = 0
+            while r < used(along_y):
                 m_y, w_y, _, _ = take(along_y, r)
-                inside, line, here = m_z >= 0 and m_y >= 0, base + (m_z * H + m_y) * W, T(0)
+                inside, line, here = m_z >= 0 and m_y >= 0, base + (np.int64(m_z) * H + np.int64(m_y)) * W, T(0)
                 for c in range(columns(along_x)):
                     m, w, _, _ = take(along_x, c)
-                    here += w * (U[line + m] if inside and m >= 0 else outside)
+                    here += w * read(U, base, line + m, inside and m >= 0, outside)
                 total += w_z * w_y * here
+                r += 1
         return total
 
     @device_function
@@ -443,16 +451,18 @@ def on_device(T, dims, way, functions, add):
         g_x, g_y, g_z, e_x, e_y, e_z = T(0), T(0), T(0), T(0), T(0), T(0)
         for s in range(slices(along_z)):
             m_z, w_z, d_z, s_z = slice_of(along_z, s)
-            for r in range(used(along_y)):
+            r = 0
+            while r < used(along_y):
                 m_y, w_y, d_y, s_y = take(along_y, r)
-                inside, line = m_z >= 0 and m_y >= 0, base + (m_z * H + m_y) * W
+                inside, line = m_z >= 0 and m_y >= 0, base + (np.int64(m_z) * H + np.int64(m_y)) * W
                 here, right, spread = T(0), T(0), T(0)
                 for c in range(columns(along_x)):
                     m, w, d, e = take(along_x, c)
-                    u = U[line + m] if inside and m >= 0 else outside
+                    u = read(U, base, line + m, inside and m >= 0, outside)
                     here, right, spread = here + w * u, right + d * u, spread + e * u
                 g_x, g_y, g_z = g_x + w_z * w_y * right, g_y + w_z * d_y * here, g_z + d_z * w_y * here
                 e_x, e_y, e_z = e_x + w_z * w_y * spread, e_y + w_z * s_y * here, e_z + s_z * w_y * here
+                r += 1
         return g_x, g_y, g_z, e_x, e_y, e_z
 
     @device_function
@@ -460,13 +470,15 @@ def on_device(T, dims, way, functions, add):
         along_x, along_y, along_z, H, W = spot
         for s in range(slices(along_z)):
             m_z, w_z, _, _ = slice_of(along_z, s)
-            for r in range(used(along_y)):
+            r = 0
+            while r < used(along_y):
                 m_y, w_y, _, _ = take(along_y, r)
-                inside, line, share = m_z >= 0 and m_y >= 0, base + (m_z * H + m_y) * W, w_z * w_y * g
+                inside, line, share = m_z >= 0 and m_y >= 0, base + (np.int64(m_z) * H + np.int64(m_y)) * W, w_z * w_y * g
                 for c in range(columns(along_x)):
                     m, w, _, _ = take(along_x, c)
                     if inside and m >= 0:
                         add(sums, line + m, share * w)
+                r += 1
 
     @device_function
     def through_padding(spot, a, g):
