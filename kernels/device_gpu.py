@@ -193,17 +193,27 @@ class GPU:
 
 
 def compile_ptx(body: Callable[..., None], kinds: list[Any], capability: tuple[int, int]) -> str:
-    """PTX of a kernel for a compute capability."""
+    """PTX of a kernel for a compute capability.
+
+    A body may have `bounds`: the threads of its blocks, and the blocks that should fit a multiprocessor together, which
+    limits the registers of a thread. They are written into the PTX because not every numba-cuda takes them here.
+    """
     from cuda.pathfinder import DynamicLibNotFoundError
     from numba import cuda, void
 
     signature = void(*(kind.numba() for kind in kinds))
     with _capability_known(capability):
         try:
-            return cuda.compile_ptx(body, signature, cc=capability)[0]
+            ptx = cuda.compile_ptx(body, signature, cc=capability)[0]
         except (ImportError, DynamicLibNotFoundError) as error:
             words = " ".join(str(error).split())
             raise DeviceError(f"the libraries that compile for a GPU are missing ({words}): {INSTALL}") from None
+    if getattr(body, "bounds", None):
+        head, brace, tail = ptx.partition("\n)\n{")
+        if not brace:
+            raise DeviceError("numba-cuda's PTX should have a body after the kernel's arguments, received none")
+        ptx = "{}\n)\n.maxntid {}, 1, 1\n.minnctapersm {}\n{{{}".format(head, *body.bounds, tail)
+    return ptx
 
 
 @contextlib.contextmanager

@@ -142,8 +142,7 @@ def _product(T, tile, a_along, b_along):
     """out[part, n] = a[n] b[n] + bias over a part of k. What is `along` k has its neighbours in memory there."""
     ROWS, COLUMNS, DEPTH, TALL, WIDE = tile
     THREADS, (A_LINE, B_LINE), (A_LOADS, B_LOADS) = tile.threads, tile.lines, tile.loads
-    A_HALF, B_HALF, SUMS = DEPTH * A_LINE, DEPTH * B_LINE, TALL * WIDE
-    A_SIZE, B_SIZE = 2 * A_HALF, 2 * B_HALF
+    A_SIZE, B_SIZE, SUMS = 2 * DEPTH * A_LINE, 2 * DEPTH * B_LINE, TALL * WIDE
     A_ROWS, A_DEPTH = (THREADS // DEPTH, 0) if a_along else (0, THREADS // ROWS)
     B_COLUMNS, B_DEPTH = (THREADS // DEPTH, 0) if b_along else (0, THREADS // COLUMNS)
     (A_GROUP, A_STEP), (B_GROUP, B_STEP) = groups(tile)
@@ -169,7 +168,7 @@ def _product(T, tile, a_along, b_along):
         n = divided(line, across)
         first_column = (line - n * across) * COLUMNS
         first = cuda.blockIdx.y * part
-        end = min(inner, first + part)
+        left = np.int32(min(inner - first, part))
 
         # The thread's first entry of a step of each operand, and how far on the next one is.
         a_i, a_l = split(tid, DEPTH) if a_along else split(tid, ROWS)[::-1]
@@ -179,10 +178,13 @@ def _product(T, tile, a_along, b_along):
         at_a = n * a_step + (first_row + a_i) * a_row + (first + a_l) * a_k
         at_b = n * b_step + (first_column + b_j) * b_column + (first + b_l) * b_k
         inside = first_row + ROWS <= rows and first_column + COLUMNS <= columns
-        turn = 0  # of the two copies of a step, the one that is multiplied
-        k = first
-        while k < end + DEPTH:
-            if inside and k + DEPTH <= end:
+        rows_left = np.int32(min(rows - first_row, ROWS) - a_i)
+        columns_left = np.int32(min(columns - first_column, COLUMNS) - b_j)
+        k = np.int32(0)
+        while k < left + DEPTH:
+            this = k & DEPTH  # the first line of this step's copy, and of the last one's
+            last = DEPTH - this
+            if inside and k + DEPTH <= left:
                 for i in range(A_LOADS):
                     a_next[i] = a[at_a + i * a_jump]
                 for j in range(B_LOADS):
@@ -190,24 +192,23 @@ def _product(T, tile, a_along, b_along):
             else:
                 for i in range(A_LOADS):
                     a_next[i] = T(0)
-                    if first_row + a_i + i * A_ROWS < rows and k + a_l + i * A_DEPTH < end:
+                    if i * A_ROWS < rows_left and k + a_l + i * A_DEPTH < left:
                         a_next[i] = a[at_a + i * a_jump]
                 for j in range(B_LOADS):
                     b_next[j] = T(0)
-                    if first_column + b_j + j * B_COLUMNS < columns and k + b_l + j * B_DEPTH < end:
+                    if j * B_COLUMNS < columns_left and k + b_l + j * B_DEPTH < left:
                         b_next[j] = b[at_b + j * b_jump]
             at_a += DEPTH * a_k
             at_b += DEPTH * b_k
-            if k > first:
-                multiplied(a_tile, b_tile, turn * A_HALF + y * A_GROUP, turn * B_HALF + x * B_GROUP,
+            if k > 0:
+                multiplied(a_tile, b_tile, last * A_LINE + y * A_GROUP, last * B_LINE + x * B_GROUP,
                            a_line, b_line, sums)
-                turn = 1 - turn
             for i in range(A_LOADS):
-                a_tile[np.uint64(turn * A_HALF + (a_l + i * A_DEPTH) * A_LINE + a_i + i * A_ROWS)] = a_next[i]
+                a_tile[np.uint64((this + a_l + i * A_DEPTH) * A_LINE + a_i + i * A_ROWS)] = a_next[i]
             for j in range(B_LOADS):
-                b_tile[np.uint64(turn * B_HALF + (b_l + j * B_DEPTH) * B_LINE + b_j + j * B_COLUMNS)] = b_next[j]
+                b_tile[np.uint64((this + b_l + j * B_DEPTH) * B_LINE + b_j + j * B_COLUMNS)] = b_next[j]
             cuda.syncthreads()
-            k += DEPTH
+            k = np.int32(k + DEPTH)
 
         # The threads' sums go through shared memory, one row of each at a time, so that a warp writes whole lines.
         strip, s = split(tid, COLUMNS)
@@ -228,4 +229,5 @@ def _product(T, tile, a_along, b_along):
                 at += THREADS // COLUMNS * A_GROUP * columns
             cuda.syncthreads()
 
+    product.bounds = tile.bounds
     return product

@@ -181,8 +181,7 @@ def within(place, step, size):
 def _patch_product(T, tile, is_dweight, volume):
     ROWS, COLUMNS, DEPTH, TALL, WIDE = tile
     THREADS, (A_LINE, B_LINE), (A_LOADS, B_LOADS) = tile.threads, tile.lines, tile.loads
-    A_HALF, B_HALF, SUMS = DEPTH * A_LINE, DEPTH * B_LINE, TALL * WIDE
-    A_SIZE, B_SIZE = 2 * A_HALF, 2 * B_HALF
+    A_SIZE, B_SIZE, SUMS = 2 * DEPTH * A_LINE, 2 * DEPTH * B_LINE, TALL * WIDE
     # Threads fetch along the inner axis where pixels lie there, else along the columns, where they lie then.
     A_ROWS = THREADS // DEPTH
     B_COLUMNS, B_DEPTH = (THREADS // DEPTH, 0) if is_dweight else (0, THREADS // COLUMNS)
@@ -223,7 +222,7 @@ def _patch_product(T, tile, is_dweight, volume):
         across = divided(cuda.blockIdx.x, down)
         first_row, first_column = (cuda.blockIdx.x - across * down) * ROWS, across * COLUMNS
         first = cuda.blockIdx.y * part
-        end = min(inner, first + part)
+        left = np.int32(min(inner - first, part))
 
         strip, s = split(tid, COLUMNS)  # s is the column that a thread writes and, but for dweight, fetches
         column = first_column + s
@@ -245,15 +244,16 @@ def _patch_product(T, tile, is_dweight, volume):
         b_j, b_l = (a_i, a_l) if is_dweight else (s, strip)
         a_at, a_jump = (first_row + a_i) * a_row, A_ROWS * a_row
         rows_left = np.int32(min(rows - first_row, ROWS) - a_i)
-        turn = np.int32(0)  # of the two copies of a step, the one that is multiplied
-        k = first
-        step = np.int32(0)  # k within a chunk
-        while k < end + DEPTH:
+        k = np.int32(0)
+        while k < left + DEPTH:
+            this = k & DEPTH  # the first line of this step's copy, and of the last one's
+            last = DEPTH - this
+            step = k & (CHUNK - 1)
             if step == 0:
                 u = np.uint64(tid)
                 k_a[u], k_b[u], k_d[u], k_h[u], k_w[u] = -1, 0, FAR, FAR, FAR
-                if k + tid < end:
-                    n, d_, h_, w_ = digits(k + tid, k_depth, k_height, k_width)
+                if k + tid < left:
+                    n, d_, h_, w_ = digits(first + k + tid, k_depth, k_height, k_width)
                     k_a[u] = k_start + n * k_walk + d_ * k_walk_d + h_ * k_walk_h + w_ * k_walk_w
                     d_, h_ = k_origin_d + k_step_d * d_, k_origin_h + k_step_h * h_
                     w_ = k_origin_w + k_step_w * w_
@@ -281,20 +281,18 @@ def _patch_product(T, tile, is_dweight, volume):
                     if within(h, k_h[u], H) & within(w, k_w[u], W) & (not volume or within(d, k_d[u], D)):
                         b_next[j] = b[b_at + k_b[u]]
 
-            if k > first:
-                multiplied(a_tile, b_tile, turn * A_HALF + y * A_GROUP, turn * B_HALF + x * B_GROUP,
+            if k > 0:
+                multiplied(a_tile, b_tile, last * A_LINE + y * A_GROUP, last * B_LINE + x * B_GROUP,
                            a_line, b_line, sums)
                 if is_dweight and first_column == 0 and tid < ROWS:
                     for i in range(DEPTH):
-                        bias_sum += a_tile[np.uint64(turn * A_HALF + i * A_LINE + tid)]
-                turn = np.int32(1 - turn)
+                        bias_sum += a_tile[np.uint64((last + i) * A_LINE + tid)]
             for i in range(A_LOADS):
-                a_tile[np.uint64(turn * A_HALF + a_l * A_LINE + a_i + i * A_ROWS)] = a_next[i]
+                a_tile[np.uint64((this + a_l) * A_LINE + a_i + i * A_ROWS)] = a_next[i]
             for j in range(B_LOADS):
-                b_tile[np.uint64(turn * B_HALF + (b_l + j * B_DEPTH) * B_LINE + b_j + j * B_COLUMNS)] = b_next[j]
+                b_tile[np.uint64((this + b_l + j * B_DEPTH) * B_LINE + b_j + j * B_COLUMNS)] = b_next[j]
             cuda.syncthreads()
-            k += DEPTH
-            step = np.int32((step + DEPTH) & (CHUNK - 1))
+            k = np.int32(k + DEPTH)
 
         if is_dweight and first_column == 0 and tid < ROWS and first_row + tid < rows:
             out[cuda.blockIdx.y * size + rows * columns + first_row + tid] = bias_sum
@@ -315,4 +313,5 @@ def _patch_product(T, tile, is_dweight, volume):
                 row += THREADS // COLUMNS * A_GROUP
             cuda.syncthreads()
 
+    patch_product.bounds = tile.bounds
     return patch_product

@@ -46,6 +46,12 @@ class Tile(NamedTuple):
         """Entries of a step that a thread fetches."""
         return self.rows * self.depth // self.threads, self.columns * self.depth // self.threads
 
+    @property
+    def bounds(self) -> tuple[int, int] | None:
+        """Threads, and blocks on a multiprocessor: two, so that one computes while the other waits. A large tile would
+        take a few registers more than that leaves it; the others fit without being told."""
+        return (self.threads, 2) if self.threads == 256 else None
+
 
 LARGE, WIDE = Tile(128, 128, 8, 8, 8), Tile(32, 128, 8, 8, 4)
 MEDIUM, SMALL = Tile(64, 64, 16, 8, 4), Tile(32, 32, 16, 4, 4)
@@ -146,18 +152,22 @@ def multiply(tile):
             for j in range(WIDE):
                 sums[i * WIDE + j] += a[i] * b[j]
 
-    # Four by hand: the compiler unrolls no loop of this length, and one line's reads should pass during another's sums.
-    @njit
-    def multiply(a_tile, b_tile, at_a, at_b, a, b, sums):
-        for _ in range(0, DEPTH, 4):
-            add_line(a_tile, b_tile, at_a, at_b, a, b, sums)
-            add_line(a_tile, b_tile, at_a + A_LINE, at_b + B_LINE, a, b, sums)
-            add_line(a_tile, b_tile, at_a + 2 * A_LINE, at_b + 2 * B_LINE, a, b, sums)
-            add_line(a_tile, b_tile, at_a + 3 * A_LINE, at_b + 3 * B_LINE, a, b, sums)
-            at_a += 4 * A_LINE
-            at_b += 4 * B_LINE
+    # Lines are unrolled, as halves of halves: the compiler leaves a loop of this length as it is, and is then blind to
+    # addresses being those of vectors.
+    def lines(count):
+        if count == 1:
+            return add_line
+        half = lines(count // 2)
+        A_HALF, B_HALF = count // 2 * A_LINE, count // 2 * B_LINE
 
-    return multiply
+        @njit
+        def add_lines(a_tile, b_tile, at_a, at_b, a, b, sums):
+            half(a_tile, b_tile, at_a, at_b, a, b, sums)
+            half(a_tile, b_tile, at_a + A_HALF, at_b + B_HALF, a, b, sums)
+
+        return add_lines
+
+    return lines(DEPTH)
 
 
 ENTRIES, GROUPS = (8, 4) if simulated() else (32, 16)  # a block that adds parts
