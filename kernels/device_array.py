@@ -7,6 +7,7 @@ itself never sees the entries: what has no kernel is an error, and so is an arra
 is copied unasked.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -105,6 +106,7 @@ class Memory:
         self.owner.idle.setdefault(self.nbytes, []).append(self.handle)
 
 
+@functools.lru_cache(4096)  # as `_packed`: a training step makes the same shapes again and again
 def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Of a C-contiguous array, in entries."""
     strides, step = [], 1
@@ -112,6 +114,13 @@ def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
         strides.append(step)
         step *= n
     return tuple(reversed(strides))
+
+
+@functools.lru_cache(4096)
+def _packed(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether entries lie in C order without gaps."""
+    return 0 in shape or all(n == 1 or stride == plain
+                             for n, stride, plain in zip(shape, strides, _strides(shape), strict=True))
 
 
 class DeviceArray(NDArrayOperatorsMixin):
@@ -129,11 +138,7 @@ class DeviceArray(NDArrayOperatorsMixin):
         self.memory, self.start, self.shape, self.strides, self.dtype = memory, start, shape, strides, dtype
         self.size = math.prod(shape)
         self.base = base
-        plain, step = True, 1
-        for n, stride in zip(reversed(shape), reversed(strides), strict=True):
-            plain = plain and (n == 1 or stride == step)
-            step *= n
-        self.contiguous = plain or self.size == 0
+        self.contiguous = _packed(shape, strides)
         self.address = device().address(memory.handle, start, dtype)
 
     @property
@@ -256,7 +261,7 @@ def _without_kernel(name: str) -> TypeError:
 
 def empty(shape: Any, dtype: Any) -> DeviceArray:
     """An array whose entries nobody has written."""
-    shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+    shape = (shape,) if isinstance(shape, int) else tuple(map(int, shape))
     dtype = np.dtype(dtype)
     return DeviceArray(allocator.take(math.prod(shape) * dtype.itemsize), 0, shape, _strides(shape), dtype)
 

@@ -74,6 +74,7 @@ class Plan(NamedTuple):
     part: int  # inner entries of each
 
 
+@functools.lru_cache(4096)
 def plan(rows: int, columns: int, inner: int, T: Any, batch: int = 1) -> Plan:
     """The tile that wastes least, empty multiprocessors included, and the parts."""
     full, shortest = (32, 8) if simulated() else (FULL, SHORTEST)
