@@ -56,8 +56,8 @@ def _sent(drawn: Iterator[tuple[Drawn, np.ndarray]]) -> Iterator[tuple[Drawn, An
     """The same on the GPU: while one batch is computed with, the next is on its way."""
     def send(batch: tuple[Drawn, np.ndarray]) -> tuple[Drawn, Any]:
         made, y = batch
-        *arrays, y = upload(*made.arrays, y)
-        return replace(made, arrays=tuple(arrays)), y
+        *arrays, labels = upload(*made.arrays, y)
+        return replace(made, arrays=tuple(arrays)), labels
 
     try:
         sent = map(send, drawn)

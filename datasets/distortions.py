@@ -79,7 +79,7 @@ def draw(images: np.ndarray, kind: str, rng: np.random.Generator, clutter_source
     if not isinstance(rng, np.random.Generator):
         raise argument_error("distort", "rng", "a numpy Generator", describe(rng), "np.random.default_rng(seed)")
     transformation, theta = PARAMETERS[kind](rng, N)
-    arrays = (grey(images), theta.astype(np.float32))
+    arrays: tuple[np.ndarray, ...] = (grey(images), theta.astype(np.float32))
     if kind == "TC":
         arrays += clutter(source, N, rng, own=clutter_source is None and N > 1)
     return Drawn(kind, transformation, arrays)

@@ -50,9 +50,7 @@ def _kept(entries: bytes, shape: tuple[int, ...], dtype: str) -> DeviceArray:
 
 def _names(*names: str) -> None:
     for name in names:
-        def apply(*operands: Any, out: Any = None, name: str = name) -> DeviceArray:
-            return mapped(name, *operands, out=out)
-        implements(getattr(np, name))(apply)
+        implements(getattr(np, name))(functools.partial(mapped, name))
 
 
 _names("add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "logaddexp", "negative", "absolute",
@@ -105,7 +103,8 @@ def _count_nonzero(x: DeviceArray, axis: Any = None) -> DeviceArray:
 
 @implements("reshape", np.reshape)
 def _reshape(x: DeviceArray, shape: Any) -> DeviceArray:
-    return indexing.reshape(x, (shape,) if isinstance(shape, int | np.integer) else tuple(int(n) for n in shape))
+    sizes = (shape,) if isinstance(shape, int | np.integer) else shape
+    return indexing.reshape(x, tuple(int(n) for n in sizes))
 
 
 @implements("transpose", np.transpose)

@@ -208,11 +208,12 @@ def compile_ptx(body: Callable[..., None], kinds: list[Any], capability: tuple[i
         except (ImportError, DynamicLibNotFoundError) as error:
             words = " ".join(str(error).split())
             raise DeviceError(f"the libraries that compile for a GPU are missing ({words}): {INSTALL}") from None
-    if getattr(body, "bounds", None):
+    bounds = getattr(body, "bounds", None)
+    if bounds:
         head, brace, tail = ptx.partition("\n)\n{")
         if not brace:
             raise DeviceError("numba-cuda's PTX should have a body after the kernel's arguments, received none")
-        ptx = "{}\n)\n.maxntid {}, 1, 1\n.minnctapersm {}\n{{{}".format(head, *body.bounds, tail)
+        ptx = "{}\n)\n.maxntid {}, 1, 1\n.minnctapersm {}\n{{{}".format(head, *bounds, tail)
     return ptx
 
 

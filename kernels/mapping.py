@@ -52,16 +52,21 @@ TESTS: dict[str, Any] = {
     "isfinite": lambda T: lambda a, b: a - a == T(0),
     "bitwise_and": lambda T: lambda a, b: a & b,
 }
+TURNED = {"add": "add", "multiply": "multiply", "logaddexp": "logaddexp", "maximum": "maximum", "minimum": "minimum",
+          "equal": "equal", "not_equal": "not_equal", "less": "greater", "greater": "less",
+          "less_equal": "greater_equal", "greater_equal": "less_equal"}  # op(number, array) = turned(array, number)
 FLOATS = (np.float32, np.float64)
-CASTS = [(T, S) for T in FLOATS for S in (np.float32, np.float64, np.int64, np.uint8, np.bool_) if T is not S]
+CASTS: list[tuple] = [(T, S) for T in FLOATS for S in (np.float32, np.float64, np.int64, np.uint8, np.bool_) if T is not S]
 CASTS += [(np.int64, S) for S in (np.float32, np.int32, np.uint8, np.bool_)]
 
 STRIDES = " int" * (4 * AXES)  # sizes of the axes, then the steps of the result, of the first operand and the second
 
 
 def forms(name: str) -> tuple[str, ...]:
-    """Which operands are arrays, and which is a number: aa, an, na."""
-    return ("aa", "an", "na") if name in TWO or name in TESTS and name not in ("isfinite", "bitwise_and") else ("aa",)
+    """Which operands are arrays, and which is a number: aa, an, na; what turns round needs no kernel of its own."""
+    if name in ("isfinite", "bitwise_and") or name not in (*TWO, *TESTS):
+        return ("aa",)
+    return ("aa", "an") if name in TURNED else ("aa", "an", "na")
 
 
 @njit(inline="always")
@@ -105,7 +110,7 @@ def _formula(make: Any, T: Any) -> Any:
     return njit(error_model="numpy")(make(T))  # compiled in the simulator too: infinities, not exceptions
 
 
-_OFFERED = [(T, name, form) for name in FORMULAS if name not in TURNS for form in forms(name)
+_OFFERED: list[tuple] = [(T, name, form) for name in FORMULAS if name not in TURNS for form in forms(name)
             for T in FLOATS]
 _OFFERED += [(np.int64, name, form) for name in ("copy", "second", "add", "subtract", "multiply", "negative")
              for form in forms(name)]
@@ -132,7 +137,7 @@ def _strided_turn(T, name, form):
     return _walk(_formula(FORMULAS[name], T), form, False)
 
 
-_TESTED = [(T, name, form) for name in TESTS for form in forms(name) for T in (*FLOATS, np.int64)
+_TESTED: list[tuple] = [(T, name, form) for name in TESTS for form in forms(name) for T in (*FLOATS, np.int64)
            if name not in ("isfinite", "bitwise_and")]
 _TESTED += [(T, "isfinite", "aa") for T in FLOATS] + [(np.bool_, "bitwise_and", "aa")]
 
@@ -226,6 +231,8 @@ def _run(packed: CudaKernel | None, strided: CudaKernel, constants: Any, out: De
 
 def mapped(name: str, a: Any, b: Any = None, out: DeviceArray | None = None) -> DeviceArray:
     """The formula `name` of device arrays of one dtype, or of one and a number; broadcast."""
+    if not isinstance(a, DeviceArray) and name in TURNED:
+        name, a, b = TURNED[name], b, a
     array = a if isinstance(a, DeviceArray) else b
     T = array.dtype.type
     test = name in TESTS

@@ -9,6 +9,7 @@ over a stack.
 """
 
 import math
+from typing import Any
 
 import numba as nb
 import numpy as np
@@ -90,7 +91,8 @@ def _on_device(a: DeviceArray, b: DeviceArray, bias: DeviceArray | None) -> Devi
     out = empty((*lead, rows, columns), a.dtype)
     if out.size == 0:
         return out
-    T, biased = out.dtype.type, bias is not None
+    T: Any = out.dtype.type
+    biased = bias is not None
     a_strides, b_strides = a.strides[-2:], b.strides[-2:]
     if batch > 1 and min(rows, columns) <= FEW and inner <= 8 * FEW:
         _entries[T](*over(out.size), a, b, bias if biased else out, out, out.size, rows, columns, inner,

@@ -18,7 +18,7 @@ import functools
 import itertools
 from collections.abc import Sequence
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -90,7 +90,8 @@ def _launch(products: list[Product], is_dweight: bool, a: DeviceArray, b: Device
             out: DeviceArray) -> None:
     if out.size == 0:
         return
-    T, biased, volume = out.dtype.type, bias is not None, b.ndim == 5
+    T: Any = out.dtype.type
+    biased, volume = bias is not None, b.ndim == 5
     tile, parts, part = plan(*(max(size) for size in zip(*(product[:3] for product in products), strict=True)), T,
                              len(products))
     target = room_for_parts(parts, out)

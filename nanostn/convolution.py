@@ -74,7 +74,7 @@ def _convolve(x: Array, weight: Array, bias: Array | None = None, *, stride: tup
     kernels: Any = convolution if x.ndim == 4 else convolution3d
     x, weight = contiguous(x), contiguous(weight)
     has_bias = bias is not None
-    y = kernels.convolve(x, weight, bias if has_bias else np.zeros(len(weight), x.dtype, like=x), stride, padding)
+    y = kernels.convolve(x, weight, bias, stride, padding)
 
     def gradients(dy, wanted):
         dy = contiguous(dy)

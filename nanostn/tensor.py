@@ -13,9 +13,8 @@ import numpy as np
 
 from nanostn import autograd
 from nanostn.checks import argument_error, describe, same_float
+from nanostn.kernels import matmul as matmul_kernels
 from nanostn.kernels.device_functions import as_array, contiguous, device_of, is_device, move
-from nanostn.kernels.matmul import matmul as product
-from nanostn.kernels.threads import one_blas_thread
 
 Array = np.ndarray
 
@@ -426,16 +425,9 @@ def _matmul(x, y):
     return _product(x, y), (lambda dz: _product(dz, y.swapaxes(-1, -2)), lambda dz: _product(x.swapaxes(-1, -2), dz))
 
 
-@one_blas_thread
-def _batched_product(x, y):
-    return x @ y
-
-
 def _product(x: Array, y: Array) -> Array:
     """Two matrices are spread over the cores by our kernel; stacks of small ones go one by one."""
-    if x.ndim == 2 or is_device(x):
-        return product(contiguous(x), contiguous(y))
-    return _batched_product(x, y)
+    return matmul_kernels.matmul(contiguous(x), contiguous(y)) if x.ndim == 2 else matmul_kernels.batched_matmul(x, y)
 
 
 def _restore(dy: Array, axis: int | tuple[int, ...] | None, keepdims: bool) -> Array:

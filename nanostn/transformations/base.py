@@ -115,7 +115,8 @@ def _place(theta: np.ndarray, *, entries: np.ndarray, constants: np.ndarray) -> 
 
     def dtheta(dM: np.ndarray) -> np.ndarray:
         out = np.zeros((len(dM), parameters), dM.dtype, like=dM)
-        np.add.at(out, (slice(None), entries[chosen]), dM.reshape(len(dM), -1)[:, np.flatnonzero(chosen)])
+        places: Any = slice(None), entries[chosen]
+        np.add.at(out, places, dM.reshape(len(dM), -1)[:, np.flatnonzero(chosen)])
         return out
 
     return M, (dtheta,)
