@@ -56,7 +56,8 @@ TURNED = {"add": "add", "multiply": "multiply", "logaddexp": "logaddexp", "maxim
           "equal": "equal", "not_equal": "not_equal", "less": "greater", "greater": "less",
           "less_equal": "greater_equal", "greater_equal": "less_equal"}  # op(number, array) = turned(array, number)
 FLOATS = (np.float32, np.float64)
-CASTS: list[tuple] = [(T, S) for T in FLOATS for S in (np.float32, np.float64, np.int64, np.uint8, np.bool_) if T is not S]
+CASTS: list[tuple] = [(T, S) for S in (np.float32, np.float64, np.int64, np.uint8, np.bool_) for T in FLOATS
+                      if T is not S]
 CASTS += [(np.int64, S) for S in (np.float32, np.int32, np.uint8, np.bool_)]
 
 STRIDES = " int" * (4 * AXES)  # sizes of the axes, then the steps of the result, of the first operand and the second
@@ -111,7 +112,7 @@ def _formula(make: Any, T: Any) -> Any:
 
 
 _OFFERED: list[tuple] = [(T, name, form) for name in FORMULAS if name not in TURNS for form in forms(name)
-            for T in FLOATS]
+                         for T in FLOATS]
 _OFFERED += [(np.int64, name, form) for name in ("copy", "second", "add", "subtract", "multiply", "negative")
              for form in forms(name)]
 _OFFERED += [(T, name, "aa") for name in ("copy", "second") for T in (np.int32, np.uint8, np.bool_)]

@@ -57,7 +57,7 @@ def _operations() -> Iterator[Case]:
         return F.dropout(x, rate=0.4, generator=np.random.default_rng(3), training=True)
 
     def normalised(x: Tensor, gamma: Tensor, beta: Tensor, training: bool) -> Tensor:
-        mean, var = (move(np.array(each), x.device) for each in ([0.3, -0.2, 0.1], [1.5, 0.7, 1.1]))
+        mean, var = (move(np.array(each, x.dtype), x.device) for each in ([0.3, -0.2, 0.1], [1.5, 0.7, 1.1]))
         return F.batch_norm(x, gamma, beta, mean, var, training=training)
 
     yield Case("relu", F.relu, [(3, 5)])

@@ -180,6 +180,11 @@ def _signed(*shape: int) -> np.ndarray:
     return np.random.default_rng(2).standard_normal(shape)
 
 
+def _beside(fn: Callable[..., Tensor], U: np.ndarray, points: Tensor, **options: Any) -> Tensor:
+    """`fn` of a constant U, in the dtype and on the device of the points."""
+    return fn(Tensor(U.astype(points.dtype)).to(points.device), points, **options)
+
+
 def _pixels(dims: int, align: bool) -> Iterator[Case]:
     """Points that go along each axis in steps of half a pixel, from an image before to an image behind it.
 
@@ -195,7 +200,7 @@ def _pixels(dims: int, align: bool) -> Iterator[Case]:
     U = _signed(1, 2, *source)
     for mode, padding, flat in product(("bilinear", "tent"), PADDINGS, (False, True)[: dims - 1]):
         options = {"mode": mode, "padding_mode": padding, "align_corners": align, "flatten_depth": flat}
-        yield _case(f"grid_sample at pixels and seams, {dims}D", partial(F.grid_sample, U), [grid], options,
+        yield _case(f"grid_sample at pixels and seams, {dims}D", partial(_beside, F.grid_sample, U), [grid], options,
                     kinks="right")
 
 
@@ -232,7 +237,11 @@ def _moved(U: np.ndarray, family: Any, scale: int, size: tuple[int, ...], t: Ten
         every = isinstance(family, tr.Displacement | tr.ThinPlateSpline | tr.PiecewiseAffine)
         numbers = np.arange(len(theta)).reshape(dims, -1) if every else family.entries[:dims, dims:dims + 1]
         move[np.arange(dims)[:, None], numbers] = 1
-    return F.spatial_transform(U, F.matmul(t, move) + scale * theta, family, size, **options)
+    if isinstance(family, tr.LearnedBasis):
+        family.to(t.device)
+    step, start = (Tensor(a.astype(t.dtype)).to(t.device) for a in (move, scale * theta))
+    moved = F.matmul(t, step) + start
+    return _beside(F.spatial_transform, U, moved, transformation=family, size=size, **options)
 
 
 def _widths_of_1(dims: int, align: bool) -> Iterator[Case]:
@@ -244,5 +253,5 @@ def _widths_of_1(dims: int, align: bool) -> Iterator[Case]:
         for mode, padding in product(("nearest", "bilinear", "bspline", "skew"), PADDINGS):
             options = {"mode": mode, "padding_mode": padding, "align_corners": align, "antialias": True}
             yield _case(f"antialias with widths of 1, {dims}D",
-                        partial(F.spatial_transform, _signed(1, 2, *source), transformation=family, size=source),
-                        [theta[None]], options, family, kinks="left")
+                        partial(_beside, F.spatial_transform, _signed(1, 2, *source), transformation=family,
+                                size=source), [theta[None]], options, family, kinks="left")
