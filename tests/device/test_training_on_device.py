@@ -21,7 +21,7 @@ def network(seed=3):
                          nn.Dense(6, CLASSES, generator=rng))
 
 
-def batches(device, count=3, size=4):
+def batches(device, count=2, size=3):
     def some(epoch, start):
         rng = np.random.default_rng(epoch)
         made = [(rng.normal(size=(size, 1, *SIZE)).astype(np.float32), rng.integers(CLASSES, size=size))
@@ -30,33 +30,33 @@ def batches(device, count=3, size=4):
     return some
 
 
-def trained(path, device, steps=4, make=optim.Adam, model=None):
+def trained(path, device, steps=3, make=optim.Adam, model=None):
     model = (model or network()).to(device)
     optimiser = make(model.parameters(), learning_rate=0.01)
     run = RunDirectory.create(path, {"experiment": "test"})
     outcome = training.train(model, optimiser, batches(device), lambda model: {"test_loss": 0.0}, run=run,
-                             steps_per_epoch=3, steps=steps, report=lambda line: None)
+                             steps_per_epoch=2, steps=steps, report=lambda line: None)
     assert outcome["device"] == device
     return {name: move(value, "cpu") for name, value in model.state().items()}
 
 
 @pytest.mark.parametrize("make", [optim.Adam, lambda p, learning_rate: optim.SGD(p, learning_rate, momentum=0.9)])
 def test_as_on_the_cpu_and_the_same_bits_again(tmp_path, make):
-    here = trained(tmp_path / "cpu", "cpu", make=make)
-    there = trained(tmp_path / "first", "cuda", make=make)
-    again = trained(tmp_path / "second", "cuda", make=make)
+    here = trained(tmp_path / "cpu", "cpu", 2, make)
+    there = trained(tmp_path / "first", "cuda", 2, make)
+    again = trained(tmp_path / "second", "cuda", 2, make)
     for name, value in here.items():
         np.testing.assert_allclose(there[name], value, rtol=2e-4, atol=2e-5)
         assert np.array_equal(there[name], again[name]), name
 
 
 def test_a_run_goes_on(tmp_path):
-    whole = trained(tmp_path / "whole", "cuda", steps=5)
-    trained(tmp_path / "parts", "cuda", steps=3)
+    whole = trained(tmp_path / "whole", "cuda", steps=3)
+    trained(tmp_path / "parts", "cuda", steps=2)
     model = network().to("cuda")
     training.train(model, optim.Adam(model.parameters(), learning_rate=0.01), batches("cuda"),
-                   lambda model: {"test_loss": 0.0}, run=RunDirectory.open(tmp_path / "parts"), steps_per_epoch=3,
-                   steps=5, report=lambda line: None)
+                   lambda model: {"test_loss": 0.0}, run=RunDirectory.open(tmp_path / "parts"), steps_per_epoch=2,
+                   steps=3, report=lambda line: None)
     for name, value in model.state().items():
         assert np.array_equal(value.numpy(), whole[name]), name
 
@@ -75,7 +75,7 @@ def test_a_step_asks_for_no_memory_after_the_first(on_gpu):
     for _ in range(2):
         step(model, optimiser, x, y)
     before = allocator.requests, allocator.lent, allocator.held
-    for _ in range(1000 if on_gpu else 3):
+    for _ in range(1000 if on_gpu else 1):
         step(model, optimiser, x, y)
     assert (allocator.requests, allocator.lent, allocator.held) == before
 
