@@ -116,7 +116,8 @@ def _sample(T, dims, source, way, functions):
     def sample(U, M, basis, grid, V, step, C, P, layers, D, H, W, D_out, H_out, W_out, rows, K, columns, kind,
                padding, radius, outside, s_x, s_y, s_z):
         n = cuda.blockIdx.x
-        for p in range(cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, P, cuda.gridDim.y * cuda.blockDim.x):
+        p = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
+        while p < P:  # a range with a step would divide, and be unrolled, at the price of registers
             for layer in range(layers):
                 q = layer * P + p
                 x, y, z, _, _ = point(M, basis, grid, n, q, layers * P, source, rows, K, columns, (D_out, H_out, W_out),
@@ -130,6 +131,7 @@ def _sample(T, dims, source, way, functions):
                     v = value(U, n * step + c * (D * H * W), spot, outside) if number else nan
                     V[at] = v if layer == 0 else V[at] + v
                     c += cuda.gridDim.z
+            p += cuda.gridDim.y * cuda.blockDim.x
 
     return sample
 

@@ -235,7 +235,8 @@ def _gradients(T, dims, source, way, functions, threads):
         out = ((n * cuda.gridDim.z + cuda.blockIdx.z) * cuda.gridDim.y + cuda.blockIdx.y) * rows * K
         zeros = T(0), T(0), T(0), T(0)
         own = zeros, zeros, zeros, zeros
-        for first in range(cuda.blockIdx.y * threads, Q, cuda.gridDim.y * threads):
+        first = cuda.blockIdx.y * threads
+        while first < Q:  # a range with a step would divide, and be unrolled, at the price of registers
             q = first + cuda.threadIdx.x
             g, at = zeros, zeros
             if q < Q:
@@ -271,6 +272,7 @@ def _gradients(T, dims, source, way, functions, threads):
                     g = through_quotient(x, y, z, rate, g, (D, H, W))
             if source != GRID and wanted_points:
                 own = gather(own, g, at, basis, first, Q, rows, K, first == cuda.blockIdx.y * threads, dpoints, out)
+            first += cuda.gridDim.y * threads
         if source != GRID and wanted_points:
             finish(own, rows, dpoints, out)
 
@@ -287,11 +289,13 @@ def _weight_of_points(T, dims, source, way, functions):
     def weight_of_points(U, M, basis, grid, found, step, C, P, layers, D, H, W, D_out, H_out, W_out, rows,
                          K, columns, kind, padding, radius, outside, s_x, s_y, s_z):
         n, Q = cuda.blockIdx.x, layers * P
-        for q in range(cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, Q, cuda.gridDim.y * cuda.blockDim.x):
+        q = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
+        while q < Q:
             x, y, z, _, _ = point(M, basis, grid, n, q, Q, source, rows, K, columns, (D_out, H_out, W_out), (D, H, W),
                                   (s_x, s_y, s_z))
             widths = widths_of(grid, n, q, Q) if way == WIDENED else (T(1), T(1), T(1))
             found[n * Q + q] = absolute(place(x, y, z, widths, D, H, W, kind, radius, padding, True))
+            q += cuda.gridDim.y * cuda.blockDim.x
 
     return weight_of_points
 

@@ -162,6 +162,16 @@ def test_a_gradient_alone_is_the_same(rng, kernel, padding, kind):
     assert gradients(False, False) == [None, None]
 
 
+@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("kernel", ["nearest", "bilinear", "bicubic"])
+def test_coordinates_at_kinks(rng, kernel, padding):
+    """Halves of a pixel, in and around the image: where neighbours change, and where padding turns back."""
+    points = np.stack([np.arange(-12, 24) / 2, np.arange(-18, 18)[::-1] / 2], axis=1)[None]
+    U, dV = rng.normal(size=(1, 1, 4, 5)), rng.normal(size=(1, 1, 1, 36))
+    grid = np.empty((0, 2, 0)), np.empty((0, 0)), points - [2.0, 1.5], np.ones(2)
+    close(*both(U, grid, (1, 36), dV, options(kernel, padding)))
+
+
 HOSTILE = [np.nan, np.inf, -np.inf, 3e38, -3e38, 1e20, -1e10, 2.0 ** 31, -2.0 ** 31, 2.0 ** 63, 1e-45, -0.0]
 
 
