@@ -6,10 +6,11 @@ import numpy as np
 from numba import njit
 
 from . import linear, linear_point, points, taps, taps_point
-from .device_array import empty, to_device
+from .device_array import empty
 from .interpolation import BILINEAR, CUSTOM, NEAREST, WRAP, hat, hat_slope
 from .launch import block, cuda, cuda_kernel
 from .points import WIDTHS, coordinates, index, summing
+from .sums import zeros
 from .taps_point import FOUR, MANY, WIDENED
 from .tiles import read_tile, steps, write_run
 from .workers import Kernel
@@ -89,7 +90,7 @@ forward = Kernel(_forward_items, **cpu)
 # A thread of a GPU has a point of the output: its coordinates and weights are reckoned once, for all its channels.
 
 ADJACENT = 0  # a way from a point to its pixels; the others are those of `taps_point`
-BLOCKS = 2048  # to aim at: as many as an H200 has room for, eight to a multiprocessor, twice
+BLOCKS = 2048  # to aim at: about twice as many as an H200 has room for, the same on every GPU, so that results are
 
 # What a launch says about a sampling problem: numbers of entries and pixels, then options (`Problem.arguments`).
 PROBLEM = "int int int int int int int int int int int int int int int T T T T T"
@@ -185,12 +186,11 @@ class Problem:
 def sample_on_device(U, *arguments):
     problem = Problem(U, *arguments)
     if problem.layers == 0:
-        return to_device(np.zeros(problem.shape, problem.T))
+        return zeros(problem.shape, problem.T)
     V = empty(problem.shape, problem.T)
     if V.size:
         threads = block()
         blocks = min(-(-problem.P // threads), 65535)
         groups = problem.groups(problem.images * blocks)
-        _sample[problem.constants]((problem.images, blocks, groups), threads, *problem.arrays, V,
-                                   *problem.arguments)
+        _sample[problem.constants]((problem.images, blocks, groups), threads, *problem.arrays, V, *problem.arguments)
     return V
