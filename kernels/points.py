@@ -152,13 +152,13 @@ def on_device(T, dims):
     @device_function
     def target(p, D_out, H_out, W_out):
         """(x_t, y_t, 1, 0) or (x_t, y_t, z_t, 1), in pixels from the centre of the output."""
-        line = np.uint32(p) // np.uint32(W_out)  # a division of 64 bits is slow there
-        depth = line // np.uint32(H_out)
-        x_t = T(np.int64(p) - np.int64(line) * W_out) - T(0.5) * T(W_out - 1)
-        y_t = T(np.int64(line) - np.int64(depth) * H_out) - T(0.5) * T(H_out - 1)
+        line = np.int64(np.uint32(p) // np.uint32(W_out))  # a division of 64 bits is slow there
+        x_t = T(p - line * W_out) - T(0.5) * T(W_out - 1)
         if dims == 2:
-            return x_t, y_t, T(1), T(0)
-        return x_t, y_t, T(np.int64(depth)) - T(0.5) * T(D_out - 1), T(1)
+            return x_t, T(line) - T(0.5) * T(H_out - 1), T(1), T(0)
+        depth = np.int64(np.uint32(line) // np.uint32(H_out))
+        y_t = T(line - depth * H_out) - T(0.5) * T(H_out - 1)
+        return x_t, y_t, T(depth) - T(0.5) * T(D_out - 1), T(1)
 
     @device_function
     def of_basis(M, m, basis, p, points, rows, K):

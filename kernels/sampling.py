@@ -13,6 +13,10 @@ into bands of slices, each with an owner, a band is an image of its own with zer
 a band and its share of dM need no other band. Where many share one image, or one theta, its gradient is summed in
 groups, and the groups then. How things are divided depends on shapes only, and so do all results: they are the same
 bits for any number of threads. NaN coordinates give NaN in V, so that a localisation network that diverges is seen.
+
+On a GPU a thread has a point of the output: it reckons the coordinates once and walks the channels, and reads U itself
+(`linear_point.py`, `taps_point.py`). dU is added up in integers, whose sum has no order (`sums.py`); dM in registers or
+shared memory by blocks of threads, and the blocks' shares in their order. So these, too, are the same bits every time.
 """
 
 import numpy as np

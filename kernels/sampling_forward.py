@@ -5,11 +5,13 @@ import math
 import numpy as np
 from numba import njit
 
-from . import linear, points, taps
-from .device_array import empty, to_device
+from . import linear, linear_point, points, taps, taps_point
+from .device_array import empty
 from .interpolation import BILINEAR, CUSTOM, NEAREST, WRAP, hat, hat_slope
 from .launch import block, cuda, cuda_kernel
 from .points import WIDTHS, coordinates, index, summing
+from .sums import zeros
+from .taps_point import FOUR, MANY, WIDENED
 from .tiles import read_tile, steps, write_run
 from .workers import Kernel
 
@@ -87,20 +89,22 @@ forward = Kernel(_forward_items, **cpu)
 
 # A thread of a GPU has a point of the output: its coordinates and weights are reckoned once, for all its channels.
 
-ADJACENT, FOUR, MANY, WIDENED = 0, taps.FOUR, taps.MANY, taps.WIDENED  # ways from a point to its pixels
-BLOCKS = 2048  # to aim at: as many as an H200 has room for, eight to a multiprocessor, twice
+ADJACENT = 0  # a way from a point to its pixels; the others are those of `taps_point`
+BLOCKS = 2048  # to aim at: about twice as many as an H200 has room for, the same on every GPU, so that results are
 
 # What a launch says about a sampling problem: numbers of entries and pixels, then options (`Problem.arguments`).
 PROBLEM = "int int int int int int int int int int int int int int int T T T T T"
 USERS = (hat.py_func, hat_slope.py_func)  # an example of somebody's functions
-WAYS = [(source, way, functions) for way, functions in ((ADJACENT, None), (FOUR, None), (FOUR, USERS), (MANY, USERS))
-        for source in (points.PLANE, points.BASIS, points.GRID)]
-WAYS += [(points.GRID, WIDENED, None), (points.GRID, WIDENED, USERS)]
+WAYS = [(source, way, None) for source in (points.PLANE, points.BASIS, points.GRID) for way in (ADJACENT, FOUR)]
+WAYS += [(points.GRID, WIDENED, None), (points.PLANE, FOUR, USERS), (points.BASIS, MANY, USERS),
+         (points.GRID, WIDENED, USERS)]
 
 
 def steps_of_a_point(T, dims, way, functions, add=None):
-    """The functions of `linear` or `taps` for this way."""
-    return linear.on_device(T, dims, add) if way == ADJACENT else taps.on_device(T, dims, way, functions, add)
+    """The functions of `linear_point` or `taps_point` for this way."""
+    if way == ADJACENT:
+        return linear_point.on_device(T, dims, add)
+    return taps_point.on_device(T, dims, way, functions, add)
 
 
 @cuda_kernel(f"T* T* T* T* T* {PROBLEM}", offered=[
@@ -113,7 +117,8 @@ def _sample(T, dims, source, way, functions):
     def sample(U, M, basis, grid, V, step, C, P, layers, D, H, W, D_out, H_out, W_out, rows, K, columns, kind,
                padding, radius, outside, s_x, s_y, s_z):
         n = cuda.blockIdx.x
-        for p in range(cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, P, cuda.gridDim.y * cuda.blockDim.x):
+        p = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
+        while p < P:  # a range with a step would divide, and be unrolled, at the price of registers
             for layer in range(layers):
                 q = layer * P + p
                 x, y, z, _, _ = point(M, basis, grid, n, q, layers * P, source, rows, K, columns, (D_out, H_out, W_out),
@@ -127,6 +132,7 @@ def _sample(T, dims, source, way, functions):
                     v = value(U, n * step + c * (D * H * W), spot, outside) if number else nan
                     V[at] = v if layer == 0 else V[at] + v
                     c += cuda.gridDim.z
+            p += cuda.gridDim.y * cuda.blockDim.x
 
     return sample
 
@@ -169,19 +175,22 @@ class Problem:
         return self.T, self.dims, self.source, self.way, self.functions
 
     def groups(self, blocks):
-        """Into how many groups the channels are divided where there are so many blocks without."""
-        return max(1, min(BLOCKS // blocks, self.C))
+        """Into how many groups the channels are divided where there are so many blocks without.
+
+        Each group reckons the coordinates anew, and a long basis is worth some channels.
+        """
+        least = 1 + self.K // 8 if self.source == points.BASIS else 1
+        return max(1, min(BLOCKS // blocks, self.C // least))
 
 
 def sample_on_device(U, *arguments):
     problem = Problem(U, *arguments)
     if problem.layers == 0:
-        return to_device(np.zeros(problem.shape, problem.T))
+        return zeros(problem.shape, problem.T)
     V = empty(problem.shape, problem.T)
     if V.size:
         threads = block()
         blocks = min(-(-problem.P // threads), 65535)
         groups = problem.groups(problem.images * blocks)
-        _sample[problem.constants]((problem.images, blocks, groups), threads, *problem.arrays, V,
-                                   *problem.arguments)
+        _sample[problem.constants]((problem.images, blocks, groups), threads, *problem.arrays, V, *problem.arguments)
     return V

@@ -3,12 +3,12 @@
 import numpy as np
 
 from . import linear, points, taps
-from .device_array import empty, is_device, to_device
+from .device_array import empty
 from .interpolation import BICUBIC, CATMULL_ROM, NEAREST, ZEROS
 from .launch import FULL, block, cuda, cuda_kernel, device_function
 from .points import GRID, PLANE, WIDTHS, add_dM, coordinates, through_quotient, write_dgrid
 from .sampling_forward import BLOCKS, PROBLEM, USERS, WAYS, WIDENED, Problem, cpu, steps_of_a_point
-from .sums import LANES, Scatter, largest, scaling, sum_parts
+from .sums import LANES, Scatter, largest, scaling, sum_parts, zeros
 from .tiles import read_run, read_tile, steps, write_tile
 from .workers import Kernel
 
@@ -233,11 +233,12 @@ def _gradients(T, dims, source, way, functions, threads):
         scatters = wanted_U and most - most == T(0)
         f_1, f_2 = factors(most if scatters else T(0), bits, False)
         out = ((n * cuda.gridDim.z + cuda.blockIdx.z) * cuda.gridDim.y + cuda.blockIdx.y) * rows * K
-        zeros = T(0), T(0), T(0), T(0)
-        own = zeros, zeros, zeros, zeros
-        for first in range(cuda.blockIdx.y * threads, Q, cuda.gridDim.y * threads):
+        nothing = T(0), T(0), T(0), T(0)
+        own = nothing, nothing, nothing, nothing
+        first = cuda.blockIdx.y * threads
+        while first < Q:  # a range with a step would divide, and be unrolled, at the price of registers
             q = first + cuda.threadIdx.x
-            g, at = zeros, zeros
+            g, at = nothing, nothing
             if q < Q:
                 x, y, z, rate, at = point(M, basis, grid, n, q, Q, source, rows, K, columns, (D_out, H_out, W_out),
                                           (D, H, W), (s_x, s_y, s_z))
@@ -271,6 +272,7 @@ def _gradients(T, dims, source, way, functions, threads):
                     g = through_quotient(x, y, z, rate, g, (D, H, W))
             if source != GRID and wanted_points:
                 own = gather(own, g, at, basis, first, Q, rows, K, first == cuda.blockIdx.y * threads, dpoints, out)
+            first += cuda.gridDim.y * threads
         if source != GRID and wanted_points:
             finish(own, rows, dpoints, out)
 
@@ -287,25 +289,23 @@ def _weight_of_points(T, dims, source, way, functions):
     def weight_of_points(U, M, basis, grid, found, step, C, P, layers, D, H, W, D_out, H_out, W_out, rows,
                          K, columns, kind, padding, radius, outside, s_x, s_y, s_z):
         n, Q = cuda.blockIdx.x, layers * P
-        for q in range(cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x, Q, cuda.gridDim.y * cuda.blockDim.x):
+        q = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
+        while q < Q:
             x, y, z, _, _ = point(M, basis, grid, n, q, Q, source, rows, K, columns, (D_out, H_out, W_out), (D, H, W),
                                   (s_x, s_y, s_z))
             widths = widths_of(grid, n, q, Q) if way == WIDENED else (T(1), T(1), T(1))
             found[n * Q + q] = absolute(place(x, y, z, widths, D, H, W, kind, radius, padding, True))
+            q += cuda.gridDim.y * cuda.blockDim.x
 
     return weight_of_points
 
 
-def _zeros(array):
-    return to_device(np.zeros(array.shape, array.dtype)) if is_device(array) else np.zeros_like(array)
-
-
 def gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U, wanted_points):
     given = grid if grid.shape[1] > 0 else M
-    nothing = _zeros(given) if wanted_points and (kernel.kind == NEAREST or dV.size == 0) else None
+    nothing = zeros(given.shape, dV.dtype) if wanted_points and (kernel.kind == NEAREST or dV.size == 0) else None
     wanted_points = wanted_points and nothing is None
     if dV.size == 0 or not (wanted_U or wanted_points):
-        return _zeros(U) if wanted_U else None, nothing
+        return zeros(U.shape, dV.dtype) if wanted_U else None, nothing
     problem = Problem(U, M, basis, grid, scale, size, kernel, padding, outside, flatten)
     T, threads, images, on_grid = problem.T, block(), problem.images, problem.source == GRID
     # A block adds up its share of dM by itself: the more points it has, the less is left to sum afterwards.
