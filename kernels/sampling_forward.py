@@ -95,7 +95,8 @@ BLOCKS = 2048  # to aim at: about twice as many as an H200 has room for, the sam
 # What a launch says about a sampling problem: numbers of entries and pixels, then options (`Problem.arguments`).
 PROBLEM = "int int int int int int int int int int int int int int int T T T T T"
 USERS = (hat.py_func, hat_slope.py_func)  # an example of somebody's functions
-WAYS = [(source, way, None) for source in (points.PLANE, points.BASIS, points.GRID) for way in (ADJACENT, FOUR)]
+WAYS: list[tuple] = [(source, way, None) for source in (points.PLANE, points.BASIS, points.GRID)
+                     for way in (ADJACENT, FOUR)]
 WAYS += [(points.GRID, WIDENED, None), (points.PLANE, FOUR, USERS), (points.BASIS, MANY, USERS),
          (points.GRID, WIDENED, USERS)]
 
