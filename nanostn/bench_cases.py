@@ -10,6 +10,10 @@ SAMPLER = [  # images, output
     ((256, 1, 42, 42), (42, 42)), ((256, 1, 60, 60), (20, 20)), ((64, 3, 128, 128), (64, 64)),
     ((32, 32, 64, 64), (64, 64)), ((8, 256, 56, 56), (56, 56)), ((1, 3, 1024, 1024), (1024, 1024)),
 ]
+SAMPLER_ON_GPU = [
+    ((256, 1, 42, 42), (42, 42)), ((64, 3, 448, 448), (224, 224)), ((32, 64, 64, 64), (64, 64)),
+    ((8, 1, 60, 60, 60), (60, 60, 60)),
+]
 TRAINING = {"lasagne": 60, "cnn": 42, "st-cnn-affine": 42}  # network: side of the images; batches of 256
 
 
@@ -37,6 +41,11 @@ def inputs(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
     N, C, *size = case.shape
     U, dV = (rng.standard_normal(s, np.float32) for s in (case.shape, (N, C, *size[case.flatten_depth:])))
     return U, near_identity(case.transformation, N, rng), dV
+
+
+def affine(images: tuple[int, ...]) -> Transformation:
+    """The affine family for images or for volumes."""
+    return Affine() if len(images) == 4 else Affine3d()
 
 
 def near_identity(transformation: Transformation, N: int, rng: np.random.Generator) -> np.ndarray:

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from nanostn.bench import Found, in_turn
-from nanostn.bench_cases import SAMPLER, TRAINING, batch, near_identity
+from nanostn.bench_cases import SAMPLER_ON_GPU, TRAINING, affine, batch, near_identity
 from nanostn.checks import argument_error
 from nanostn.kernels.device import device, simulated, state
-from nanostn.transformations import Affine
 
 SECONDS = 0.5  # spent on each case in a turn
 PRODUCT = 4096  # rows and columns of the matrices
@@ -101,9 +100,10 @@ def side(name: str, group: str) -> Found:
     found: Found = {}
     if group == "sampler":
         per_byte = _milliseconds_per_byte(wait) if name == "nanostn" else 0.0
-        for shape, size in SAMPLER:
+        for shape, size in SAMPLER_ON_GPU:
             U, dV = (rng.standard_normal(s, np.float32) for s in (shape, (*shape[:2], *size)))
-            run = library.sample(U, near_identity(Affine(), shape[0], rng).reshape(-1, 2, 3), dV, "cuda")
+            theta = near_identity(affine(shape), shape[0], rng).reshape(-1, len(size), len(size) + 1)
+            run = library.sample(U, theta, dV, "cuda")
             # Forward reads U and writes V; backward reads U and dV and writes dU.
             moved = 3 * U.nbytes + 2 * dV.nbytes
             found["x".join(map(str, shape)) + " -> " + "x".join(map(str, size))] = [fastest(run, wait),

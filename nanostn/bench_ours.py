@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from nanostn.bench_cases import TRAINING, Case
+from nanostn.bench_cases import TRAINING, Case, affine
 from nanostn.functional import cross_entropy
 from nanostn.kernels.device_functions import move
 from nanostn.kernels.matmul import matmul
@@ -13,7 +13,6 @@ from nanostn.models import build, build_lasagne
 from nanostn.optim import SGD
 from nanostn.sampler import spatial_transform
 from nanostn.tensor import Tensor
-from nanostn.transformations import Affine
 
 
 def sample(U: Any, theta: Any, dV: Any, device: str = "cpu") -> Callable[[], None]:
@@ -22,7 +21,7 @@ def sample(U: Any, theta: Any, dV: Any, device: str = "cpu") -> Callable[[], Non
 
     def run() -> None:
         inputs = Tensor(U, requires_grad=True), Tensor(theta, requires_grad=True)
-        spatial_transform(*inputs, Affine(), dV.shape[2:]).backward(dV)
+        spatial_transform(*inputs, affine(U.shape), dV.shape[2:]).backward(dV)
 
     return run
 
