@@ -26,6 +26,8 @@ from numba import njit
 from .device_array import DeviceArray, empty
 from .launch import cuda, cuda_kernel
 from .product_tiles import (
+    LARGE,
+    SPEED,
     TILES,
     alignment,
     divided,
@@ -86,6 +88,10 @@ def convolve_dx(dy, weight, size, stride, padding):
     return dx
 
 
+# dweight reads both operands at places of their own: beside them a large tile has too few registers.
+TILES_OF = {False: tuple(SPEED), True: tuple(tile for tile in SPEED if tile != LARGE)}
+
+
 def _launch(products: list[Product], is_dweight: bool, a: DeviceArray, b: DeviceArray, bias: DeviceArray | None,
             out: DeviceArray) -> None:
     if out.size == 0:
@@ -93,7 +99,7 @@ def _launch(products: list[Product], is_dweight: bool, a: DeviceArray, b: Device
     T: Any = out.dtype.type
     biased, volume = bias is not None, b.ndim == 5
     tile, parts, part = plan(*(max(size) for size in zip(*(product[:3] for product in products), strict=True)), T,
-                             len(products))
+                             len(products), TILES_OF[is_dweight])
     target = room_for_parts(parts, out)
     for rows, columns, inner, numbers in products:
         _patch_product[T, tile, is_dweight, volume](
@@ -178,7 +184,8 @@ def within(place, step, size):
 
 
 @cuda_kernel("T* T* T* T*" + " int" * 41, offered=[
-    (*each, is_dweight, volume) for each in TILES for is_dweight in (False, True) for volume in (False, True)])
+    (*each, is_dweight, volume) for is_dweight in (False, True) for each in TILES if each[1] in TILES_OF[is_dweight]
+    for volume in (False, True)])
 def _patch_product(T, tile, is_dweight, volume):
     ROWS, COLUMNS, DEPTH, TALL, WIDE = tile
     THREADS, (A_LINE, B_LINE), (A_LOADS, B_LOADS) = tile.threads, tile.lines, tile.loads

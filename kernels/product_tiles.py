@@ -75,8 +75,8 @@ class Plan(NamedTuple):
 
 
 @functools.lru_cache(4096)
-def plan(rows: int, columns: int, inner: int, T: Any, batch: int = 1) -> Plan:
-    """The tile that wastes least, empty multiprocessors included, and the parts."""
+def plan(rows: int, columns: int, inner: int, T: Any, batch: int = 1, among: tuple[Tile, ...] = tuple(SPEED)) -> Plan:
+    """The tile among these that wastes least, empty multiprocessors included, and the parts."""
     full, shortest = (32, 8) if simulated() else (FULL, SHORTEST)
     most = max(1, min(MOST, inner // shortest))
 
@@ -86,7 +86,7 @@ def plan(rows: int, columns: int, inner: int, T: Any, batch: int = 1) -> Plan:
     def cost(tile):
         return threads(tile) * tile.tall * tile.wide / SPEED[tile] / min(1, threads(tile) * most / full)
 
-    tile = TINY if simulated() else min(SPEED, key=cost) if T == np.float32 else MEDIUM
+    tile = TINY if simulated() else min(among, key=cost) if T == np.float32 else MEDIUM
     parts = max(1, min(full // threads(tile), most))
     part = max(1, -(-inner // (parts * tile.depth))) * tile.depth
     return Plan(tile, max(1, -(-inner // part)), part)
