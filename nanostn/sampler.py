@@ -55,6 +55,8 @@ class SamplingKernel(interpolation.Interpolation):
 
         tent = SamplingKernel(lambda x: max(0.0, 1 - abs(x)), lambda x: 1.0 if x < 0 else -1.0, radius=1)
 
+    On a GPU a float32 sampler stays in float32 where literals are floats: write 1.0, not 1.
+
     They are plain arithmetic: an exception or a message cannot leave a sampler that runs on several threads. k need not
     sum to 1 over the pixels; `antialias` divides by the sum, which should not be 0 then. Raises ValueError for what is
     no such function, a missing slope, and a radius that is not above 0, up to 64.   torch: none
