@@ -8,8 +8,6 @@ what the assembler says, and ends with exit code 1 where
     its parameters in the PTX are not those that its declaration makes a launch pack,
     registers spill into memory,
     there are double instructions in a kernel that declares no float64: a literal or an integer that promoted.
-
-Kernels in float64, which serve verification, are compiled for the last of the capabilities only.
 """
 
 import argparse
@@ -29,8 +27,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from nanostn import kernels
 from nanostn.kernels.device import simulated
@@ -186,8 +182,7 @@ def rows(topic: str | None, capabilities: Sequence[tuple[int, int]], ptxas: str 
     """All kernels of a topic, in the order of their files."""
     # Kernels are made of functions, which do not travel between processes: each has its own, and numbers say which.
     jobs = [(i, j, capability, ptxas) for i, kernel in enumerate(kernels_of(topic))
-            for j, constants in enumerate(kernel.offered) for capability in capabilities
-            if np.float64 not in constants or capability == capabilities[-1]]
+            for j, _ in enumerate(kernel.offered) for capability in capabilities]
     if processes == 1:
         _prepare(topic)
         yield from map(_check, jobs)

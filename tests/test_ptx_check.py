@@ -160,13 +160,13 @@ def test_the_exit_code(declare, compiles, monkeypatch, capsys, faulty):
     assert "test_ptx_check.plain" in shown and f"{2 + 2 * faulty} compiled, {int(faulty)} with faults" in shown
 
 
-def test_float64_is_compiled_for_the_last_capability(declare, monkeypatch):
+def test_every_dtype_is_compiled_for_every_capability(declare, monkeypatch):
     kernels = [declare(_plain)]
     monkeypatch.setattr(ptx_check, "kernels_of", lambda topic: kernels)
     monkeypatch.setattr(ptx_check, "compiler", lambda: None)
     monkeypatch.setattr(ptx_check, "check", lambda kernel, constants, capability, ptxas: (constants[0], capability))
     assert list(ptx_check.rows(None, [(8, 0), (9, 0)], None, 1)) == [
-        (np.float32, (8, 0)), (np.float32, (9, 0)), (np.float64, (9, 0))]
+        (T, capability) for T in (np.float32, np.float64) for capability in ((8, 0), (9, 0))]
 
 
 def test_quiet_prints_faults_only(declare, compiles, monkeypatch, capsys):
