@@ -12,7 +12,7 @@ import os
 import sys
 from typing import Any
 
-from .device_errors import INSTALL, DeviceError
+from .device_errors import INSTALL, NO_DRIVER, DeviceError
 
 
 def simulated() -> bool:
@@ -40,7 +40,7 @@ def device() -> Any:
     try:
         (ctypes.WinDLL if sys.platform == "win32" else ctypes.CDLL)(library)  # type: ignore[attr-defined]
     except OSError:
-        raise DeviceError("no NVIDIA driver was found on this machine; everything works on the CPU") from None
+        raise DeviceError(NO_DRIVER) from None
     try:
         from .device_gpu import GPU
     except ImportError as error:

@@ -1,5 +1,6 @@
 """What goes wrong with a device: there is none, it reports an error, or its memory is full."""
 
+NO_DRIVER = "no NVIDIA driver was found on this machine; everything works on the CPU"
 INSTALL = 'pip install "nanostn[cuda]"'
 
 

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from nanostn.checks import argument_error
-from nanostn.kernels.device import DeviceError
+from nanostn.kernels.device import state
+from nanostn.kernels.device_errors import NO_DRIVER, DeviceError
 
 
 class Parser(argparse.ArgumentParser):
@@ -107,9 +108,9 @@ def use_device(command: str, device: str, threads: int | None) -> str:
         set_threads(threads)
     if device == "cpu":
         return device
-    from nanostn.kernels.device import state
-
     kind, words = state()
     if device == "cuda" and kind == "none":
         raise argument_error(command, "--device", "auto or cpu", "cuda", words)
+    if kind == "none" and words != NO_DRIVER:  # a GPU that cannot be used is no secret
+        print(f"computing on the CPU: {words}", file=sys.stderr, flush=True)
     return "cuda" if kind == "gpu" or device == "cuda" else "cpu"

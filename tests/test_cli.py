@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
-from nanostn import compilation
+from nanostn import compilation, console
 from nanostn.cli import main
 from nanostn.compilation import Compiled
 from nanostn.console import guarded
+from nanostn.kernels.device_errors import NO_DRIVER
 
 
 def run(arguments, capfd):
@@ -134,3 +135,23 @@ def test_a_reader_that_has_seen_enough():
 def test_the_command_line_starts_without_what_only_some_commands_need():
     program = "import sys, nanostn.cli\nassert not {'matplotlib', 'tqdm', 'pooch', 'h5py', 'torch'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("kind, words, device, expected, said", [
+    ("gpu", "a card", "auto", "cuda", ""),
+    ("gpu", "a card", "cpu", "cpu", ""),
+    ("simulator", "a simulator", "auto", "cpu", ""),  # for tests, and only when asked for
+    ("simulator", "a simulator", "cuda", "cuda", ""),
+    ("none", NO_DRIVER, "auto", "cpu", ""),
+    ("none", "there is an NVIDIA driver, but", "auto", "cpu", "computing on the CPU: there is an NVIDIA driver, but\n"),
+])
+def test_where_to_compute(monkeypatch, capsys, kind, words, device, expected, said):
+    monkeypatch.setattr(console, "state", lambda: (kind, words))
+    assert console.use_device("train", device, None) == expected
+    assert capsys.readouterr().err == said
+
+
+def test_a_gpu_that_is_asked_for_and_not_there(monkeypatch):
+    monkeypatch.setattr(console, "state", lambda: ("none", NO_DRIVER))
+    with pytest.raises(ValueError, match="train: --device should be auto or cpu, received cuda; no NVIDIA driver"):
+        console.use_device("train", "cuda", None)
