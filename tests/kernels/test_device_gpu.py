@@ -104,6 +104,13 @@ def test_numbers_of_numpy_are_numbers(opened, kernel):
     assert list(driver.launches[0][1][11:]) == [5, 1.5, 2.5, 0, -1]
 
 
+def test_arguments_of_every_kernel_can_be_packed(opened):
+    gpu, _ = opened()
+    for each in launch.all_kernels:
+        for constants in each.offered:
+            assert device_gpu.Packed(gpu, None, each.types(constants)).layout.size % 8 == 0
+
+
 def test_no_block_is_no_launch(opened, kernel):
     _, driver = opened()
     x, counts, indices = (device_array.empty(0, dtype) for dtype in (np.float32, np.int64, np.int32))
