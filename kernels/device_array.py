@@ -53,12 +53,12 @@ class Allocator:
 
     def take(self, nbytes: int) -> "Memory":
         size = self.size_class(nbytes)
-        idle = self.idle.get(size)
-        if idle:
-            handle = idle.pop()
-            device().reuse(handle)
-        else:
+        try:
+            handle = self.idle[size].pop()  # in one step: other threads take, too
+        except LookupError:
             handle = self._request(size)
+        else:
+            device().reuse(handle)
         self.lent += size
         return Memory(self, handle, size)
 
@@ -78,12 +78,12 @@ class Allocator:
 
     def release(self) -> None:
         """Give what lies idle back to the driver."""
+        idle, self.idle = self.idle, {}  # what is let go of meanwhile, by the collector too, comes to the new one
         device().synchronize()  # kernels under way may still use it
-        for size, handles in self.idle.items():
+        for size, handles in idle.items():
             for handle in handles:
                 device().free(handle)
                 self.held -= size
-        self.idle.clear()
 
 
 def _bytes(n: int) -> str:
@@ -162,7 +162,8 @@ class DeviceArray(NDArrayOperatorsMixin):
         """A copy in NumPy's memory, once what computes it is done."""
         target = np.empty(self.shape, self.dtype)
         if self.size:
-            device().download(target, HANDLED["contiguous"](self).address)
+            source = HANDLED["contiguous"](self)  # kept while it is read
+            device().download(target, source.address)
         return target
 
     def item(self) -> Any:

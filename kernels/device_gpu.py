@@ -249,7 +249,8 @@ ONES = ((), (1, 1), (1,), ())  # what a number or a pair of blocks or threads la
 class Packed:
     """Launches one function: arguments go into a buffer, eight bytes each, that the driver reads."""
 
-    CODES = {"int64": "q", "int32": "i4x", "uint64": "Q", "float32": "f4x", "float64": "d", "bool": "?7x"}
+    CODES = {"int64": "q", "int32": "i4x", "uint64": "Q", "float32": "f4x", "float64": "d",
+             "uint8": "B7x", "bool": "?7x"}
 
     def __init__(self, gpu: GPU, function: Any, kinds: list[Any]):
         self.gpu, self.function = gpu, function

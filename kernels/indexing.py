@@ -11,7 +11,7 @@ import numpy as np
 
 from .device_array import DeviceArray, empty, to_device
 from .launch import cuda, cuda_kernel, over
-from .mapping import _divided, broadcast_to, contiguous, fill, mapped
+from .mapping import _divided, broadcast_to, check_count, contiguous, fill, mapped
 from .reductions import transposed
 
 TAKEN = [(T,) for T in (np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_)]
@@ -135,6 +135,7 @@ def getitem(x: DeviceArray, index: Any) -> DeviceArray:
     inner = math.prod(seen.shape[first + len(arrays):])
     out = empty((*seen.shape[:first], *places.shape, *seen.shape[first + len(arrays):]), x.dtype)
     if out.size:
+        check_count("indexing", out.size, out.shape)
         _take[x.dtype.type](*over(out.size), out, seen, to_device(places.ravel().astype(np.int64)), out.size, count,
                             length, inner)
     return out
@@ -173,6 +174,7 @@ def add_at(out: DeviceArray, index: Any, dy: DeviceArray) -> None:
     order = np.argsort(flat, kind="stable").astype(np.int64)
     targets, starts = np.unique(flat[order], return_index=True)
     if dy.size:
+        check_count("indexing", outer * len(targets) * inner, target.shape)
         _add_taken[out.dtype.type](
             *over(outer * len(targets) * inner), target, contiguous(broadcast_to(dy, shape)), to_device(order),
             to_device(targets.astype(np.int64)), to_device(np.append(starts, flat.size).astype(np.int64)),
@@ -199,6 +201,7 @@ def put_along_axis(out: DeviceArray, places: DeviceArray, values: DeviceArray, a
                         f"{out.shape} along axis {axis}, received {places.shape}")
     inner = math.prod(out.shape[axis + 1:])
     if places.size:
+        check_count("put_along_axis", places.size, places.shape)
         values = contiguous(broadcast_to(values, places.shape))
         _put[out.dtype.type](*over(places.size), out, contiguous(places), values, places.size, out.shape[axis], inner)
 

@@ -67,6 +67,7 @@ def _neighbours(x, count, size, kind, padding, backward, first, f, buffer, turn)
     """The first neighbours along one axis. What is to the right of a mirrored pixel matters on the way back only."""
     T = x.dtype.type
     shift = T(0.5) if kind == NEAREST else T(0)  # eq. 4
+    backward = backward and kind != NEAREST  # which has no other neighbour
     if padding == ZEROS:
         for j in range(count):
             first[j], f[j] = _first(x[j], size, shift)

@@ -24,7 +24,8 @@ def on_device(T, dims, add):
             x, turn = folded(x, size, padding)
         k, f = first(x, size, T(0.5) if kind == NEAREST else T(0))
         k = np.int64(k)
-        if backward and turn < T(0) and f == T(0):  # the pixel before it is to the right of a mirrored one
+        # The pixel before it is to the right of a mirrored one; the nearest is alone.
+        if backward and kind != NEAREST and turn < T(0) and f == T(0):
             k -= 1
             f = T(1)
         one, two = k >= 0 and k < size, k >= -1 and k < size - 1

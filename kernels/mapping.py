@@ -77,6 +77,12 @@ def _divided(i, n):
     return np.int64(quotient), np.int64(np.uint32(i) - quotient * np.uint32(n))
 
 
+def check_count(name: str, count: int, shape: Any) -> None:
+    """An error for more entries than `_divided` can number."""
+    if count >= 2**32:
+        raise ValueError(f"{name}: the entries should be fewer than 2^32 on the device, received {shape}")
+
+
 def _walk(f: Any, form: str, packed: bool) -> Any:
     """The body of a kernel: out = f(a, b), over arrays of one shape without gaps, or along four axes."""
     if packed:
@@ -115,7 +121,8 @@ _OFFERED: list[tuple] = [(T, name, form) for name in FORMULAS if name not in TUR
                          for T in FLOATS]
 _OFFERED += [(np.int64, name, form) for name in ("copy", "second", "add", "subtract", "multiply", "negative")
              for form in forms(name)]
-_OFFERED += [(T, name, "aa") for name in ("copy", "second") for T in (np.int32, np.uint8, np.bool_)]
+_OFFERED += [(T, name, form) for name, form in (("copy", "aa"), ("second", "aa"), ("second", "an"))
+             for T in (np.int32, np.uint8, np.bool_)]
 
 
 @cuda_kernel("T~ T~ T~ T int", _OFFERED)
@@ -217,8 +224,7 @@ def _run(packed: CudaKernel | None, strided: CudaKernel, constants: Any, out: De
     if packed is not None and all(array.contiguous for array in arrays):
         packed[constants](*over(out.size), *arrays, *numbers, out.size)
         return out
-    if out.size >= 2**32:
-        raise ValueError(f"a strided device array should have fewer than 2^32 entries, received {out.shape}")
+    check_count("a strided device array", out.size, out.shape)
     sizes, steps = merged(out.shape, *(array.strides for array in arrays))
     if len(sizes) > AXES:
         for i in range(out.shape[0]):

@@ -13,7 +13,7 @@ from numba import njit
 
 from .device_array import DeviceArray, empty
 from .launch import block, cuda, cuda_kernel
-from .mapping import _divided, cast, contiguous, mapped, merged
+from .mapping import _divided, cast, check_count, contiguous, mapped, merged
 
 PART = 4096   # entries behind one result that a block adds up; more are divided among several
 PARTS = 256   # most parts
@@ -121,6 +121,7 @@ def reduced(name: str, x: DeviceArray, axis: Any = None, keepdims: bool = False)
     results, behind = math.prod(final), math.prod(x.shape[a] for a in axes)
     if behind == 0 and name != "sum":
         raise ValueError(f"{name}: the array should have entries along axis {axis}, received {x.shape}")
+    check_count(name, max(results, behind), x.shape)
     out = empty((results,), T)
     if results == 0:
         return out.view(final, _steps(final))

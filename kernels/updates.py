@@ -64,8 +64,10 @@ def _launch(kernel, arrays, options):
             sizes = [entry[0].size for entry in some]
             lacking = TOGETHER - len(some)
             blocks, threads = over(max(sizes))
+            with np.errstate(over="ignore"):  # a rate beyond float32 is infinite, as it is on the CPU
+                numbers = [dtype(option) if isinstance(option, float) else option for option in options]
             kernel[dtype]((blocks, len(some)), threads, *sum((*some, *some[-1:] * lacking), ()), *sizes,
-                          *(0,) * lacking, *options)
+                          *(0,) * lacking, *numbers)
 
 
 @nb.njit(inline="always")

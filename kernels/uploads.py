@@ -23,14 +23,15 @@ def upload(*arrays: np.ndarray) -> tuple[DeviceArray, ...]:
     found = []
     for place, array in enumerate(arrays):
         array = np.ascontiguousarray(array)
+        target = empty(array.shape, array.dtype)
+        found.append(target)
+        if array.size == 0:
+            continue
         if place not in _staging or _staging[place].size < array.nbytes:
             _staging[place] = gpu.pinned(array.nbytes)
         staged: Any = _staging[place][:array.nbytes].view(array.dtype)
         staged[...] = array.reshape(-1)
-        target = empty(array.shape, array.dtype)
-        if array.size:
-            gpu.upload(target.address, staged, "uploads")
-        found.append(target)
+        gpu.upload(target.address, staged, "uploads")
     return tuple(found)
 
 

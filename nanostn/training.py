@@ -132,19 +132,21 @@ def _step(model: Module, optimiser: Optimiser, schedule: Schedule | None,
         optimiser.zero_grad()
         value.backward()
         thetas.check()  # a GPU has been given all of the step by now, and is waited for here
-        if not np.isfinite(value.item()):
+        lost = value.item()
+        if not np.isfinite(lost):
             layer = name_first_layer(model, lambda: loss(model, *batch))
-            raise NotFinite(f"the loss is no longer finite ({value.item()}), first seen in {layer}")
+            raise NotFinite(f"the loss is no longer finite ({lost}), first seen in {layer}")
         check_gradients(model)
     except NotFinite as error:
         raise NotFinite(f"training stopped at step {at.steps + 1} (epoch {at.epoch + 1}): {error}; "
                         "a smaller learning rate may help") from None
-    optimiser.step()
+    errors = 0 if wrong is None else int(wrong)
+    optimiser.step()  # nothing waits for it: a GPU is given the next step while it computes this
     if schedule is not None:
         schedule.step()
     at.step, at.steps = at.step + 1, at.steps + 1
-    at.loss_sum += value.item() * len(batch[0])
-    at.wrong += 0 if wrong is None else int(wrong)
+    at.loss_sum += lost * len(batch[0])
+    at.wrong += errors
     at.seen += len(batch[0])
     return wrong is not None
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nanostn.kernels import device as devices
-from nanostn.kernels import device_array, device_functions, launch, ptx_cache
+from nanostn.kernels import device_array, device_functions, launch, ptx_cache, uploads
 from nanostn.kernels.device_errors import DeviceError, OutOfDeviceMemory
 
 from .driver_stand_in import OK, Driver, real
@@ -104,6 +104,13 @@ def test_numbers_of_numpy_are_numbers(opened, kernel):
     assert list(driver.launches[0][1][11:]) == [5, 1.5, 2.5, 0, -1]
 
 
+def test_arguments_of_every_kernel_can_be_packed(opened):
+    gpu, _ = opened()
+    for each in launch.all_kernels:
+        for constants in each.offered:
+            assert device_gpu.Packed(gpu, None, each.types(constants)).layout.size % 8 == 0
+
+
 def test_no_block_is_no_launch(opened, kernel):
     _, driver = opened()
     x, counts, indices = (device_array.empty(0, dtype) for dtype in (np.float32, np.int64, np.int32))
@@ -166,6 +173,16 @@ def test_uploads_wait_and_are_waited_for(opened):
     assert record == ("record", wait[1], gpu.compute) and wait[0] == "wait" and wait[2] is gpu.uploads
     assert upload == ("upload", gpu.uploads)
     assert record2 == ("record", wait2[1], gpu.uploads) and wait2[2] is gpu.compute and wait2[1] is not wait[1]
+
+
+def test_a_batch_with_nothing_in_one_of_its_arrays(opened, monkeypatch):
+    gpu, driver = opened()
+    monkeypatch.setattr(uploads, "device", lambda: gpu)
+    monkeypatch.setattr(uploads, "_staging", {})
+    nothing, some = uploads.upload(np.empty((2, 0), np.float32), np.arange(3))
+    uploads.arrived()
+    assert nothing.shape == (2, 0) and some.numpy().tolist() == [0, 1, 2]
+    assert driver.order.count(("upload", gpu.uploads)) == 1
 
 
 def test_pinned_memory_lives_as_long_as_it_is_seen(opened):
@@ -261,6 +278,24 @@ def test_a_full_gpu_gives_back_what_lies_idle_then_says_so(opened):
     with pytest.raises(OutOfDeviceMemory, match=r"fit into the 0.2 MiB that are free, received a request for 0.5 MiB"):
         device_array.empty(1 << 17, np.float32)
     assert kept.numpy().shape == (3 << 16,)  # all else goes on
+
+
+def test_arrays_let_go_of_while_memory_is_given_back(opened, monkeypatch):
+    """The collector may come at any time."""
+    _, driver = opened()
+    held = [device_array.empty(n, np.uint8) for n in (512, 1024, 4096)]
+    held.pop()
+    free = driver.cuMemFree
+
+    def collected(address):
+        held.clear()
+        return free(address)
+
+    monkeypatch.setattr(driver, "cuMemFree", collected, raising=False)
+    allocator = device_array.allocator
+    allocator.release()
+    assert sum(map(len, allocator.idle.values())) == 2 and allocator.held == driver.held == 512 + 1024
+    assert allocator.lent == 0
 
 
 def test_memory_fails_for_another_reason(opened):

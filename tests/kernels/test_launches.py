@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 
 import nanostn
-from nanostn import models, nn, optim, transformations, verify
+from nanostn import finite, models, nn, optim, training, transformations, verify
 from nanostn.kernels import device as devices
 from nanostn.kernels import device_array, launch, uploads
 from nanostn.tensor import Tensor
 from nanostn.verify_sampler import sampler_cases
+
+try:
+    from nanostn.kernels import device_gpu
+except ImportError:  # without NVIDIA's bindings
+    device_gpu = None
 
 LIMITS = (2**31 - 1, 65535, 65535)
 
@@ -24,9 +29,10 @@ class Recorder:
 
     def __init__(self):
         self.launched = set()
+        self.order = []  # launches by the names of their kernels, and downloads
 
     def allocate(self, nbytes):
-        return np.zeros(nbytes, np.uint8)
+        return np.ones(nbytes, np.uint8)  # as numbers finite, and true
 
     def address(self, memory, start, dtype):
         assert start % dtype.itemsize == 0
@@ -37,14 +43,22 @@ class Recorder:
 
     def download(self, target, source):
         target.reshape(-1).view(np.uint8)[:] = source[:target.nbytes]
+        self.order.append("download")
 
     def reuse(self, memory):
-        pass
+        memory[...] = 1
 
     synchronize = finish_uploads = upload_after_compute = compute_after_upload = lambda self: None
 
     def compile(self, make, kinds, key):
+        layout = device_gpu and device_gpu.Packed(self, None, kinds).layout
+
         def run(blocks, threads, arguments):
+            self.order.append(key)
+            if layout:
+                numbers = (value for kind, value in zip(kinds, arguments, strict=True)
+                           for value in ((0,) * (7 if kind.form == "[]" else 1) if kind.form else (value,)))
+                layout.pack(*numbers)
             assert all(0 < n <= most for n, most in zip(blocks, LIMITS, strict=False)), blocks
             assert 0 < np.prod(threads) <= 1024 and all(type(n) is int for n in (*blocks, *threads))
             for kind, value in zip(kinds, arguments, strict=True):
@@ -136,6 +150,28 @@ def test_a_training_step_of_real_size(recorder, network, make):
         requests.append(device_array.allocator.requests)
     assert requests[2] == requests[1]  # a step asks for nothing after the first
     assert {"updates.adam_device", "updates.sgd_device"} & recorder.launched
+
+
+def test_nothing_waits_for_the_update(recorder):
+    """All that a step copies back is copied before: the GPU has the next step by the time it has moved parameters."""
+    model = models.build("st-cnn-affine", 42).to("cuda")
+    batch = Tensor(np.zeros((8, 1, 42, 42), np.float32)).to("cuda").data, Tensor(np.zeros(8, np.int64)).to("cuda").data
+    with finite.watch_theta(model) as thetas:
+        for rate in (0.01, 1e39):
+            recorder.order.clear()
+            optimiser = optim.Adam(model.parameters(), learning_rate=rate)
+            assert training._step(model, optimiser, None, training.classification, batch, training.Progress(), thetas)
+            kinds = ["update" if key and "adam" in key else key for key in recorder.order]
+            assert "download" in kinds and "update" in kinds
+            assert "download" not in kinds[kinds.index("update"):]
+
+
+def test_more_entries_than_32_bits_number(recorder):
+    x = Tensor(np.zeros(1, np.float32)).to("cuda").data
+    many = np.broadcast_to(x, (2**32,))
+    for operation in (lambda: many.sum(), lambda: np.broadcast_to(x, (2**16, 2**17)).max(), lambda: many + 1):
+        with pytest.raises(ValueError, match="fewer than 2\\^32"):
+            operation()
 
 
 @pytest.mark.parametrize("size", [(224, 224), (1, 70000), (300, 300)])

@@ -57,6 +57,18 @@ def test_values_from_a_projective_M(rng, kernel, padding):
             close(sampling.sample(U, *source, size, *options(kernel, padding)), expected, 1e-12)
 
 
+@every
+def test_dU_where_padding_turns_back(rng, kernel, padding):
+    """The pixels that are read take the gradient, at halves and wholes too: dV V = dU U."""
+    x = np.arange(-10, 20) / 2
+    points = np.stack(np.broadcast_arrays(x, x[:, None]), axis=-1).reshape(1, -1, 2) - [2.0, 1.5]
+    U, dV = rng.normal(size=(1, 1, 4, 5)), rng.normal(size=(1, 1, 30, 30))
+    given = np.empty((0, 2, 0)), np.empty((0, 0)), points, np.ones(2), (30, 30)
+    V, shift = (sampling.sample(u, *given, *options(kernel, padding)) for u in (U, np.zeros_like(U)))
+    dU, _ = sampling.sample_gradients(U, *given, dV, *options(kernel, padding), False, True, False)
+    close(np.vdot(dU, U), np.vdot(dV, V - shift), 1e-12)
+
+
 @pytest.mark.parametrize("widened", [False, True], ids=["", "widened"])
 @every
 def test_values_from_a_grid(rng, kernel, padding, widened):
