@@ -121,6 +121,13 @@ class Tensor:
         """The array itself, not a copy; from the GPU, a copy.   torch: Tensor.detach().cpu().numpy()"""
         return move(self.data, "cpu")
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """For NumPy's functions, and what draws with them: the array itself, where nothing is lost unseen by that."""
+        if self.requires_grad:
+            raise argument_error("NumPy", "the tensor", "one without a gradient",
+                                 f"{self.shape} {self.dtype} with requires_grad=True", ".numpy() leaves the graph")
+        return np.array(self.data, dtype) if copy else np.asarray(self.data, dtype)
+
     def detach(self) -> "Tensor":
         """The same data, cut from the graph.   torch: Tensor.detach()"""
         return Tensor(self.data)
