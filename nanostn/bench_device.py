@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from nanostn.bench import Found, in_turn
-from nanostn.bench_cases import SAMPLER, TRAINING, batch, near_identity
+from nanostn.bench_cases import DEVICE_SAMPLER, TRAINING, batch, near_identity
 from nanostn.checks import argument_error
 from nanostn.kernels.device import device, simulated, state
-from nanostn.transformations import Affine
+from nanostn.transformations import Affine, Affine3d
 
 SECONDS = 0.5  # spent on each case in a turn
 PRODUCT = 4096  # rows and columns of the matrices
@@ -37,8 +37,9 @@ def main(only: str | None = None) -> int:
         raise argument_error("bench", "--device", "cpu", "cuda", words)
     sides = ["nanostn"] + ["torch"] * _torch_too()
     peak = device().peak()
+    packages = ["numba", *([] if simulated() else ["numba-cuda"]), *sides[1:]]  # Numba has a simulator of its own
     print(f"{device().name}" + (f", {peak / 1e12:.0f} TFLOP/s in float32 at most" if peak == peak else "")
-          + "; " + ", ".join(f"{name} {version(name)}" for name in ("numba", "numba-cuda", *sides[1:]))
+          + "; " + ", ".join(f"{name} {version(name)}" for name in packages)
           + ("; float32, TF32 off" if sides[1:] else "; float32; no torch with CUDA to compare with"))
     for group, show in GROUPS.items():
         if only in (None, group):
@@ -101,9 +102,11 @@ def side(name: str, group: str) -> Found:
     found: Found = {}
     if group == "sampler":
         per_byte = _milliseconds_per_byte(wait) if name == "nanostn" else 0.0
-        for shape, size in SAMPLER:
+        for shape, size in DEVICE_SAMPLER:
             U, dV = (rng.standard_normal(s, np.float32) for s in (shape, (*shape[:2], *size)))
-            run = library.sample(U, near_identity(Affine(), shape[0], rng).reshape(-1, 2, 3), dV, "cuda")
+            dims = len(size)
+            theta = near_identity(Affine() if dims == 2 else Affine3d(), shape[0], rng).reshape(-1, dims, dims + 1)
+            run = library.sample(U, theta, dV, "cuda")
             # Forward reads U and writes V; backward reads U and dV and writes dU.
             moved = 3 * U.nbytes + 2 * dV.nbytes
             found["x".join(map(str, shape)) + " -> " + "x".join(map(str, size))] = [fastest(run, wait),

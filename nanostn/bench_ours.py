@@ -13,16 +13,17 @@ from nanostn.models import build, build_lasagne
 from nanostn.optim import SGD
 from nanostn.sampler import spatial_transform
 from nanostn.tensor import Tensor
-from nanostn.transformations import Affine
+from nanostn.transformations import Affine, Affine3d
 
 
 def sample(U: Any, theta: Any, dV: Any, device: str = "cpu") -> Callable[[], None]:
-    """Forward and backward of the affine sampler."""
+    """Forward and backward of the affine sampler, in 2D or 3D."""
     U, theta, dV = (move(array, device) for array in (U, theta, dV))
+    affine = Affine() if U.ndim == 4 else Affine3d()
 
     def run() -> None:
         inputs = Tensor(U, requires_grad=True), Tensor(theta, requires_grad=True)
-        spatial_transform(*inputs, Affine(), dV.shape[2:]).backward(dV)
+        spatial_transform(*inputs, affine, dV.shape[2:]).backward(dV)
 
     return run
 
