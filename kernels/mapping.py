@@ -116,7 +116,8 @@ _OFFERED: list[tuple] = [(T, name, form) for name in FORMULAS if name not in TUR
                          for T in FLOATS]
 _OFFERED += [(np.int64, name, form) for name in ("copy", "second", "add", "subtract", "multiply", "negative")
              for form in forms(name)]
-_OFFERED += [(T, *used) for used in (("copy", "aa"), ("second", "an")) for T in FILLED[3:]]
+_OFFERED += [(T, name, form) for name, form in (("copy", "aa"), ("second", "aa"), ("second", "an"))
+             for T in (np.int32, np.uint8, np.bool_)]
 
 
 @cuda_kernel("T~ T~ T~ T int", _OFFERED)
