@@ -230,6 +230,10 @@ class DeviceArray(NDArrayOperatorsMixin):
         raise TypeError("NumPy: the array should be in the processor's memory, received a device array "
                         f"{self.shape} {self.dtype}; .numpy() copies it")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For copy and pickle: the entries. An address would be of no use elsewhere, and here two would own it."""
+        return to_device, (self.numpy(),)
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len: the array should have an axis, received one number")

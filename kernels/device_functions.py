@@ -134,6 +134,16 @@ def _expand_dims(x: DeviceArray, axis: Any) -> DeviceArray:
     return indexing.getitem(x, tuple(None if a in new else slice(None) for a in range(ndim)))
 
 
+@implements(np.shape)
+def _shape(x: DeviceArray) -> tuple[int, ...]:
+    return x.shape
+
+
+@implements(np.ndim)
+def _ndim(x: DeviceArray) -> int:
+    return x.ndim
+
+
 @implements(np.may_share_memory)
 def _may_share_memory(a: Any, b: Any) -> bool:
     return isinstance(a, DeviceArray) and isinstance(b, DeviceArray) and mapping.overlap(a, b)

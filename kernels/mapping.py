@@ -56,6 +56,7 @@ TURNED = {"add": "add", "multiply": "multiply", "logaddexp": "logaddexp", "maxim
           "equal": "equal", "not_equal": "not_equal", "less": "greater", "greater": "less",
           "less_equal": "greater_equal", "greater_equal": "less_equal"}  # op(number, array) = turned(array, number)
 FLOATS = (np.float32, np.float64)
+FILLED = (*FLOATS, np.int64, np.int32, np.uint8, np.bool_)
 CASTS: list[tuple] = [(T, S) for S in (np.float32, np.float64, np.int64, np.uint8, np.bool_) for T in FLOATS
                       if T is not S]
 CASTS += [(np.int64, S) for S in (np.float32, np.int32, np.uint8, np.bool_)]
@@ -243,9 +244,7 @@ def mapped(name: str, a: Any, b: Any = None, out: DeviceArray | None = None) -> 
     array = a if isinstance(a, DeviceArray) else b
     T = array.dtype.type
     test = name in TESTS
-    if name in ("copy", "second") and T in (np.int32, np.uint8, np.bool_):
-        pass
-    elif test or T not in FLOATS:
+    if test or T not in FLOATS:
         offered = _TESTED if test else _OFFERED
         if (T, name, "aa") not in offered:
             raise TypeError(f"{name}: the arrays should be float32 or float64 on the device, received {array.dtype}")
@@ -321,4 +320,7 @@ def full(shape: Any, value: Any, dtype: Any) -> DeviceArray:
 
 def fill(out: DeviceArray, value: Any) -> DeviceArray:
     """Every entry of an array set to a number."""
+    if out.dtype.type not in FILLED:
+        raise TypeError("fill: the array should be float32, float64, int32, int64, uint8 or bool on the device, "
+                        f"received {out.dtype}")
     return _run(_packed, _strided, (out.dtype.type, "second", "an"), out, (out, out), out.dtype.type(value))

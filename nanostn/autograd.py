@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.checks import argument_error
-from nanostn.kernels.device_functions import as_array, device_of
+from nanostn.kernels.device_functions import as_array
 
 # Either one function per input (None where the input has no gradient), or one function for all inputs at once, which is
 # told which of them want a gradient: for operations whose gradients share one pass.
@@ -29,7 +29,7 @@ _state = threading.local()
 class Node:
     """A place in the graph: a leaf (no `gradients`; collects `grad`) or the result of an operation."""
 
-    __slots__ = ("order", "name", "inputs", "gradients", "shape", "dtype", "device", "grad", "freed")
+    __slots__ = ("order", "name", "inputs", "gradients", "shape", "dtype", "grad", "freed")
 
     def __init__(self, value: np.ndarray, name: str = "leaf",
                  inputs: tuple["Node | None", ...] = (), gradients: Gradients | None = None):
@@ -39,7 +39,6 @@ class Node:
         self.gradients = gradients
         self.shape = value.shape
         self.dtype = value.dtype
-        self.device = device_of(value)
         self.grad: np.ndarray | None = None
         self.freed = False
 
@@ -48,7 +47,8 @@ class Node:
         if self.freed:
             raise RuntimeError(f"backward: the graph behind '{self.name}' was freed by an earlier backward(); "
                                "run the forward pass again before the next one")
-        cotangent = as_array(cotangent)  # NumPy's arithmetic makes numbers of arrays without axes
+        if isinstance(cotangent, np.generic):  # NumPy's arithmetic makes numbers of arrays without axes
+            cotangent = np.asarray(cotangent)
         wanted = tuple(node is not None for node in self.inputs)
         assert self.gradients is not None
         if callable(self.gradients):
@@ -78,9 +78,6 @@ def backward(root: Node, cotangent: np.ndarray) -> None:
     if (cotangent.shape, cotangent.dtype) != (root.shape, root.dtype):
         raise argument_error("backward", "the cotangent", f"{root.shape} {root.dtype}, like the value",
                              f"{cotangent.shape} {cotangent.dtype}")
-    if device_of(cotangent) != root.device:
-        raise argument_error("backward", "the cotangent", f"on {root.device} like the value",
-                             f"one on {device_of(cotangent)}")
     # The second entry says whether the walk owns the array and may add into it: a gradient function may well return
     # its cotangent or a view of it.
     pending: dict[Node, tuple[np.ndarray, bool]] = {root: (cotangent, False)}

@@ -5,7 +5,7 @@ from typing import Any
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, describe, same_float, sizes
 from nanostn.kernels import normalisation as kernels
-from nanostn.kernels.device_functions import contiguous
+from nanostn.kernels.device_functions import contiguous, device_of
 from nanostn.tensor import Array, Tensor, op
 
 
@@ -29,6 +29,10 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: Array, running_var: 
         raise argument_error("batch_norm", "running_mean and running_var", "arrays", "tensors",
                              "they move in place; hand over their .data")
     running = running_mean, running_var
+    device = device_of(x.data if isinstance(x, Tensor) else x)
+    if any(device_of(array) != device for array in running):
+        raise argument_error("batch_norm", "running_mean and running_var", f"on {device} like x",
+                             " and ".join(map(device_of, running)), "Module.to(device) moves a layer's")
     if not training:
         return _batch_norm(x, gamma, beta, running=running, momentum=None, eps=eps)
     count = x.size // x.shape[1] if x.shape[1] else 0

@@ -10,6 +10,8 @@ Parameters come as a list, or as groups with options of their own, as the locali
 import math
 from typing import Any
 
+import numpy as np
+
 from nanostn.checks import argument_error, describe
 from nanostn.kernels import updates
 from nanostn.kernels.device_array import is_device
@@ -84,7 +86,7 @@ class Optimiser:
 
     def load_state(self, state: dict[str, Any]) -> None:
         own, who = self.state(), f"{type(self).__name__}.load_state"
-        shapes = [{name: tuple(getattr(value, "shape", ())) for name, value in _flat(s).items()} for s in (own, state)]
+        shapes = [{name: np.shape(value) for name, value in _flat(s).items()} for s in (own, state)]
         if shapes[0] != shapes[1]:
             raise argument_error(who, "the state", "of an optimiser like this one, with the same parameters",
                                  "names or shapes that differ", "is it the state of another model or optimiser?")

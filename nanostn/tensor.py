@@ -14,9 +14,11 @@ import numpy as np
 from nanostn import autograd
 from nanostn.checks import argument_error, describe, same_float
 from nanostn.kernels import matmul as matmul_kernels
+from nanostn.kernels.device_array import DeviceArray
 from nanostn.kernels.device_functions import as_array, contiguous, device_of, is_device, move
 
 Array = np.ndarray
+ARRAYS = (np.ndarray, DeviceArray)  # what a tensor holds
 
 
 class Tensor:
@@ -39,9 +41,9 @@ class Tensor:
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
             data = data.data
-        if not isinstance(data, np.ndarray | np.generic) and not is_device(data):
+        if not isinstance(data, ARRAYS):
             try:
-                data = np.asarray(data, dtype=np.float32)
+                data = np.asarray(data, dtype=None if isinstance(data, np.generic) else np.float32)
             except (TypeError, ValueError):
                 raise argument_error("Tensor", "data", "numbers, all rows of one length", describe(data)) from None
         self.data: Array = as_array(data)
@@ -115,11 +117,23 @@ class Tensor:
             dV = np.ones_like(self.data)
         elif isinstance(dV, Tensor):
             dV = dV.data
-        autograd.backward(self.node, dV if isinstance(dV, Array) or is_device(dV) else np.asarray(dV, self.dtype))
+        if not isinstance(dV, ARRAYS):
+            dV = np.asarray(dV, self.dtype)
+        if type(dV) is not type(self.data) and device_of(dV) != self.device:
+            raise argument_error("backward", "the cotangent", f"on {self.device} like the value",
+                                 f"one on {device_of(dV)}")
+        autograd.backward(self.node, dV)
 
     def numpy(self) -> Array:
         """The array itself, not a copy; from the GPU, a copy.   torch: Tensor.detach().cpu().numpy()"""
         return move(self.data, "cpu")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """For NumPy's functions, and what draws with them: the array itself, where nothing is lost unseen by that."""
+        if self.requires_grad:
+            raise argument_error("NumPy", "the tensor", "one without a gradient",
+                                 f"{self.shape} {self.dtype} with requires_grad=True", ".numpy() leaves the graph")
+        return np.array(self.data, dtype) if copy else np.asarray(self.data, dtype)
 
     def detach(self) -> "Tensor":
         """The same data, cut from the graph.   torch: Tensor.detach()"""
@@ -229,6 +243,9 @@ class Tensor:
         return self.transpose()
 
 
+OPERANDS = (Tensor, *ARRAYS)
+
+
 def op(function: Callable[..., tuple[Array, autograd.Gradients]]) -> Callable[..., Tensor]:
     """Make an operation on tensors from a function of arrays that returns its value and its gradients.
 
@@ -241,9 +258,10 @@ def op(function: Callable[..., tuple[Array, autograd.Gradients]]) -> Callable[..
     @functools.wraps(function)
     def apply(*inputs: Any, **options: Any) -> Tensor:
         arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
-        _check_devices(name, arrays)
+        if DeviceArray in map(type, arrays):
+            _check_devices(name, arrays)
         value, gradients = function(*arrays, **options)
-        result = Tensor(as_array(value))
+        result = Tensor(value)
         nodes = tuple(x.node if isinstance(x, Tensor) else None for x in inputs)
         result.node = autograd.record(result.data, name, nodes, gradients)
         return result
@@ -253,7 +271,7 @@ def op(function: Callable[..., tuple[Array, autograd.Gradients]]) -> Callable[..
 
 def _check_devices(name: str, arrays: list[Any]) -> None:
     """An error unless all arrays are on one device: nothing is copied unasked."""
-    devices = [device_of(array) for array in arrays if isinstance(array, Array) or is_device(array)]
+    devices = [device_of(array) for array in arrays if isinstance(array, ARRAYS)]
     if len(set(devices)) > 1:
         raise argument_error(name, "every input", "on one device", f"inputs on {', '.join(devices)}",
                              "Tensor.to(device) copies a tensor, Module.to(device) moves a network")
@@ -303,20 +321,19 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
 
 def _constant(name: str, value: Any, beside: Any) -> Array:
     """A Python number in the dtype of the tensor beside it, and on its device."""
-    given = np.asarray(value)
-    if beside.dtype.kind != "f" and given.dtype.kind == "f":
+    if beside.dtype.kind != "f" and np.asarray(value).dtype.kind == "f":
         raise argument_error(name, "a number beside integers", "whole", value, "convert the tensor with .astype")
-    data = beside.data if isinstance(beside, Tensor) else beside
-    if given.ndim == 0:
-        return np.full((), given.item(), data.dtype, like=data)
-    return move(given.astype(data.dtype), device_of(data))
+    given, data = np.asarray(value, dtype=beside.dtype), beside.data if isinstance(beside, Tensor) else beside
+    if is_device(data):
+        return np.full((), given.item(), given.dtype, like=data) if given.ndim == 0 else move(given, "cuda")
+    return given
 
 
 def _operands(name: str, x: Any, y: Any) -> tuple[Tensor, Tensor]:
     """Two tensors of one shape and dtype. Python numbers take the dtype of the other operand."""
-    if not isinstance(x, Tensor | Array) and not is_device(x):
+    if not isinstance(x, OPERANDS):
         x = _constant(name, x, y)
-    if not isinstance(y, Tensor | Array) and not is_device(y):
+    if not isinstance(y, OPERANDS):
         y = _constant(name, y, x)
     if x.dtype != y.dtype:
         raise argument_error(name, "y", f"{x.dtype} like x", describe(y), "convert one of them with .astype")

@@ -158,3 +158,14 @@ def test_a_list_serves_as_cotangent():
     x = Tensor([1.0, 2.0], requires_grad=True)
     (x * 2).backward([1.0, 3.0])
     np.testing.assert_array_equal(x.grad, [2, 6])
+
+
+def test_numpy_reads_a_tensor_but_leaves_no_graph_unseen():
+    x = Tensor([[1.0, 2.0]])
+    assert np.asarray(x) is x.data and np.array(x, np.float64).dtype == np.float64
+    copied = np.array(x)
+    copied[...] = 0
+    assert x.data[0, 1] == 2
+    for given in (Tensor([1.0], requires_grad=True), Tensor([1.0], requires_grad=True) * 2):
+        with pytest.raises(ValueError, match="NumPy: the tensor should be one without a gradient"):
+            np.asarray(given)

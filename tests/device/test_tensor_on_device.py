@@ -1,5 +1,8 @@
 """Tensors and modules on the device: where things are, what may meet, and gradients that come back."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -40,6 +43,41 @@ def test_devices_do_not_mix(rng):
         layer(there)
 
 
+def test_running_statistics_are_where_the_images_are(rng):
+    images = Tensor(rng.normal(size=(4, 3)))
+    for device, other in (("cpu", "cuda"), ("cuda", "cpu")):
+        x, ones = images.to(device), Tensor(np.ones(3)).to(device)
+        running = [Tensor(np.ones(3)).to(other).data for _ in range(2)]
+        for training in (True, False):
+            with pytest.raises(ValueError, match=f"running_var should be on {device} like x, received {other} and"):
+                functional.batch_norm(x, ones, ones, *running, training=training)
+
+
+def test_numpy_is_refused_what_is_on_the_device(rng):
+    x = Tensor(rng.normal(size=(2, 3)))
+    assert np.asarray(x) is x.data
+    for given in (x.to("cuda"), x.to("cuda").data):
+        with pytest.raises(TypeError, match=r"received a device array \(2, 3\) float64; .numpy\(\) copies it"):
+            np.asarray(given)
+
+
+def test_a_copy_has_memory_of_its_own(rng):
+    model = nn.Sequential(nn.Dense(3, 2), nn.ReLU()).to("cuda")
+    before = model[0].weight.numpy()
+    twins = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+    model[0].weight.data[...] = 0
+    for twin in twins:
+        assert twin.device == "cuda" and np.array_equal(twin[0].weight.numpy(), before)
+        assert twin[0].weight.data.memory.owner is model[0].weight.data.memory.owner
+
+
+def test_what_arrays_hold(rng):
+    for dtype in (np.float32, np.float64, np.int32, np.int64, np.uint8, np.bool_):
+        assert np.array_equal(np.ones_like(Tensor(np.zeros((2, 3), dtype)).to("cuda").data).numpy(), np.ones((2, 3)))
+    with pytest.raises(TypeError, match="fill: the array should be float32, .* received float16"):
+        Tensor(np.ones(3, np.float16)).to("cuda") * 2
+
+
 def test_a_module_moves_with_its_buffers(rng):
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Dense(8, 3))
     before = {name: np.array(value) for name, value in model.state().items()}
@@ -60,6 +98,8 @@ def test_what_is_saved_on_the_device_is_loaded_anywhere(tmp_path, rng):
         assert np.array_equal(value.numpy(), other.state()[name])
     other.to("cuda").load_state(saved["model"])
     optim.Adam(other.parameters()).load_state(saved["optimiser"])
+    other.to("cpu").load_state(model.state())  # without a file between
+    optim.Adam(other.parameters()).load_state(optimiser.state())
 
 
 def test_names_of_devices():
