@@ -107,7 +107,7 @@ class Memory:
 
 
 @functools.lru_cache(4096)  # as `_packed`: a training step makes the same shapes again and again
-def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+def strides_of(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Of a C-contiguous array, in entries."""
     strides, step = [], 1
     for n in reversed(shape):
@@ -120,7 +120,7 @@ def _strides(shape: tuple[int, ...]) -> tuple[int, ...]:
 def _packed(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     """Whether entries lie in C order without gaps."""
     return 0 in shape or all(n == 1 or stride == plain
-                             for n, stride, plain in zip(shape, strides, _strides(shape), strict=True))
+                             for n, stride, plain in zip(shape, strides, strides_of(shape), strict=True))
 
 
 class DeviceArray(NDArrayOperatorsMixin):
@@ -268,7 +268,7 @@ def empty(shape: Any, dtype: Any) -> DeviceArray:
     """An array whose entries nobody has written."""
     shape = (shape,) if isinstance(shape, int) else tuple(map(int, shape))
     dtype = np.dtype(dtype)
-    return DeviceArray(allocator.take(math.prod(shape) * dtype.itemsize), 0, shape, _strides(shape), dtype)
+    return DeviceArray(allocator.take(math.prod(shape) * dtype.itemsize), 0, shape, strides_of(shape), dtype)
 
 
 def to_device(array: np.ndarray) -> DeviceArray:

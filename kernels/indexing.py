@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .device_array import DeviceArray, empty, to_device
+from .device_array import DeviceArray, empty, strides_of, to_device
 from .launch import cuda, cuda_kernel, over
 from .mapping import _divided, broadcast_to, check_count, contiguous, fill, mapped
 from .reductions import transposed
@@ -236,4 +236,4 @@ def reshape(x: DeviceArray, shape: tuple[int, ...]) -> DeviceArray:
     if math.prod(shape) != x.size:
         raise ValueError(f"reshape: shape should be one of {x.size} entries for {x.shape}, received {shape}")
     x = contiguous(x)
-    return x.view(shape, tuple(math.prod(shape[i + 1:]) for i in range(len(shape))))
+    return x.view(shape, strides_of(shape))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from .device_array import DeviceArray, empty
+from .device_array import DeviceArray, empty, strides_of
 from .launch import block, cuda, cuda_kernel
 from .mapping import _divided, cast, check_count, contiguous, mapped, merged
 
@@ -124,7 +124,7 @@ def reduced(name: str, x: DeviceArray, axis: Any = None, keepdims: bool = False)
     check_count(name, max(results, behind), x.shape)
     out = empty((results,), T)
     if results == 0:
-        return out.view(final, _steps(final))
+        return out.view(final, strides_of(final))
     outer = merged(*_of(x, kept))
     inner = merged(*_of(x, axes))
     if max(len(outer[0]), len(inner[0])) > AXES:
@@ -141,15 +141,11 @@ def reduced(name: str, x: DeviceArray, axis: Any = None, keepdims: bool = False)
     if parts > 1:
         _reduce[T, T, name, threads]((min(results, 65535), 1), threads, out, first, results, parts, parts, 1, results,
                                      0, 0, 1, 1, parts, 0, 0, results)
-    return out.view(final, _steps(final))
+    return out.view(final, strides_of(final))
 
 
 def _of(x: DeviceArray, axes: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return tuple(x.shape[a] for a in axes), tuple(x.strides[a] for a in axes)
-
-
-def _steps(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(math.prod(shape[i + 1:]) for i in range(len(shape)))
 
 
 def transposed(x: DeviceArray, axes: tuple[int, ...]) -> DeviceArray:
@@ -179,4 +175,4 @@ def argmax(x: DeviceArray, axis: int | None = None, keepdims: bool = False) -> D
     out = empty((rows,), np.int64)
     threads = block(256)
     _argmax[x.dtype.type, threads](min(rows, 65535), threads, out, contiguous(x), rows, x.size // rows)
-    return out.view(shape, _steps(shape))
+    return out.view(shape, strides_of(shape))

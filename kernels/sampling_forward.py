@@ -9,8 +9,8 @@ from . import linear, linear_point, points, taps, taps_point
 from .device_array import empty
 from .interpolation import BILINEAR, CUSTOM, NEAREST, WRAP, hat, hat_slope
 from .launch import block, cuda, cuda_kernel
+from .mapping import full
 from .points import WIDTHS, coordinates, index, summing
-from .sums import zeros
 from .taps_point import FOUR, MANY, WIDENED
 from .tiles import read_tile, steps, write_run
 from .workers import Kernel
@@ -187,7 +187,7 @@ class Problem:
 def sample_on_device(U, *arguments):
     problem = Problem(U, *arguments)
     if problem.layers == 0:
-        return zeros(problem.shape, problem.T)
+        return full(problem.shape, 0, problem.T)
     V = empty(problem.shape, problem.T)
     if V.size:
         threads = block()

@@ -6,9 +6,10 @@ from . import linear, points, taps
 from .device_array import empty
 from .interpolation import BICUBIC, CATMULL_ROM, NEAREST, ZEROS
 from .launch import FULL, block, cuda, cuda_kernel, device_function
+from .mapping import full
 from .points import GRID, PLANE, WIDTHS, add_dM, coordinates, through_quotient, write_dgrid
 from .sampling_forward import BLOCKS, PROBLEM, USERS, WAYS, WIDENED, Problem, cpu, steps_of_a_point
-from .sums import LANES, Scatter, largest, scaling, sum_parts, zeros
+from .sums import LANES, Scatter, largest, scaling, sum_parts
 from .tiles import read_run, read_tile, steps, write_tile
 from .workers import Kernel
 
@@ -302,10 +303,10 @@ def _weight_of_points(T, dims, source, way, functions):
 
 def gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U, wanted_points):
     given = grid if grid.shape[1] > 0 else M
-    nothing = zeros(given.shape, dV.dtype) if wanted_points and (kernel.kind == NEAREST or dV.size == 0) else None
+    nothing = full(given.shape, 0, dV.dtype) if wanted_points and (kernel.kind == NEAREST or dV.size == 0) else None
     wanted_points = wanted_points and nothing is None
     if dV.size == 0 or not (wanted_U or wanted_points):
-        return zeros(U.shape, dV.dtype) if wanted_U else None, nothing
+        return full(U.shape, 0, dV.dtype) if wanted_U else None, nothing
     problem = Problem(U, M, basis, grid, scale, size, kernel, padding, outside, flatten)
     T, threads, images, on_grid = problem.T, block(), problem.images, problem.source == GRID
     # A block adds up its share of dM by itself: the more points it has, the less is left to sum afterwards.

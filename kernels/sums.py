@@ -14,27 +14,12 @@ import math
 import numpy as np
 
 from .device_array import empty
-from .launch import FULL, block, cuda, cuda_kernel, device_function, over
+from .launch import FULL, block, cuda, cuda_kernel, device_function
 
 BITS = 62
 LANES = 16  # of a block, for each of the sums that it ends with
 
 _FLOATS = [(np.float32, FULL), (np.float64, FULL)]
-
-
-@cuda_kernel("T* int")
-def _zero(T):
-    def zero(x, n):
-        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            x[i] = T(0)
-
-    return zero
-
-
-def zeros(shape, T):
-    x = empty(shape, T)
-    _zero[x.dtype.type](*over(x.size), x, x.size)
-    return x
 
 
 @cuda_kernel("T* T* int64* int int", offered=_FLOATS)

@@ -46,7 +46,8 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Tensor], *, name: str 
     data is moved in place and put back). `kinks` says what is promised where a one-sided derivative differs: "refuse"
     (none should be met), or "left" or "right", which leaves out the random directions, since they mix sides. The
     relative error is measured against the larger of the two numbers, but no less than a thousandth of the largest
-    derivative of that input.   torch: autograd.gradcheck
+    derivative of that input. Inputs are on the CPU; `fn` may copy them to a GPU and compute there.
+    torch: autograd.gradcheck
 
         >>> x = Tensor(np.array([-1.0, 0.0, 2.0]), requires_grad=True)
         >>> print(gradcheck(nanostn.functional.relu, [x], kinks="left"))
@@ -60,6 +61,9 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Tensor], *, name: str 
         if not isinstance(x, Tensor) or (x.requires_grad and x.dtype != np.float64):
             raise argument_error("gradcheck", f"input {i}", "a float64 tensor", describe(x),
                                  "finite differences drown in float32 rounding; convert with .astype(np.float64)")
+        if x.requires_grad and x.device != "cpu":
+            raise argument_error("gradcheck", f"input {i}", "on the CPU", f"a tensor on {x.device}",
+                                 f"its entries are moved one by one; fn may copy it with .to('{x.device}')")
     checked = [i for i, x in enumerate(inputs) if x.requires_grad]
     if not checked:
         raise argument_error("gradcheck", "inputs", "at least one tensor with requires_grad=True", "none")
@@ -69,12 +73,12 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Tensor], *, name: str 
                              "nothing would be compared: random directions mix the sides of a kink")
     rng = np.random.default_rng(seed)
     with no_grad():
-        centre = fn(*inputs).data
+        centre = fn(*inputs).numpy()
     cotangent = rng.uniform(0.5, 1.5, centre.shape)
 
     def value() -> float:
         with no_grad():
-            return float(np.sum(fn(*inputs).data * cotangent))
+            return float(np.sum(fn(*inputs).numpy() * cotangent))
 
     gradients = _gradients(name, fn, inputs, checked, cotangent)
     check = _Check(name, value, float(np.sum(centre * cotangent)), kinks, step, tolerance)
@@ -173,7 +177,7 @@ def _gradients(name: str, fn: Callable[..., Tensor], inputs: list[Tensor], check
     for _ in range(2):
         for i in checked:
             inputs[i].grad = None
-        fn(*inputs).backward(cotangent)
+        fn(*inputs).to("cpu").backward(cotangent)
         gradients = (inputs[i].grad for i in checked)
         found.append([np.zeros(inputs[i].shape) if g is None else g for i, g in zip(checked, gradients, strict=True)])
     for i, first, second in zip(checked, *found, strict=True):

@@ -102,6 +102,14 @@ def test_what_is_saved_on_the_device_is_loaded_anywhere(tmp_path, rng):
     optim.Adam(other.parameters()).load_state(optimiser.state())
 
 
+def test_gradients_are_checked_on_the_device(rng):
+    x = Tensor(rng.normal(size=(2, 3)), requires_grad=True)
+    report = nanostn.gradcheck(lambda x: functional.tanh(x.to("cuda")), [x])
+    assert report.entries == 8  # two directions and six entries
+    with pytest.raises(ValueError, match=r"input 0 should be on the CPU, received a tensor on cuda; .*\.to\('cuda'\)"):
+        nanostn.gradcheck(functional.tanh, [Tensor(x.to("cuda").data, requires_grad=True)])
+
+
 def test_names_of_devices():
     for call in (Tensor([1.0]).to, nn.Dense(2, 2).to):
         with pytest.raises(ValueError, match="device should be 'cpu' or 'cuda', received 'gpu'"):

@@ -77,7 +77,7 @@ def step(model, optimiser, x, y):
     optimiser.step()
 
 
-def test_a_step_asks_for_no_memory_after_the_first(on_gpu):
+def test_a_step_asks_for_no_memory_after_the_second(on_gpu):
     model = network().to("cuda")
     optimiser = optim.Adam(model.parameters())
     x, y = batches("cuda")(0, 0)[0]
