@@ -224,7 +224,13 @@ class DeviceArray(NDArrayOperatorsMixin):
     def __array_function__(self, function: Any, kinds: Any, arguments: Any, options: Any) -> Any:
         if function not in HANDLED:
             raise _without_kernel(function.__name__)
-        return HANDLED[function](*arguments, **options)
+        try:
+            return HANDLED[function](*arguments, **options)
+        except TypeError as error:
+            if "unexpected keyword" not in str(error):
+                raise
+            raise TypeError(f"{function.__name__}: options should be those that its kernel for the device has, "
+                            f"received {', '.join(options)}; .numpy() copies the array") from None
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError("NumPy: the array should be in the processor's memory, received a device array "

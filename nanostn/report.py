@@ -45,8 +45,7 @@ def movement(model: Module, images: np.ndarray) -> np.ndarray:
     with no_grad():
         theta = transformer.theta(Tensor(np.ascontiguousarray(images)).to(model.device)).numpy()
     theta = np.concatenate([theta, np.ravel(transformer.transformation.identity())[None].astype(theta.dtype)])
-    theta = Tensor(theta).to(model.device)
-    *grids, still = sampling_grid(theta, transformer.transformation, transformer.size,
+    *grids, still = sampling_grid(Tensor(theta).to(model.device), transformer.transformation, transformer.size,
                                   transformer.align_corners).numpy()
     return np.abs(np.stack(grids) - still).mean(axis=(1, 2, 3))
 

@@ -145,6 +145,7 @@ def test_pieces_where_the_brighter_stays(rng, T):
     (lambda X: np.asarray(X), "the array should be in the processor's memory, received a device array"),
     (lambda X: np.linalg.inv(X), "inv: the arrays should be NumPy's, received a device array"),
     (lambda X: np.median(X), "this function has no kernel for the device"),
+    (lambda X: np.sum(X, dtype=np.float64), "sum: options should be those that its kernel for the device has"),
     (lambda X: np.add.reduce(X), "add.reduce: the arrays should be NumPy's"),
     (lambda X: X[X > 0], "the index should be numbers, slices or NumPy arrays, received a device array"),
     (lambda X: X.__setitem__(0, np.ones(4)), "the value should be on the device, received a NumPy array"),
