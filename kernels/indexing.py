@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from .device_array import DeviceArray, empty, strides_of, to_device
+from .division import check_count, split
 from .launch import cuda, cuda_kernel, over
-from .mapping import _divided, broadcast_to, check_count, contiguous, fill, mapped
+from .mapping import broadcast_to, contiguous, fill, mapped
 from .reductions import transposed
 
 TAKEN = [(T,) for T in (np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_)]
@@ -22,8 +23,8 @@ def _take(T):
     """out[o, k, i] = x[o, places[k], i] for x (outer, length, inner)."""
     def take(out, x, places, n, count, length, inner):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            row, column = _divided(i, inner)
-            o, k = _divided(row, count)
+            row, column = split(i, inner)
+            o, k = split(row, count)
             out[i] = x[(o * length + places[k]) * inner + column]
     return take
 
@@ -33,8 +34,8 @@ def _add_taken(T):
     """out[o, targets[t], i] = its sum with dy[o, k, i] over k = order[starts[t]] to order[starts[t + 1] - 1]."""
     def add_taken(out, dy, order, targets, starts, n, distinct, count, length, inner):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            row, column = _divided(i, inner)
-            o, t = _divided(row, distinct)
+            row, column = split(i, inner)
+            o, t = split(row, distinct)
             total = T(0)
             for k in range(starts[t], starts[t + 1]):
                 total += dy[(o * count + order[k]) * inner + column]
@@ -188,7 +189,7 @@ def _put(T):
     """out[o, places[o, i], i] = values[o, i] for out (outer, length, inner)."""
     def put(out, places, values, n, length, inner):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            o, column = _divided(i, inner)
+            o, column = split(i, inner)
             out[(o * length + places[i]) * inner + column] = values[i]
     return put
 

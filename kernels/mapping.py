@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 from .device_array import DeviceArray, empty
+from .division import check_count, split
 from .launch import CudaKernel, cuda, cuda_kernel, over
 
 AXES = 4
@@ -71,19 +72,6 @@ def forms(name: str) -> tuple[str, ...]:
     return ("aa", "an") if name in TURNED else ("aa", "an", "na")
 
 
-@njit(inline="always")
-def _divided(i, n):
-    """Quotient and remainder of what fits 32 bits, which divide several times as fast as 64."""
-    quotient = np.uint32(i) // np.uint32(n)
-    return np.int64(quotient), np.int64(np.uint32(i) - quotient * np.uint32(n))
-
-
-def check_count(name: str, count: int, shape: Any) -> None:
-    """An error for more entries than `_divided` can number."""
-    if count >= 2**32:
-        raise ValueError(f"{name}: the entries should be fewer than 2^32 on the device, received {shape}")
-
-
 def _walk(f: Any, form: str, packed: bool) -> Any:
     """The body of a kernel: out = f(a, b), over arrays of one shape without gaps, or along four axes."""
     if packed:
@@ -99,9 +87,9 @@ def _walk(f: Any, form: str, packed: bool) -> Any:
 
     def stride(out, a, b, number, n, n0, n1, n2, n3, o0, o1, o2, o3, a0, a1, a2, a3, b0, b1, b2, b3):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            rest, i3 = _divided(i, n3)
-            rest, i2 = _divided(rest, n2)
-            i0, i1 = _divided(rest, n1)
+            rest, i3 = split(i, n3)
+            rest, i2 = split(rest, n2)
+            i0, i1 = split(rest, n1)
             into = i0 * o0 + i1 * o1 + i2 * o2 + i3 * o3
             p = i0 * a0 + i1 * a1 + i2 * a2 + i3 * a3
             q = i0 * b0 + i1 * b1 + i2 * b2 + i3 * b3
@@ -175,9 +163,9 @@ def _strided_cast(T, S):
 def _choose(T):
     def choose(out, which, a, b, n, n0, n1, n2, n3, o0, o1, o2, o3, w0, w1, w2, w3, a0, a1, a2, a3, b0, b1, b2, b3):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            rest, i3 = _divided(i, n3)
-            rest, i2 = _divided(rest, n2)
-            i0, i1 = _divided(rest, n1)
+            rest, i3 = split(i, n3)
+            rest, i2 = split(rest, n2)
+            i0, i1 = split(rest, n1)
             into = i0 * o0 + i1 * o1 + i2 * o2 + i3 * o3
             if which[i0 * w0 + i1 * w1 + i2 * w2 + i3 * w3]:
                 out[into] = a[i0 * a0 + i1 * a1 + i2 * a2 + i3 * a3]

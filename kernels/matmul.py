@@ -17,11 +17,11 @@ import numpy as np
 from .blas import gemm
 from .device_array import DeviceArray, empty, is_device
 from .device_functions import contiguous
+from .division import divided
 from .launch import cuda, cuda_kernel, over
 from .product_tiles import (
     TILES,
     alignment,
-    divided,
     groups,
     multiply,
     place,

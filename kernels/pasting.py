@@ -7,16 +7,16 @@ stays, the order makes no difference.
 import numpy as np
 
 from .device_array import is_device
+from .division import split
 from .launch import cuda, cuda_kernel, over
-from .mapping import _divided
 
 
 @cuda_kernel("T* T* int64* int64* int int int int int int int")
 def _paste(T):
     def paste(images, pieces, tops, lefts, n, k, count, size, wide, height, width):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            rest, column = _divided(i, wide)
-            image, row = _divided(rest, size)
+            rest, column = split(i, wide)
+            image, row = split(rest, size)
             piece = image * count + k
             at = (image * height + tops[piece] + row) * width + lefts[piece] + column
             value = pieces[(piece * size + row) * wide + column]

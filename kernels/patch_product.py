@@ -24,19 +24,18 @@ import numpy as np
 from numba import njit
 
 from .device_array import DeviceArray, empty
+from .division import divided, split
 from .launch import cuda, cuda_kernel
 from .product_tiles import (
     LARGE,
     SPEED,
     TILES,
     alignment,
-    divided,
     groups,
     multiply,
     place,
     plan,
     room_for_parts,
-    split,
     sum_parts,
     tiles,
 )

@@ -18,6 +18,7 @@ from numba import njit
 
 from .device import simulated
 from .device_array import DeviceArray, empty
+from .division import divided, split
 from .launch import cuda, cuda_kernel
 
 PAD = 4  # entries behind a line: neighbours along the inner axis are stored to different banks, vectors stay aligned
@@ -94,19 +95,6 @@ def plan(rows: int, columns: int, inner: int, T: Any, batch: int = 1, among: tup
 
 def tiles(tile: Tile, rows: int, columns: int) -> int:
     return -(-rows // tile.rows) * -(-columns // tile.columns)
-
-
-@njit(inline="always")
-def divided(i, n):
-    """i // n of two that are not negative: unsigned, where the GPU takes 32 bits if these suffice."""
-    return np.int64(np.uint64(i) // np.uint64(n))
-
-
-@njit(inline="always")
-def split(i, n):
-    """i // n and i % n of a thread's number: unsigned, a shift and a mask."""
-    line = np.uint32(i) // np.uint32(n)
-    return np.int64(line), np.int64(i) - np.int64(line) * n
 
 
 @functools.cache

@@ -12,8 +12,9 @@ import numpy as np
 from numba import njit
 
 from .device_array import DeviceArray, empty, strides_of
+from .division import check_count, split
 from .launch import block, cuda, cuda_kernel
-from .mapping import _divided, cast, check_count, contiguous, mapped, merged
+from .mapping import cast, contiguous, mapped, merged
 
 PART = 4096   # entries behind one result that a block adds up; more are divided among several
 PARTS = 256   # most parts
@@ -42,13 +43,13 @@ def _reduce(T, S, name, threads):
         thread = cuda.threadIdx.x
         part = cuda.blockIdx.y
         for r in range(cuda.blockIdx.x, results, cuda.gridDim.x):
-            rest, i2 = _divided(r, r2)
-            i0, i1 = _divided(rest, r1)
+            rest, i2 = split(r, r2)
+            i0, i1 = split(rest, r1)
             origin = i0 * s0 + i1 * s1 + i2 * s2
             total = start
             for k in range(part * share + thread, min((part + 1) * share, behind), threads):
-                rest, j2 = _divided(k, b2)
-                j0, j1 = _divided(rest, b1)
+                rest, j2 = split(k, b2)
+                j0, j1 = split(rest, b1)
                 total = join(total, T(x[origin + j0 * t0 + j1 * t1 + j2 * t2]))
             shared[thread] = total
             cuda.syncthreads()

@@ -46,8 +46,8 @@ def step(network: str, images: Any, labels: Any, device: str = "cpu") -> Callabl
     optimiser = SGD(model.parameters(), learning_rate=0.01, momentum=0.9)
 
     def run() -> float:
-        loss = cross_entropy(model(Tensor(images)), labels)
         optimiser.zero_grad()
+        loss = cross_entropy(model(Tensor(images)), labels)
         loss.backward()
         optimiser.step()
         return loss.item()

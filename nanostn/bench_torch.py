@@ -106,8 +106,8 @@ def step(network: str, images: np.ndarray, labels: np.ndarray, device: str = "cp
     x, y = torch.from_numpy(images).to(device), torch.from_numpy(labels).to(device)
 
     def run() -> float:
-        loss = nn.functional.cross_entropy(model(x), y)
         optimiser.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
         loss.backward()
         optimiser.step()
         return loss.item()

@@ -128,8 +128,8 @@ def _step(model: Module, optimiser: Optimiser, schedule: Schedule | None,
     Returns whether the loss counts wrong answers.
     """
     try:
+        optimiser.zero_grad()  # first: the memory of the last gradients serves the new ones
         value, wrong = loss(model, *batch)
-        optimiser.zero_grad()
         value.backward()
         thetas.check()  # a GPU has been given all of the step by now, and is waited for here
         lost = value.item()
