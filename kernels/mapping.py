@@ -41,7 +41,6 @@ FORMULAS: dict[str, Any] = {
     "sin": lambda T: lambda a, b: math.sin(a),
     "cos": lambda T: lambda a, b: math.cos(a),
 }
-TURNS = ("sin", "cos")  # the compiler's reduction of large angles computes in double: kernels of their own
 TWO = ("second", "add", "subtract", "multiply", "divide", "power", "logaddexp", "maximum", "minimum")
 TESTS: dict[str, Any] = {
     "equal": lambda T: lambda a, b: a == b,
@@ -106,7 +105,7 @@ def _formula(make: Any, T: Any) -> Any:
     return njit(error_model="numpy")(make(T))  # compiled in the simulator too: infinities, not exceptions
 
 
-_OFFERED: list[tuple] = [(T, name, form) for name in FORMULAS if name not in TURNS for form in forms(name)
+_OFFERED: list[tuple] = [(T, name, form) for name in FORMULAS for form in forms(name)
                          for T in FLOATS]
 _OFFERED += [(np.int64, name, form) for name in ("copy", "second", "add", "subtract", "multiply", "negative")
              for form in forms(name)]
@@ -124,18 +123,8 @@ def _strided(T, name, form):
     return _walk(_formula(FORMULAS[name], T), form, False)
 
 
-@cuda_kernel("T~ T~ T~ T int", [(T, name, "aa") for name in TURNS for T in FLOATS])
-def _packed_turn(T, name, form):
-    return _walk(_formula(FORMULAS[name], T), form, True)
-
-
-@cuda_kernel("T~ T~ T~ T int" + STRIDES, [(T, name, "aa") for name in TURNS for T in FLOATS])
-def _strided_turn(T, name, form):
-    return _walk(_formula(FORMULAS[name], T), form, False)
-
-
 _TESTED: list[tuple] = [(T, name, form) for name in TESTS for form in forms(name) for T in (*FLOATS, np.int64)
-           if name not in ("isfinite", "bitwise_and")]
+                        if name not in ("isfinite", "bitwise_and")]
 _TESTED += [(T, "isfinite", "aa") for T in FLOATS] + [(np.bool_, "bitwise_and", "aa")]
 
 
@@ -248,8 +237,6 @@ def mapped(name: str, a: Any, b: Any = None, out: DeviceArray | None = None) -> 
     elif out.shape != shape and np.broadcast_shapes(shape, out.shape) != out.shape:
         raise ValueError(f"{name}: the result should be of shape {out.shape}, received {shape}")
     a, b = (_apart(broadcast_to(x, out.shape), out) for x in (a, b))
-    if name in TURNS:
-        return _run(_packed_turn, _strided_turn, (T, name, form), out, (a, b), number)
     kernels = (_packed_test, _strided_test) if test else (_packed, _strided)
     return _run(*kernels, (T, name, form), out, (a, b), number)
 
