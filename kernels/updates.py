@@ -10,9 +10,8 @@ import numpy as np
 
 from .device_array import is_device, to_device
 from .device_functions import contiguous
+from .eights import TOGETHER, chosen
 from .launch import cuda, cuda_kernel, over
-
-TOGETHER = 8  # parameters in one launch
 
 
 def sgd(arrays, learning_rate, momentum, weight_decay, nesterov):
@@ -104,29 +103,15 @@ def _adam(p, g, m, v, rate, beta1, beta2, correction, eps, weight_decay):
         p[i], m[i], v[i] = _adam_step(p[i], g[i], m[i], v[i], rate_, b1, b2, correction_, eps_, decay)
 
 
-# A kernel cannot be handed a list: eight times the arrays of a parameter, then the eight sizes. A block's second number
-# says which of them is its own.
-
-
 @cuda_kernel("T* " * 3 * TOGETHER + "int " * TOGETHER + "T T T bool")
 def _sgd_device(T):
+    of = chosen()
+
     def sgd(p, g, v, p1, g1, v1, p2, g2, v2, p3, g3, v3, p4, g4, v4, p5, g5, v5, p6, g6, v6, p7, g7, v7,
             n, n1, n2, n3, n4, n5, n6, n7, rate, momentum, decay, nesterov):
         k = cuda.blockIdx.y
-        if k == 1:
-            p, g, v, n = p1, g1, v1, n1
-        elif k == 2:
-            p, g, v, n = p2, g2, v2, n2
-        elif k == 3:
-            p, g, v, n = p3, g3, v3, n3
-        elif k == 4:
-            p, g, v, n = p4, g4, v4, n4
-        elif k == 5:
-            p, g, v, n = p5, g5, v5, n5
-        elif k == 6:
-            p, g, v, n = p6, g6, v6, n6
-        elif k == 7:
-            p, g, v, n = p7, g7, v7, n7
+        p, g = of(k, p, p1, p2, p3, p4, p5, p6, p7), of(k, g, g1, g2, g3, g4, g5, g6, g7)
+        v, n = of(k, v, v1, v2, v3, v4, v5, v6, v7), of(k, n, n1, n2, n3, n4, n5, n6, n7)
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
             p[i], v[i] = _sgd_step(p[i], g[i], v[i], rate, momentum, decay, nesterov)
     return sgd
@@ -134,23 +119,14 @@ def _sgd_device(T):
 
 @cuda_kernel("T* " * 4 * TOGETHER + "int " * TOGETHER + "T T T T T T")
 def _adam_device(T):
+    of = chosen()
+
     def adam(p, g, m, v, p1, g1, m1, v1, p2, g2, m2, v2, p3, g3, m3, v3, p4, g4, m4, v4, p5, g5, m5, v5,
              p6, g6, m6, v6, p7, g7, m7, v7, n, n1, n2, n3, n4, n5, n6, n7, rate, beta1, beta2, correction, eps, decay):
         k = cuda.blockIdx.y
-        if k == 1:
-            p, g, m, v, n = p1, g1, m1, v1, n1
-        elif k == 2:
-            p, g, m, v, n = p2, g2, m2, v2, n2
-        elif k == 3:
-            p, g, m, v, n = p3, g3, m3, v3, n3
-        elif k == 4:
-            p, g, m, v, n = p4, g4, m4, v4, n4
-        elif k == 5:
-            p, g, m, v, n = p5, g5, m5, v5, n5
-        elif k == 6:
-            p, g, m, v, n = p6, g6, m6, v6, n6
-        elif k == 7:
-            p, g, m, v, n = p7, g7, m7, v7, n7
+        p, g = of(k, p, p1, p2, p3, p4, p5, p6, p7), of(k, g, g1, g2, g3, g4, g5, g6, g7)
+        m, v = of(k, m, m1, m2, m3, m4, m5, m6, m7), of(k, v, v1, v2, v3, v4, v5, v6, v7)
+        n = of(k, n, n1, n2, n3, n4, n5, n6, n7)
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
             p[i], m[i], v[i] = _adam_step(p[i], g[i], m[i], v[i], rate, beta1, beta2, correction, eps, decay)
     return adam
