@@ -102,7 +102,7 @@ _TYPES = [(T, FULL) for T in (np.float32, np.float64)]
 
 @cuda_kernel("T* T* int int int", _EITHER)
 def _softmax_device(T, threads, log):
-    largest_of, sum_of = tree(T, threads, largest=True), tree(T, threads)
+    largest_of, sum_of = tree(T, threads, lambda a, b: max(a, b)), tree(T, threads)
     lowest = T(-math.inf)
 
     def softmax(x, y, rows, classes, inner):
@@ -148,7 +148,7 @@ def _softmax_dx_device(T, threads, log):
 
 @cuda_kernel("T* int64* T* T* int int", _TYPES)
 def _cross_entropy_device(T, threads):
-    largest_of, sum_of = tree(T, threads, largest=True), tree(T, threads)
+    largest_of, sum_of = tree(T, threads, lambda a, b: max(a, b)), tree(T, threads)
     lowest, nan = T(-math.inf), T(math.nan)
 
     def cross_entropy(logits, labels, losses, slope, N, classes):

@@ -15,6 +15,7 @@ from .device_array import DeviceArray, empty, strides_of
 from .division import check_count, split
 from .launch import block, cuda, cuda_kernel
 from .mapping import cast, contiguous, mapped, merged
+from .trees import tree
 
 PART = 4096   # entries behind one result that a block adds up; more are divided among several
 PARTS = 256   # most parts
@@ -37,11 +38,10 @@ OFFERED = [(np.float32, np.float32), (np.float64, np.float64), (np.int64, np.int
 def _reduce(T, S, name, threads):
     """out[part, r] joins a share of the entries behind result r; both lie along three axes each."""
     start, join = START[name](T), njit(JOIN[name])
+    joined = tree(T, threads, JOIN[name])
 
     def reduce(out, x, results, behind, share, r1, r2, s0, s1, s2, b1, b2, t0, t1, t2):
-        shared = cuda.shared.array(threads, T)
-        thread = cuda.threadIdx.x
-        part = cuda.blockIdx.y
+        thread, part = cuda.threadIdx.x, cuda.blockIdx.y
         for r in range(cuda.blockIdx.x, results, cuda.gridDim.x):
             rest, i2 = split(r, r2)
             i0, i1 = split(rest, r1)
@@ -51,17 +51,9 @@ def _reduce(T, S, name, threads):
                 rest, j2 = split(k, b2)
                 j0, j1 = split(rest, b1)
                 total = join(total, T(x[origin + j0 * t0 + j1 * t1 + j2 * t2]))
-            shared[thread] = total
-            cuda.syncthreads()
-            width = threads // 2
-            while width > 0:
-                if thread < width:
-                    shared[thread] = join(shared[thread], shared[thread + width])
-                cuda.syncthreads()
-                width //= 2
+            total = joined(total, 0, thread, threads)
             if thread == 0:
-                out[part * results + r] = shared[0]
-            cuda.syncthreads()
+                out[part * results + r] = total
     return reduce
 
 

@@ -1,16 +1,21 @@
-"""Sums and maxima over the threads of a block, in the order of a tree, so that they are the same on every run."""
+"""Sums and extremes over the threads of a block, in the order of a tree, so that they are the same on every run."""
 
 from typing import Any
+
+from numba import njit
 
 cuda: Any = None
 
 
-def tree(T, threads, largest=False):
+def tree(T, threads, join=lambda a, b: a + b):
     """A device function (value, begin, t, width): over the `width` threads of a block from number `begin` on, a power
     of two. The calling thread is the t-th of them; each receives the result. All threads of the block should call it.
+    `join` makes one value of two.
     """
     global cuda  # imported late, for it takes a while; the simulator wants it in a global name
     from numba import cuda
+
+    join = njit(join)
 
     def over_threads(value, begin, t, width):
         shared = cuda.shared.array(threads, T)
@@ -19,11 +24,7 @@ def tree(T, threads, largest=False):
         half = width // 2
         while half > 0:
             if t < half:
-                other = shared[begin + t + half]
-                if largest:
-                    shared[begin + t] = max(shared[begin + t], other)
-                else:
-                    shared[begin + t] += other
+                shared[begin + t] = join(shared[begin + t], shared[begin + t + half])
             cuda.syncthreads()
             half //= 2
         result = shared[begin]
