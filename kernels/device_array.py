@@ -96,7 +96,7 @@ allocator = Allocator()
 class Memory:
     """A piece of the device's memory that goes back to the allocator with its last array."""
 
-    __slots__ = ("owner", "handle", "nbytes")
+    __slots__ = ("owner", "handle", "nbytes", "__weakref__")
 
     def __init__(self, owner: Allocator, handle: Any, nbytes: int):
         self.owner, self.handle, self.nbytes = owner, handle, nbytes

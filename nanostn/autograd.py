@@ -15,12 +15,15 @@ from typing import Any
 
 import numpy as np
 
+from nanostn import overwrites
 from nanostn.checks import argument_error
 from nanostn.kernels.device_functions import as_array
 
 # Either one function per input (None where the input has no gradient), or one function for all inputs at once, which is
 # told which of them want a gradient: for operations whose gradients share one pass.
 Gradients = tuple[Callable[[np.ndarray], np.ndarray] | None, ...] | Callable[[np.ndarray, tuple[bool, ...]], tuple]
+
+LEAF = "a leaf"  # the name of a node that is no result; no function has it
 
 _count = itertools.count()
 _state = threading.local()
@@ -29,9 +32,9 @@ _state = threading.local()
 class Node:
     """A place in the graph: a leaf (no `gradients`; collects `grad`) or the result of an operation."""
 
-    __slots__ = ("order", "name", "inputs", "gradients", "shape", "dtype", "grad", "freed")
+    __slots__ = ("order", "name", "inputs", "gradients", "shape", "dtype", "grad", "freed", "writes")
 
-    def __init__(self, value: np.ndarray, name: str = "leaf",
+    def __init__(self, value: np.ndarray, name: str = LEAF,
                  inputs: tuple["Node | None", ...] = (), gradients: Gradients | None = None):
         self.order = next(_count)  # inputs are older than results: sorting by age is a topological order
         self.name = name
@@ -41,12 +44,10 @@ class Node:
         self.dtype = value.dtype
         self.grad: np.ndarray | None = None
         self.freed = False
+        self.writes = overwrites.count
 
     def flow_back(self, cotangent: np.ndarray) -> list[np.ndarray | None]:
         """The contribution of this node to each of its inputs; checked against the input's shape and dtype."""
-        if self.freed:
-            raise RuntimeError(f"backward: the graph behind '{self.name}' was freed by an earlier backward(); "
-                               "run the forward pass again before the next one")
         if isinstance(cotangent, np.generic):  # NumPy's arithmetic makes numbers of arrays without axes
             cotangent = np.asarray(cotangent)
         wanted = tuple(node is not None for node in self.inputs)
@@ -81,13 +82,15 @@ def backward(root: Node, cotangent: np.ndarray) -> None:
     # The second entry says whether the walk owns the array and may add into it: a gradient function may well return
     # its cotangent or a view of it.
     pending: dict[Node, tuple[np.ndarray, bool]] = {root: (cotangent, False)}
-    for node in _newest_first(root):
+    nodes = _newest_first(root)
+    _check(nodes)  # before anything is added to a gradient
+    for node in nodes:
         if node not in pending:  # all its consumers had no gradient for it
             if node.inputs:
                 node.free()
             continue
         total, owned = pending.pop(node)
-        if not node.inputs and not node.freed:
+        if not node.inputs:
             total = total if owned else total.copy()
             node.grad = as_array(total if node.grad is None else node.grad + total)
             continue
@@ -105,6 +108,33 @@ def backward(root: Node, cotangent: np.ndarray) -> None:
                 pending[parent] = (result, not shared)
         del total, results
         node.free()
+
+
+def _check(nodes: list[Node]) -> None:
+    """An error where the gradients of these nodes can no longer be right."""
+    for node in nodes:
+        if node.freed and node.name is LEAF:
+            raise _too_late("every leaf of the graph", "as it was in the forward pass",
+                            f"one {node.shape} {node.dtype} whose tensor has been given other data since, or no longer "
+                            "wants a gradient", "run the forward pass again after such a change")
+        if node.freed:
+            raise _too_late(f"the graph behind '{node.name}'", "there", "one that an earlier backward() has freed",
+                            "run the forward pass again")
+    stale = [node for node in nodes if node.inputs and node.writes != overwrites.count]
+    recent = overwrites.after(stale[-1].writes) if stale else {}  # the oldest comes last
+    for node in stale if recent else ():
+        gradients = node.gradients
+        if isinstance(gradients, tuple):  # those that will be called
+            gradients = tuple(g for g, wanted in zip(gradients, node.inputs, strict=True) if wanted is not None)
+        write = overwrites.found(recent, node.writes, gradients)
+        if write is not None:
+            raise _too_late(f"what '{node.name}' keeps for its gradient", "as it was in the forward pass", write,
+                            "call backward() before that, or run the forward pass again after it")
+
+
+def _too_late(thing: str, expected: str, received: object, hint: str) -> RuntimeError:
+    """In the form of every error; but nothing is wrong with an argument."""
+    return RuntimeError(str(argument_error("backward", thing, expected, received, hint)))
 
 
 def _newest_first(root: Node) -> list[Node]:

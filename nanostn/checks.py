@@ -76,6 +76,31 @@ def same_float(op: str, **arguments: Any) -> np.dtype:
     return first[1]
 
 
+def converted(op: str, argument: str, value: Any, dtype: Any) -> np.ndarray:
+    """The numbers of `value` (numbers, nested lists, an array of the CPU) as an array of `dtype`.
+
+    An error where it holds anything else than real numbers, or some that `dtype` cannot hold: no imaginary part is
+    dropped, nothing finite becomes infinite, no whole number wraps.
+    """
+    dtype = np.dtype(dtype)
+    try:
+        given = np.asarray(value)
+    except Exception:  # rows of different lengths, or an object that will not be an array
+        given = np.empty(0, object)
+    if given.dtype.kind not in "fiub" or isinstance(value, np.ma.MaskedArray):
+        raise argument_error(op, argument, "numbers, all rows of one length", describe(value))
+    with np.errstate(over="ignore", invalid="ignore"):
+        numbers = given.astype(dtype, order="C")
+    if dtype.kind == "f":
+        lost = np.isinf(numbers) & ~np.isinf(given)
+    else:
+        lost = numbers != given
+    if lost.any():
+        hint = "convert the other side with .astype" if dtype.kind != "f" else ""
+        raise argument_error(op, argument, f"numbers that {dtype} can hold", f"{given[lost].flat[0]}", hint)
+    return numbers
+
+
 def is_float32(value: object) -> bool:
     """Whether this is a real number that float32 can hold."""
     real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.autograd import no_grad
-from nanostn.checks import argument_error, describe
+from nanostn.checks import argument_error, describe, is_float32
 from nanostn.kernels.device_functions import move
 from nanostn.tensor import Tensor
 
@@ -56,6 +56,16 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Tensor], *, name: str 
     name = str(name or getattr(fn, "__name__", "function"))
     if kinks not in ("refuse", "left", "right"):
         raise argument_error("gradcheck", "kinks", "'refuse', 'left' or 'right'", repr(kinks))
+    if not callable(fn):
+        raise argument_error("gradcheck", "fn", "a function of tensors", describe(fn))
+    if not isinstance(inputs, list | tuple):
+        raise argument_error("gradcheck", "inputs", "a list of tensors", describe(inputs), "write [x] for one input")
+    for what, number, least in (("directions", directions, 0), ("seed", seed, 0), ("step", step, 1e-300),
+                                ("tolerance", tolerance, 1e-300)):
+        whole = what in ("directions", "seed")
+        if not is_float32(number) or number < least or (whole and not isinstance(number, int | np.integer)):
+            raise argument_error("gradcheck", what, "an integer, 0 or more" if whole else "a positive number",
+                                 describe(number))
     inputs = list(inputs)
     for i, x in enumerate(inputs):
         if not isinstance(x, Tensor) or (x.requires_grad and x.dtype != np.float64):
@@ -64,6 +74,9 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Tensor], *, name: str 
         if x.requires_grad and x.device != "cpu":
             raise argument_error("gradcheck", f"input {i}", "on the CPU", f"a tensor on {x.device}",
                                  f"its entries are moved one by one; fn may copy it with .to('{x.device}')")
+        if x.requires_grad and not x.data.flags.writeable:
+            raise argument_error("gradcheck", f"input {i}", "a tensor of an array that can be written into",
+                                 "one that is read-only", "its entries are moved one by one; .copy() gives another")
     checked = [i for i, x in enumerate(inputs) if x.requires_grad]
     if not checked:
         raise argument_error("gradcheck", "inputs", "at least one tensor with requires_grad=True", "none")
@@ -73,7 +86,10 @@ def gradcheck(fn: Callable[..., Tensor], inputs: Sequence[Tensor], *, name: str 
                              "nothing would be compared: random directions mix the sides of a kink")
     rng = np.random.default_rng(seed)
     with no_grad():
-        centre = fn(*inputs).numpy()
+        result = fn(*inputs)
+    if not isinstance(result, Tensor):
+        raise argument_error("gradcheck", "fn", "a function that gives a tensor", f"one that gives {describe(result)}")
+    centre = result.numpy()
     cotangent = rng.uniform(0.5, 1.5, centre.shape)
 
     def value() -> float:
@@ -164,10 +180,10 @@ class Case:
 
 
 def _replace(parameter: Tensor, data: Any) -> None:
-    """Other data for a parameter, whose leaf goes with its gradient."""
-    parameter.requires_grad = False
-    parameter.data = data
-    parameter.requires_grad = True
+    """Other data for a parameter, whose gradient is forgotten."""
+    if data is not parameter.data:
+        parameter.data = data
+    parameter.grad = None
 
 
 def _gradients(name: str, fn: Callable[..., Tensor], inputs: list[Tensor], checked: list[int],

@@ -5,25 +5,35 @@ were set; nothing is registered. Names of parameters are attribute paths, `local
 process.
 """
 
-from collections.abc import Callable, Iterator
+import reprlib
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
 
-from nanostn.checks import argument_error
-from nanostn.kernels.device_functions import as_array, contiguous, device_of, is_device, move
-from nanostn.tensor import Tensor
+from nanostn import overwrites
+from nanostn.checks import argument_error, converted, describe
+from nanostn.kernels.device_functions import contiguous, device_of, is_device, move
+from nanostn.tensor import Array, Tensor, checked_dtype
 
 
 class Parameter(Tensor):
-    """A tensor that is trained: a module's attribute of this type is one of its parameters."""
+    """A tensor that is trained: a module's attribute of this type is one of its parameters.
 
-    __slots__ = ()
+    An optimiser writes into its array, so that is C-contiguous and writable: what is handed over is copied where it is
+    not. `path` is the parameter's name in the module that has listed it last.
+    """
+
+    __slots__ = ("path",)
 
     def __init__(self, data: Any):
+        self.path = ""
         super().__init__(data, requires_grad=True)
-        # An optimiser writes into it.
-        self.data = contiguous(self.data) if is_device(self.data) else np.require(self.data, requirements=("C", "W"))
+
+    @staticmethod
+    def _checked(data: Any, dtype: np.dtype) -> Array:
+        array = Tensor._checked(data, dtype)
+        return contiguous(array) if is_device(array) else np.require(array, requirements=("C", "W"))
 
 
 class Module:
@@ -38,36 +48,34 @@ class Module:
     def __call__(self, *inputs: Any) -> Any:
         return self.forward(*inputs)
 
-    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+    def _held(self) -> Iterator[tuple[str, "Module | Parameter"]]:
+        """The modules and parameters among the attributes, in lists, tuples and dicts too, by their paths."""
         for name, value in vars(self).items():
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, list | tuple):
-                for i, part in enumerate(value):
-                    if isinstance(part, Module):
-                        yield f"{name}.{i}", part
+            yield from _inside(name, value)
 
-    def _own_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        for name, value in vars(self).items():
-            parts = enumerate(value) if isinstance(value, list | tuple) else ()
-            for place, part in [(name, value), *((f"{name}.{i}", part) for i, part in parts)]:
-                if isinstance(part, Parameter):
-                    yield place, part
+    def named_children(self) -> Iterator[tuple[str, "Module"]]:
+        yield from ((name, part) for name, part in self._held() if isinstance(part, Module))
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
-        """This module and all below it, as (path, module)."""
+        """This module and all below it, each once, as (path, module)."""
+        yield from self._modules(prefix, set())
+
+    def _modules(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, "Module"]]:
+        seen.add(id(self))
         yield prefix, self
         for name, child in self.named_children():
-            yield from child.named_modules(f"{prefix}.{name}" if prefix else name)
+            if id(child) not in seen:  # it may be shared, or hold its own parent
+                yield from child._modules(f"{prefix}.{name}" if prefix else name, seen)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Every parameter once, as (path, parameter); one that is shared goes by the first of its paths."""
         seen: set[int] = set()
         for path, module in self.named_modules():
-            for name, value in module._own_parameters():
-                if id(value) not in seen:
+            for name, value in module._held():
+                if isinstance(value, Parameter) and id(value) not in seen:
                     seen.add(id(value))
-                    yield (f"{path}.{name}" if path else name), value
+                    value.path = f"{path}.{name}" if path else name
+                    yield value.path, value
 
     def parameters(self) -> list[Parameter]:
         return [parameter for _, parameter in self.named_parameters()]
@@ -80,30 +88,50 @@ class Module:
     def count_parameters(self) -> int:
         return sum(parameter.size for _, parameter in self.named_parameters())
 
-    def state(self) -> dict[str, np.ndarray]:
+    def state(self) -> dict[str, Array]:
         """Parameters and buffers by path; the arrays themselves, not copies.   torch: Module.state_dict()"""
-        found = {name: parameter.data for name, parameter in self.named_parameters()}
-        for path, module in self.named_modules():
-            for name in module.buffers:
-                found[f"{path}.{name}" if path else name] = getattr(module, name)
+        found: dict[str, Array] = {}
+        for name, array in [*((name, parameter.data) for name, parameter in self.named_parameters()),
+                            *((name, getattr(module, own)) for name, module, own in self._buffers())]:
+            if name in found:
+                raise argument_error("state", "every path", "of one parameter or buffer", f"two of {name!r}",
+                                     "keys of a dict that look like other names?")
+            found[name] = array
         return found
 
-    def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Copy a `state()` in; nothing is changed unless all names and shapes fit.
+    def _buffers(self) -> Iterator[tuple[str, "Module", str]]:
+        for path, module in self.named_modules():
+            for own in module.buffers:
+                yield (f"{path}.{own}" if path else own), module, own
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Copy a `state()` in; nothing is changed unless all names, shapes and numbers fit.
 
         torch: Module.load_state_dict(state)
         """
         own, who = self.state(), f"{type(self).__name__}.load_state"
+        if not isinstance(state, Mapping):
+            raise argument_error(who, "the state", "a dict of arrays by name", describe(state))
         if own.keys() != state.keys():
-            missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+            missing, extra = (sorted(map(str, a.keys() - b.keys())) for a, b in ((own, state), (state, own)))
             raise argument_error(who, "the names", "those of the model",
                                  f"{len(missing)} missing {missing[:3]} and {len(extra)} unknown {extra[:3]}",
                                  "is it the state of another model?")
         for name, array in own.items():
             if array.shape != np.shape(state[name]):
                 raise argument_error(who, name, array.shape, np.shape(state[name]), "is it the state of another model?")
+        fitting = {name: self._fitting(who, name, state[name], array) for name, array in own.items()}
         for name, array in own.items():
-            array[...] = move(as_array(state[name]).astype(array.dtype), device_of(array))
+            overwrites.note(array, who, name)
+            array[...] = fitting[name]
+
+    @staticmethod
+    def _fitting(who: str, name: str, value: Any, array: Array) -> Array:
+        """A value in the dtype and on the device of the array that it is for."""
+        data = value.data if isinstance(value, Tensor) else value
+        if is_device(data) and data.dtype == array.dtype:
+            return move(data, device_of(array))
+        return move(converted(who, name, move(data, "cpu") if is_device(data) else data, array.dtype), device_of(array))
 
     def zero_grad(self) -> None:
         """Forget the gradients of all parameters."""
@@ -112,6 +140,8 @@ class Module:
 
     def train(self, mode: bool = True) -> "Module":
         """Switch dropout and batch normalisation to training (or, with False, to evaluation)."""
+        if not isinstance(mode, bool | np.bool_):
+            raise argument_error("train", "mode", "True or False", describe(mode))
         for _, module in self.named_modules():
             module.training = mode
         return self
@@ -122,9 +152,10 @@ class Module:
     def astype(self, dtype: Any) -> "Module":
         """Convert parameters and buffers in place, to float64 for a gradient check, say; before an optimiser is made.
 
-        torch: Module.to(dtype)
+        Gradients are forgotten. Raises ValueError for other dtypes than float32 and float64.   torch: Module.to(dtype)
         """
-        return self._converted(lambda array: array.astype(dtype))
+        dtype = checked_dtype("Module.astype", dtype)
+        return self._converted(lambda array: contiguous(array.astype(dtype)))
 
     def to(self, device: str) -> "Module":
         """Move parameters and buffers to a device, "cpu" or "cuda", in place; before an optimiser is made.
@@ -142,14 +173,29 @@ class Module:
         buffers = [(module, name, convert(getattr(module, name)))
                    for _, module in self.named_modules() for name in module.buffers]
         for parameter, data in parameters:
-            wanted = parameter.requires_grad
-            parameter.requires_grad = False  # the leaf of the old dtype or device goes, with its gradient
-            parameter.data = data
-            parameter.requires_grad = wanted
+            if data is not parameter.data:
+                parameter.data = data
+            parameter.grad = None
         for module, name, data in buffers:
             setattr(module, name, data)
         return self
 
+    @reprlib.recursive_repr("...")
     def __repr__(self) -> str:
         lines = [f"  ({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
         return type(self).__name__ + ("(\n" + "\n".join(lines) + "\n)" if lines else "()")
+
+
+def _inside(path: str, value: Any) -> Iterator[tuple[str, Module | Parameter]]:
+    """The modules and parameters in an attribute, by path; whatever else it holds is left alone."""
+    if isinstance(value, Module | Parameter):
+        yield path, value
+    elif isinstance(value, list | tuple):
+        for i, part in enumerate(value):
+            yield from _inside(f"{path}.{i}", part)
+    elif isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _inside(f"{path}.{key}", part)
+    elif isinstance(value, Set) and any(True for part in value for _ in _inside(path, part)):
+        raise argument_error("Module", path, "a list, tuple or dict where it holds modules or parameters",
+                             f"a {type(value).__name__} of them", "a set has no order, so no names for them")

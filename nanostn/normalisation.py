@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from nanostn import overwrites
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, describe, same_float, sizes
 from nanostn.kernels import normalisation as kernels
@@ -50,6 +51,8 @@ def _batch_norm(x: Array, gamma: Array, beta: Array, *, running: tuple[Array, Ar
         mean, scale = kernels.running_statistics(*running, eps)
     else:
         mean, scale = kernels.batch_statistics(x, *running, momentum, eps)
+        for name, array in zip(("running_mean", "running_var"), running, strict=True):
+            overwrites.note(array, "batch_norm in training", name)
 
     def gradients(dy, wanted):
         return kernels.normalise_dx(x, contiguous(dy), mean, scale, gamma, momentum is not None, wanted[0])

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nanostn import overwrites
 from nanostn.checks import argument_error, describe
 from nanostn.kernels import updates
 from nanostn.kernels.device_array import is_device
@@ -71,6 +72,9 @@ class Optimiser:
                                          f"one {p.shape} that is on {'a device' if is_device(p) else 'the CPU'} now",
                                          "move the model with .to() first, then make its optimiser")
             self.update(arrays, group)
+            for p in group["parameters"]:
+                if p.grad is not None:
+                    overwrites.note(p.data, f"{type(self).__name__}.step", p.path)
 
     def update(self, arrays: list[tuple[Array, ...]], group: dict[str, Any]) -> None:
         """Move parameters in place: `arrays` has (p, gradient, memories ...) of each that has a gradient."""

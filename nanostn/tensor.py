@@ -6,19 +6,21 @@ they name. Other operations (layers, losses, the sampler) live in files of their
 """
 
 import functools
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from nanostn import autograd
-from nanostn.checks import argument_error, describe, same_float
+from nanostn import autograd, overwrites
+from nanostn.checks import argument_error, converted, describe, is_float32, same_float
 from nanostn.kernels import matmul as matmul_kernels
 from nanostn.kernels.device_array import DeviceArray
 from nanostn.kernels.device_functions import as_array, contiguous, device_of, is_device, move
 
 Array = np.ndarray
 ARRAYS = (np.ndarray, DeviceArray)  # what a tensor holds
+FLOATS = (np.float32, np.float64)   # what can want a gradient
 
 
 class Tensor:
@@ -35,22 +37,59 @@ class Tensor:
         array([2., 4.], dtype=float32)
     """
 
-    __slots__ = ("data", "node", "__weakref__")
+    __slots__ = ("_data", "node", "__weakref__")
     __array_ufunc__ = None  # NumPy's operators step back: `array + tensor` is a tensor
+    __hash__ = object.__hash__  # a tensor is a key by itself, though == compares entries
 
     def __init__(self, data: Any, requires_grad: bool = False):
         if isinstance(data, Tensor):
             data = data.data
-        if not isinstance(data, ARRAYS):
-            try:
-                data = np.asarray(data, dtype=None if isinstance(data, np.generic) else np.float32)
-            except (TypeError, ValueError):
-                raise argument_error("Tensor", "data", "numbers, all rows of one length", describe(data)) from None
-        self.data: Array = as_array(data)
-        if self.data.dtype.kind not in "fiub":
-            raise argument_error("Tensor", "data", "an array of numbers", describe(self.data))
+        self._data: Array = self._checked(data, np.dtype(np.float32))
         self.node: autograd.Node | None = None
         self.requires_grad = requires_grad
+
+    @staticmethod
+    def _checked(data: Any, dtype: np.dtype) -> Array:
+        """What the tensor holds of `data`: an array of its own dtype, Python's numbers in `dtype`."""
+        if isinstance(data, ARRAYS) or hasattr(data, "__array__") and not isinstance(data, type):
+            try:
+                array = as_array(data)
+            except Exception:  # whatever another library says of its array
+                array = np.empty(0, object)
+        else:
+            array = converted("Tensor", "data", data, dtype)
+        if array.dtype.kind not in "fiub" or isinstance(data, np.ma.MaskedArray):
+            hint = ".filled(value) gives one without a mask" if isinstance(data, np.ma.MaskedArray) else ""
+            raise argument_error("Tensor", "data", "an array of numbers", describe(data), hint)
+        return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+    @property
+    def data(self) -> Array:
+        """The array. Another may be put in its place: of a leaf any, of a result one of the same shape and dtype.
+
+        Where shape, dtype or device differ, the leaf begins anew: its gradient is forgotten, and `backward()` of what
+        was computed before is refused. Into the array itself anybody may write (`tensor.data[...] = 0`), but never
+        between a forward pass and its `backward()`, which would compute with what it finds and cannot see it.
+        """
+        return self._data
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        if value is self._data:  # tensor.data -= step: the array was written into
+            overwrites.note(value, "an assignment to .data", getattr(self, "path", ""))
+            return
+        if isinstance(value, Tensor):
+            value = value.data
+        array, before, node = self._checked(value, self.dtype), self._data, self.node
+        same = (array.shape, array.dtype, type(array)) == (before.shape, before.dtype, type(before))
+        if node is not None and not same:
+            if node.inputs or node.freed:
+                raise argument_error("Tensor", "data", f"{before.shape} {before.dtype} like the result of '{node.name}'",
+                                     describe(array), "call .detach() first")
+            _check_float(array)
+            node.free()
+            self.node = autograd.Node(array)
+        self._data = array
 
     @property
     def requires_grad(self) -> bool:
@@ -58,13 +97,17 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
+        if not isinstance(wanted, bool | np.bool_):
+            raise argument_error("Tensor", "requires_grad", "True or False", describe(wanted))
         if self.node is not None and (self.node.inputs or self.node.freed):
             raise argument_error("Tensor", "requires_grad", "set on a leaf", f"a result of '{self.node.name}'",
                                  "call .detach() first")
-        if wanted and self.data.dtype not in (np.float32, np.float64):
-            raise argument_error("Tensor", "data", "float32 or float64 where a gradient is wanted", describe(self.data))
+        if wanted:
+            _check_float(self._data)
         if wanted != self.requires_grad:
-            self.node = autograd.Node(self.data) if wanted else None
+            if self.node is not None:
+                self.node.free()
+            self.node = autograd.Node(self._data) if wanted else None
 
     @property
     def grad(self) -> Array | None:
@@ -76,30 +119,31 @@ class Tensor:
             if value is None:
                 return
             raise argument_error("Tensor", "grad", "set on a tensor that wants a gradient", "one that does not")
-        if value is not None and (value.shape, value.dtype) != (self.shape, self.dtype):
-            raise argument_error("Tensor", "grad", f"{self.shape} {self.dtype}", describe(value))
+        if value is not None and (type(value), value.shape, value.dtype) != (type(self._data), self.shape, self.dtype):
+            raise argument_error("Tensor", "grad", f"an array {self.shape} {self.dtype} on {self.device}, or None",
+                                 describe(value))
         self.node.grad = value
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.data.shape
+        return self._data.shape
 
     @property
     def dtype(self) -> np.dtype:
-        return self.data.dtype
+        return self._data.dtype
 
     @property
     def ndim(self) -> int:
-        return self.data.ndim
+        return self._data.ndim
 
     @property
     def size(self) -> int:
-        return self.data.size
+        return self._data.size
 
     @property
     def device(self) -> str:
         """"cpu" or "cuda".   torch: Tensor.device"""
-        return device_of(self.data)
+        return device_of(self._data)
 
     def backward(self, dV: Any = None) -> None:
         """Add d self / d leaf, contracted with the cotangent `dV`, to `grad` of every leaf; then free the graph.
@@ -118,7 +162,7 @@ class Tensor:
         elif isinstance(dV, Tensor):
             dV = dV.data
         if not isinstance(dV, ARRAYS):
-            dV = np.asarray(dV, self.dtype)
+            dV = converted("backward", "the cotangent", dV, self.dtype)
         if type(dV) is not type(self.data) and device_of(dV) != self.device:
             raise argument_error("backward", "the cotangent", f"on {self.device} like the value",
                                  f"one on {device_of(dV)}")
@@ -141,6 +185,8 @@ class Tensor:
 
     def item(self) -> float:
         """The one number inside, as a Python number.   torch: Tensor.item()"""
+        if self.size != 1:
+            raise argument_error("item", "the tensor", "a single number", describe(self))
         return self.data.item()
 
     def to(self, device: str) -> "Tensor":
@@ -153,11 +199,49 @@ class Tensor:
         return self if device == self.device else _to(self, device=device)
 
     def astype(self, dtype: Any) -> "Tensor":
-        """float32 or float64; the gradient is converted back.   torch: Tensor.to(dtype)"""
-        return self if self.dtype == dtype else _astype(self, dtype=dtype)
+        """In another dtype, float32 or float64 where a gradient is wanted, which is converted back.
+
+        torch: Tensor.to(dtype)
+        """
+        wanted = checked_dtype("astype", dtype, FLOATS if self.requires_grad else "fiub")
+        return self if self.dtype == wanted else _astype(self, dtype=wanted)
 
     def __len__(self) -> int:
+        if not self.ndim:
+            raise argument_error("len", "the tensor", "one with an axis", describe(self))
         return len(self.data)
+
+    def __iter__(self) -> Iterator["Tensor"]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    # Comparisons give arrays of truth values, on the tensor's device; there is no gradient of them.
+
+    def __eq__(self, other: Any) -> Any:
+        return _compared("==", operator.eq, self, other) if _is_numeric(other) else NotImplemented
+
+    def __ne__(self, other: Any) -> Any:
+        return _compared("!=", operator.ne, self, other) if _is_numeric(other) else NotImplemented
+
+    def __lt__(self, other: Any) -> Any:
+        return _compared("<", operator.lt, self, other)
+
+    def __le__(self, other: Any) -> Any:
+        return _compared("<=", operator.le, self, other)
+
+    def __gt__(self, other: Any) -> Any:
+        return _compared(">", operator.gt, self, other)
+
+    def __ge__(self, other: Any) -> Any:
+        return _compared(">=", operator.ge, self, other)
 
     def __repr__(self) -> str:
         inside = np.array2string(self.numpy(), prefix="Tensor(", threshold=50)
@@ -214,20 +298,28 @@ class Tensor:
         total = self.sum(axis, keepdims)
         return total / (self.size // total.size if total.size else 1)
 
-    def max(self, axis: int | None = None, keepdims: bool = False) -> "Tensor":
-        """The largest entry, of one axis or of all; the first of equal ones takes the gradient.   torch: torch.max"""
+    def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
+        """The largest entry, along one axis, several or all; the first of equal ones takes the gradient.
+
+        torch: torch.amax, but for equal entries
+        """
         check_axis("max", self.ndim, axis)
-        if self.size == 0:
-            raise argument_error("max", "x", "an array with entries", describe(self))
-        return _max(self, axis=axis, keepdims=keepdims)
+        axes = tuple(range(self.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+        axes = tuple(sorted(a % self.ndim for a in axes))
+        if self.size == 0 and all(n for i, n in enumerate(self.shape) if i not in axes):
+            raise argument_error("max", "x", f"an array with entries along axis {axis}", describe(self))
+        return _max(self, axes=axes, keepdims=keepdims)
 
     def reshape(self, *shape: Any) -> "Tensor":
         """The same entries in another shape; one size may be -1.   torch: Tensor.reshape"""
-        shape = _unpacked(shape)
-        known = int(np.prod([n for n in shape if n != -1]))
-        if self.size % known if -1 in shape and known else known != self.size:
-            raise argument_error("reshape", "shape", f"a shape of {self.size} entries for x {self.shape}", shape)
-        return _reshape(self, shape=shape)
+        given = _unpacked(shape)
+        sizes = tuple(-1 if n == -1 else n for n in given) if _are_whole(given) else ()
+        known = int(np.prod([n for n in sizes if n != -1], dtype=np.int64))
+        if len(sizes) != len(given) or min(sizes, default=0) < -1 or sizes.count(-1) > 1 or (
+                (not known or self.size % known) if -1 in sizes else known != self.size):
+            raise argument_error("reshape", "shape", f"a shape of {self.size} entries for x {self.shape}",
+                                 describe(given), "-1 stands for one size, where the others leave no choice")
+        return _reshape(self, shape=sizes)
 
     def transpose(self, *axes: Any) -> "Tensor":
         """The axes in another order, by default reversed.   torch: Tensor.permute"""
@@ -257,16 +349,42 @@ def op(function: Callable[..., tuple[Array, autograd.Gradients]]) -> Callable[..
 
     @functools.wraps(function)
     def apply(*inputs: Any, **options: Any) -> Tensor:
-        arrays = [x.data if isinstance(x, Tensor) else x for x in inputs]
+        arrays = [x._data if isinstance(x, Tensor) else x if type(x) in ARRAYS else _plain(name, x) for x in inputs]
         if DeviceArray in map(type, arrays):
             _check_devices(name, arrays)
         value, gradients = function(*arrays, **options)
-        result = Tensor(value)
+        result = Tensor.__new__(Tensor)  # without the checks of what a user hands over
+        result._data = as_array(value)
         nodes = tuple(x.node if isinstance(x, Tensor) else None for x in inputs)
-        result.node = autograd.record(result.data, name, nodes, gradients)
+        result.node = autograd.record(result._data, name, nodes, gradients)
         return result
 
     return apply
+
+
+def _plain(name: str, x: Any) -> Any:
+    """A constant input that is neither a tensor nor an array: what a subclass of NumPy's arrays holds, else itself."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise argument_error(name, "every input", "an array without a mask", f"a masked array {describe(x)}",
+                             ".filled(value) gives one")
+    return np.asarray(x) if isinstance(x, np.ndarray | np.generic) else x
+
+
+def _check_float(array: Array) -> None:
+    if array.dtype not in FLOATS:
+        raise argument_error("Tensor", "data", "float32 or float64 where a gradient is wanted", describe(array))
+
+
+def checked_dtype(name: str, dtype: Any, kinds: Any = FLOATS) -> np.dtype:
+    """A dtype among `kinds`, dtypes or letters for kinds of them, or an error."""
+    try:
+        found = np.dtype(dtype)
+    except Exception:
+        found = np.dtype(object)
+    if dtype is None or (found.kind not in kinds if isinstance(kinds, str) else found not in kinds):
+        raise argument_error(name, "dtype", "float32 or float64" if not isinstance(kinds, str) else
+                             "a dtype of numbers", describe(dtype))
+    return found
 
 
 def _check_devices(name: str, arrays: list[Any]) -> None:
@@ -282,12 +400,17 @@ def _unpacked(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(arguments[0]) if len(arguments) == 1 and isinstance(arguments[0], tuple | list) else arguments
 
 
-def check_axis(name: str, ndim: int, axis: Any) -> None:
-    """An error unless `axis` is None, an axis of an array of `ndim` axes, or a tuple of different ones."""
-    axes = () if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    whole = all(isinstance(a, int | np.integer) and -ndim <= a < ndim for a in axes)
+def _are_whole(values: Any) -> bool:
+    return all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in values)
+
+
+def check_axis(name: str, ndim: int, axis: Any, one: bool = False) -> None:
+    """An error unless `axis` is an axis of an array of `ndim` axes; or, but for `one`, None or a tuple of them."""
+    axes = (axis,) if one or not isinstance(axis, tuple | None) else axis or ()
+    whole = _are_whole(axes) and all(-ndim <= a < ndim for a in axes)
     if not whole or len({a % ndim for a in axes}) < len(axes):
-        raise argument_error(name, "axis", f"of an array with {ndim} axes, each once", axis)
+        raise argument_error(name, "axis", f"{'one ' if one else ''}of an array with {ndim} axes"
+                             + ("" if one else ", each once"), describe(axis))
 
 
 # Broadcasting is an operation of its own, so that no other operation needs to undo it.
@@ -310,7 +433,10 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
 
     torch: Tensor.expand
     """
-    x, shape = x if isinstance(x, Tensor) else Tensor(x), tuple(shape)
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    shape = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+    if not _are_whole(shape):
+        raise argument_error("broadcast_to", "shape", f"one that x {x.shape} can be repeated to", describe(shape))
     if x.shape == shape:
         return x
     padded = (1,) * (len(shape) - x.ndim) + x.shape
@@ -320,13 +446,36 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
 
 
 def _constant(name: str, value: Any, beside: Any) -> Array:
-    """A Python number in the dtype of the tensor beside it, and on its device."""
-    if beside.dtype.kind != "f" and np.asarray(value).dtype.kind == "f":
-        raise argument_error(name, "a number beside integers", "whole", value, "convert the tensor with .astype")
-    given, data = np.asarray(value, dtype=beside.dtype), beside.data if isinstance(beside, Tensor) else beside
+    """Python's numbers in the dtype of the tensor beside them, and on its device."""
+    dtype, data = beside.dtype, beside.data if isinstance(beside, Tensor) else beside
+    if type(value) in (int, float) and dtype in FLOATS and abs(value) < 1e38:
+        given = np.asarray(value, dtype)  # as `converted`, in a tenth of its time
+    else:
+        if dtype.kind != "f" and isinstance(value, float):
+            raise argument_error(name, "a number beside integers", "whole", value, "convert the tensor with .astype")
+        given = converted(name, "y", value, dtype)
     if is_device(data):
         return np.full((), given.item(), given.dtype, like=data) if given.ndim == 0 else move(given, "cuda")
     return given
+
+
+def _is_numeric(value: Any) -> bool:
+    """Whether == can look at entries: beside None or a string it is False, as for any two things of other kinds."""
+    return isinstance(value, (*OPERANDS, int, float, list, tuple, np.generic))
+
+
+def _compared(word: str, compare: Callable[[Array, Array], Array], x: Tensor, y: Any) -> Array:
+    """Truth values for all entries, broadcast; dtypes meet as NumPy's do, but on the GPU they are one."""
+    other = y.data if isinstance(y, Tensor) else y
+    if not isinstance(other, ARRAYS):
+        numbers = converted(word, "y", other, np.float64)
+        other = other if numbers.ndim == 0 else numbers
+    _check_devices(word, [x.data, other])
+    try:
+        return compare(x.data, other)
+    except (TypeError, ValueError):
+        raise argument_error(word, "y", f"of a shape that broadcasts with x {x.shape}, and a dtype like {x.dtype}",
+                             describe(y)) from None
 
 
 def _operands(name: str, x: Any, y: Any) -> tuple[Tensor, Tensor]:
@@ -388,6 +537,9 @@ def negative(x):
 def power(x, *, exponent: float):
     """x ** exponent for a constant exponent; d/dx = exponent x ** (exponent - 1).   torch: torch.pow"""
     same_float("power", x=x)
+    if not is_float32(exponent):
+        raise argument_error("power", "exponent", "one finite number, the same for all entries", describe(exponent),
+                             "exp(y * log(x)) has a gradient to both")
 
     def dx(dy):
         if exponent == 0:
@@ -459,17 +611,23 @@ def _sum(x, *, axis, keepdims):
 
 
 @op
-def _max(x, *, axis, keepdims):
+def _max(x, *, axes, keepdims):
+    """Along several axes: they are brought together as the last one, in their order."""
     shape, dtype = x.shape, x.dtype
-    lined, along = (x.reshape(-1), 0) if axis is None else (x, axis)
-    first = lined.argmax(axis=along, keepdims=True)
+    axis = axes[0] if len(axes) == 1 else -1
+    order = tuple(range(x.ndim)) if len(axes) == 1 else (*(a for a in range(x.ndim) if a not in axes), *axes)
+    back, moved = np.argsort(order), tuple(shape[a] for a in order)
+    lined = x if len(axes) == 1 else x.transpose(order).reshape(*moved[:x.ndim - len(axes)], -1)
+    line = lined.shape
+    first = lined.argmax(axis=axis, keepdims=True) if x.size else None
 
     def dx(dy):
-        out = np.zeros(lined.shape, dtype, like=dy)
-        np.put_along_axis(out, first, dy.reshape(1) if axis is None else _restore(dy, axis, keepdims), along)
-        return out.reshape(shape)
+        out = np.zeros(line, dtype, like=dy)
+        if first is not None:
+            np.put_along_axis(out, first, dy.reshape(first.shape), axis)
+        return out.reshape(moved).transpose(back)
 
-    return x.max(axis=axis, keepdims=keepdims), (dx,)
+    return x.max(axis=axes, keepdims=keepdims), (dx,)
 
 
 @op
@@ -489,6 +647,11 @@ def _getitem(x, *, index):
     shape, dtype = x.shape, x.dtype
     parts = index if isinstance(index, tuple) else (index,)
     repeats = any(isinstance(part, Array | list) for part in parts)
+    try:
+        y = x[index]
+    except (IndexError, TypeError, ValueError, OverflowError) as error:
+        raise IndexError(str(argument_error("index", "the index", f"one into x {shape}", describe(index),
+                                            str(error)))) from None
 
     def dx(dy):
         out = np.zeros(shape, dtype, like=dy)
@@ -498,7 +661,7 @@ def _getitem(x, *, index):
             out[index] = dy
         return out
 
-    return x[index], (dx,)
+    return y, (dx,)
 
 
 @op
@@ -528,7 +691,7 @@ def _concatenate(*xs, axis):
 def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
     """Join tensors along an axis that exists.   torch: torch.cat"""
     xs = _sequence("concatenate", xs)
-    check_axis("concatenate", xs[0].ndim, axis)
+    check_axis("concatenate", xs[0].ndim, axis, one=True)
     for x in xs:
         if any(n != m for i, (n, m) in enumerate(zip(x.shape, xs[0].shape, strict=True)) if i != axis % x.ndim):
             raise argument_error("concatenate", "every tensor", f"{xs[0].shape} but for axis {axis}", describe(x))
@@ -538,7 +701,7 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
 def stack(xs: Sequence[Any], axis: int = 0) -> Tensor:
     """Join tensors of one shape along a new axis.   torch: torch.stack"""
     xs = _sequence("stack", xs)
-    check_axis("stack", xs[0].ndim + 1, axis)
+    check_axis("stack", xs[0].ndim + 1, axis, one=True)
     place = axis % (xs[0].ndim + 1)
     return concatenate([x.reshape(x.shape[:place] + (1,) + x.shape[place:]) for x in xs], axis=place)
 

@@ -20,7 +20,7 @@ for sub in ("kernels", "datasets"):
 LAYERS = [
     ["nanostn.kernels"],
     ["nanostn._version", "nanostn.checks"],
-    ["nanostn.autograd", "nanostn.tensor", "nanostn.gradcheck"],
+    ["nanostn.autograd", "nanostn.gradcheck", "nanostn.overwrites", "nanostn.tensor"],
     ["nanostn.module"],  # below the operations: a transformation family may hold a Parameter
     ["nanostn.activations", "nanostn.convolution", "nanostn.dense", "nanostn.losses", "nanostn.normalisation",
      "nanostn.pooling", "nanostn.transformations", "nanostn.grid_generator", "nanostn.sampler", "nanostn.spline",
