@@ -15,7 +15,7 @@ def argument_error(op: str, argument: str, expected: object, received: object, h
 
 def describe(value: object) -> str:
     """An argument as an error shows it: shape and dtype of an array, else its `repr`, kept short."""
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type):
         return f"{tuple(value.shape)} {value.dtype}"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

@@ -62,6 +62,7 @@ class Optimiser:
     def step(self) -> None:
         """Move every parameter that has a gradient."""
         self.steps += 1
+        who = f"{type(self).__name__}.step"
         for group in self.groups:
             arrays = [(p.data, p.grad, *memory) for p, memory in zip(group["parameters"], group["memory"], strict=True)
                       if p.grad is not None]
@@ -74,7 +75,7 @@ class Optimiser:
             self.update(arrays, group)
             for p in group["parameters"]:
                 if p.grad is not None:
-                    overwrites.note(p.data, f"{type(self).__name__}.step", p.path)
+                    overwrites.note(p.data, who, p.path)
 
     def update(self, arrays: list[tuple[Array, ...]], group: dict[str, Any]) -> None:
         """Move parameters in place: `arrays` has (p, gradient, memories ...) of each that has a gradient."""

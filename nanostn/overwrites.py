@@ -13,22 +13,25 @@ import functools
 import itertools
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from nanostn.kernels.device_array import DeviceArray
 
 
-class Overwrite(NamedTuple):
-    number: int
-    memory: weakref.ref  # of the memory, not the memory: it would never be freed
-    array: str           # its shape and dtype
-    name: str            # the parameter's or buffer's, where it is known
-    by: str
+class Overwrite:
+    """The last write to a memory. It is changed by the next one: an optimiser's step makes nothing new."""
+
+    __slots__ = ("number", "memory", "shape", "dtype", "name", "by")
+
+    def __init__(self, memory: weakref.ref, array: Any):
+        self.memory = memory  # not the memory itself: it would never be freed
+        self.shape, self.dtype = array.shape, array.dtype
+        self.number, self.name, self.by = 0, "", ""
 
     def __str__(self) -> str:
-        return f"{self.name + ' ' if self.name else ''}{self.array}, which {self.by} has written over"
+        return f"{self.name + ' ' if self.name else ''}{self.shape} {self.dtype}, which {self.by} has written over"
 
 
 count = 0  # of all writes; `Node` reads it
@@ -49,11 +52,12 @@ def note(array: Any, by: str, name: str = "") -> None:
     """`by`, an operation's or method's name, writes into this array of either device."""
     global count
     memory = _memory(array)
-    key, before = id(memory), _last.get(id(memory))
-    alive = before is not None and before.memory() is memory
-    reference = before.memory if alive else weakref.ref(memory, functools.partial(_forget, key, _last))
-    count = next(_numbers)
-    _last[key] = Overwrite(count, reference, f"{tuple(array.shape)} {array.dtype}", name, by)
+    key = id(memory)
+    write = _last.get(key)
+    if write is None or write.memory() is not memory:
+        write = _last[key] = Overwrite(weakref.ref(memory, functools.partial(_forget, key, _last)), array)
+    write.number = count = next(_numbers)
+    write.by, write.name = by, name
 
 
 def _forget(key: int, last: dict[int, Overwrite], reference: weakref.ref) -> None:

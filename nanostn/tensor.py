@@ -84,7 +84,7 @@ class Tensor:
         same = (array.shape, array.dtype, type(array)) == (before.shape, before.dtype, type(before))
         if node is not None and not same:
             if node.inputs or node.freed:
-                raise argument_error("Tensor", "data", f"{before.shape} {before.dtype} like the result of '{node.name}'",
+                raise argument_error("Tensor", "data", f"{describe(before)} like the result of '{node.name}'",
                                      describe(array), "call .detach() first")
             _check_float(array)
             node.free()
@@ -119,7 +119,8 @@ class Tensor:
             if value is None:
                 return
             raise argument_error("Tensor", "grad", "set on a tensor that wants a gradient", "one that does not")
-        if value is not None and (type(value), value.shape, value.dtype) != (type(self._data), self.shape, self.dtype):
+        alike = isinstance(value, type(self._data)) and (value.shape, value.dtype) == (self.shape, self.dtype)
+        if value is not None and not alike:
             raise argument_error("Tensor", "grad", f"an array {self.shape} {self.dtype} on {self.device}, or None",
                                  describe(value))
         self.node.grad = value
@@ -428,7 +429,7 @@ def _broadcast_to(x: Array, *, shape: tuple[int, ...]) -> tuple[Array, autograd.
     return np.broadcast_to(x, shape), (dx,)
 
 
-def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
+def broadcast_to(x: Any, shape: Any) -> Tensor:
     """Repeat `x` along axes of size 1 and new leading axes, without a copy; the gradient is the sum over the copies.
 
     torch: Tensor.expand
@@ -617,7 +618,8 @@ def _max(x, *, axes, keepdims):
     axis = axes[0] if len(axes) == 1 else -1
     order = tuple(range(x.ndim)) if len(axes) == 1 else (*(a for a in range(x.ndim) if a not in axes), *axes)
     back, moved = np.argsort(order), tuple(shape[a] for a in order)
-    lined = x if len(axes) == 1 else x.transpose(order).reshape(*moved[:x.ndim - len(axes)], -1)
+    kept = moved[:x.ndim - len(axes)]
+    lined = x if len(axes) == 1 else x.transpose(order).reshape(*kept, int(np.prod(moved[len(kept):])))
     line = lined.shape
     first = lined.argmax(axis=axis, keepdims=True) if x.size else None
 
@@ -627,6 +629,9 @@ def _max(x, *, axes, keepdims):
             np.put_along_axis(out, first, dy.reshape(first.shape), axis)
         return out.reshape(moved).transpose(back)
 
+    if not x.size:  # so is the result, and NumPy's own would not always be had
+        over = tuple(1 if a in axes else n for a, n in enumerate(shape) if keepdims or a not in axes)
+        return np.zeros(over, dtype, like=x), (dx,)
     return x.max(axis=axes, keepdims=keepdims), (dx,)
 
 

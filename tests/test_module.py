@@ -120,3 +120,88 @@ def test_a_frozen_parameter_stays_frozen():
     sgd.step()
     sgd.zero_grad()
     np.testing.assert_array_equal(model[0].weight.data, before)
+
+
+@pytest.mark.parametrize("lay", [lambda w: w.T.copy().T, np.asfortranarray, lambda w: w[::-1].copy()[::-1],
+                                 lambda w: np.broadcast_to(w[:1], w.shape)])
+@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, 0.1), lambda p: optim.SGD(p, 0.1, momentum=0.9),
+                                  lambda p: optim.Adam(p, 0.1)])
+def test_weights_that_are_assigned_are_trained(lay, make):
+    layer = nn.Dense(3, 2)
+    layer.weight.data = lay(np.ones((2, 3), np.float32))
+    layer.bias.data = np.ones(2, np.float32)[::-1]
+    assert all(p.data.flags.carray for p in layer.parameters())
+    optimiser, before = make(layer.parameters()), [p.data.copy() for p in layer.parameters()]
+    layer(np.ones((4, 3), np.float32)).sum().backward()
+    optimiser.step()
+    for p, old in zip(layer.parameters(), before, strict=True):
+        assert (p.data != old).all()
+
+
+class Held(nn.Module):
+    """Layers and parameters in whatever a person may put them into."""
+
+    def __init__(self):
+        self.heads = {"left": nn.Dense(2, 1), "right": [nn.Dense(2, 1), (nn.BatchNorm2d(3),)]}
+        self.scales = {"a": {"b": nn.Parameter([1.0])}}
+        self.parent = self
+        self.sizes, self.words = {1, 2}, "words"
+
+    def forward(self, x):
+        return x
+
+
+def test_layers_are_found_in_dicts_and_nested_lists():
+    model = Held()
+    assert [name for name, _ in model.named_parameters()] == [
+        "scales.a.b", "heads.left.weight", "heads.left.bias", "heads.right.0.weight", "heads.right.0.bias",
+        "heads.right.1.0.gamma", "heads.right.1.0.beta"]
+    assert model.scales["a"]["b"].path == "scales.a.b"
+    assert {"heads.right.1.0.running_mean", "heads.right.1.0.running_var"} < model.state().keys()
+    model.eval()
+    assert not model.heads["right"][1][0].training
+    model.load_state(Held().astype(np.float32).state())
+    assert "heads.left" in repr(model) and "..." in repr(model)  # the parent in itself
+
+
+def test_a_set_of_layers_has_no_names():
+    model = Held()
+    model.heads = {nn.Dense(2, 1), nn.Dense(2, 1)}
+    with pytest.raises(ValueError, match="Module: heads should be a list, tuple or dict .*, received a set of them"):
+        model.parameters()
+
+
+def test_two_things_of_one_path_are_refused():
+    model = nn.Module()
+    model.layers = {"0.1": nn.Dense(2, 1), "0": {"1": nn.Dense(2, 1)}}
+    with pytest.raises(ValueError, match="state: every path should be of one parameter or buffer"):
+        model.state()
+
+
+@pytest.mark.parametrize("value", [
+    np.ones((2, 3)) * 1j, np.full((2, 3), "x"), np.full((2, 3), 1e300), np.full((2, 3), None),
+    [[1, 2, 3], [4, 5, "six"]]])
+def test_load_state_is_all_or_nothing(value):
+    model = nn.Dense(3, 2)
+    before = {name: array.copy() for name, array in model.state().items()}
+    with pytest.raises(ValueError, match="Dense.load_state: weight should be"):
+        model.load_state({"bias": np.ones(2), "weight": value})
+    for name, array in model.state().items():
+        np.testing.assert_array_equal(array, before[name])
+    model.load_state({"bias": [1, 2], "weight": np.ones((2, 3), ">f8").T.copy().T})
+    np.testing.assert_array_equal(model.bias.data, [1, 2])
+    for state in (None, [1], "state"):
+        with pytest.raises(ValueError, match="the state should be a dict"):
+            model.load_state(state)
+
+
+def test_astype_is_all_or_nothing_and_keeps_what_an_optimiser_needs():
+    model = nn.Sequential(nn.Dense(3, 2), nn.BatchNorm2d(2))
+    for dtype in (np.int64, "nonsense", np.float16, None, complex):
+        with pytest.raises(ValueError, match="Module.astype: dtype should be float32 or float64"):
+            model.astype(dtype)
+    assert {array.dtype for array in model.state().values()} == {np.dtype(np.float32)}
+    model.astype("float64")
+    assert all(p.data.flags.carray and p.dtype == np.float64 for p in model.parameters())
+    with pytest.raises(ValueError, match="train: mode should be True or False"):
+        model.train("yes")

@@ -169,3 +169,135 @@ def test_numpy_reads_a_tensor_but_leaves_no_graph_unseen():
     for given in (Tensor([1.0], requires_grad=True), Tensor([1.0], requires_grad=True) * 2):
         with pytest.raises(ValueError, match="NumPy: the tensor should be one without a gradient"):
             np.asarray(given)
+
+
+def test_comparisons_look_at_entries():
+    x, y = Tensor(np.array([1, 2, 3])), np.array([1, 5, 3])
+    for found in (x == y, y == x, x == Tensor(y)):
+        np.testing.assert_array_equal(found, [True, False, True])
+    np.testing.assert_array_equal(x != y, [False, True, False])
+    np.testing.assert_array_equal([x < y, x <= y, x > y, x >= y],
+                                  [[0, 1, 0], [1, 1, 1], [0, 0, 0], [1, 0, 1]])
+    np.testing.assert_array_equal(y > x, [False, True, False])
+    np.testing.assert_array_equal(x > 1.5, [False, True, True])
+    assert np.mean(x == y) == 2 / 3 and type(x == y) is np.ndarray
+    assert (x == None) is False and (x != "text") is True  # noqa: E711
+    assert x in {x: 1} and len({x, x}) == 1
+    np.testing.assert_array_equal(Tensor([[1.0], [2.0]]) == [1.0, 2.0], [[True, False], [False, True]])
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: x < None, lambda x: x > "2", lambda x: x == np.ones(4), lambda x: x <= 1j, lambda x: x >= 10**400])
+def test_comparisons_with_what_cannot_be_compared(call):
+    with pytest.raises(ValueError, match="y should be"):
+        call(Tensor([1.0, 2.0, 3.0]))
+
+
+def test_one_number_is_a_number():
+    assert not Tensor(0.0) and Tensor([2.0]) and float(Tensor([[2.5]])) == 2.5 and int(Tensor(np.array(7))) == 7
+    assert [t.item() for t in Tensor([1.0, 2.0])] == [1.0, 2.0]
+    for use in (bool, float, int, lambda x: x.item()):
+        with pytest.raises(ValueError, match="item: the tensor should be a single number, received"):
+            use(Tensor([1.0, 2.0]))
+    for use in (len, list):
+        with pytest.raises(ValueError, match="len: the tensor should be one with an axis"):
+            use(Tensor(1.0))
+
+
+@pytest.mark.parametrize("value", [None, "2", 1j, [None], ["2"], [1.0, [2.0]], {}, object(), 10**400, 1e300, [1e300]])
+@pytest.mark.parametrize("use", [lambda x, v: x * v, lambda x, v: v - x, lambda x, v: x / v])
+def test_operands_that_are_no_numbers(use, value):
+    with pytest.raises(ValueError, match="y should be"):
+        use(Tensor([1.0, 2.0]), value)
+
+
+def test_operands_that_are_numbers():
+    x = Tensor([0.5, 1.0])
+    for value in (2, True, 2.5, np.float64(2.5), np.int8(2), [3, 4], (3.0, 4.0), float("inf"), 3e38, np.array(2, "f4")):
+        result = x * value
+        assert result.dtype == np.float32
+        np.testing.assert_array_equal(result.data, x.data * np.asarray(value, np.float32))
+    with pytest.raises(ValueError, match="y should be numbers that uint8 can hold, received 300"):
+        Tensor(np.array([1], np.uint8)) + 300
+
+
+def test_a_leaf_takes_other_data_and_the_graph_follows():
+    w = Tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    for data in (np.ones((3, 2)), np.float64(3.0), [[1.0, 2.0]], Tensor([4.0]), np.ones((2, 3), np.float32).T):
+        w.data = data
+        (w * w).sum().backward()
+        assert (w.grad.shape, w.grad.dtype) == (w.shape, w.dtype)
+        np.testing.assert_array_equal(w.grad, 2 * w.data)
+        w.grad = None
+    w.data = np.zeros(3, ">f4")
+    assert w.dtype == np.float32 and w.dtype.isnative
+    for data in (np.array([1, 2]), "text", None, np.array([1j]), np.ma.masked_array([1.0], [True]), object()):
+        with pytest.raises(ValueError, match="Tensor: data should be"):
+            w.data = data
+    result = w + 1
+    result.data = np.ones(3, np.float32)
+    with pytest.raises(ValueError, match=r"Tensor: data should be \(3,\) float32 like the result of 'add'"):
+        result.data = np.ones(4, np.float32)
+
+
+def test_a_gradient_is_an_array_like_the_data():
+    w = Tensor([1.0, 2.0], requires_grad=True)
+    for value in ([1.0, 2.0], 3.0, "text", np.ones(2), np.ones(3, np.float32), w):
+        with pytest.raises(ValueError, match=r"Tensor: grad should be an array \(2,\) float32 on cpu, or None"):
+            w.grad = value
+
+
+def test_max_over_several_axes(rng):
+    x = rng.integers(0, 3, (3, 4, 5)).astype(np.float64)
+    for axis in (None, 0, -1, (0, 1), (2, 0), (-1, -2), (0, 1, 2), (), np.int64(1)):
+        for keepdims in (False, True):
+            t = Tensor(x, requires_grad=True)
+            y = t.max(axis, keepdims)
+            np.testing.assert_array_equal(y.data, x.max(axis=axis, keepdims=keepdims))
+            y.backward(np.ones(y.shape))
+            assert t.grad.sum() == y.size and np.array_equal((t.grad * x).sum(axis=axis, keepdims=keepdims), y.data)
+    t = Tensor(x, requires_grad=True)
+    t.max(axis=(0, 2)).sum().backward()
+    for j in range(4):  # the first of equal ones, in the order of the axes
+        first = np.unravel_index(x[:, j].argmax(), (3, 5))
+        assert t.grad[first[0], j, first[1]] == 1 and t.grad[:, j].sum() == 1
+
+
+def test_max_of_nothing():
+    for shape, axis, result in (((0, 3), 1, (0,)), ((0, 0), 1, (0,)), ((2, 0, 3), (0, 2), (0,))):
+        t = Tensor(np.zeros(shape), requires_grad=True)
+        y = t.max(axis)
+        assert y.shape == result
+        y.backward(np.zeros(result))
+        assert t.grad.shape == shape
+    for shape, axis in (((3, 0), 1), ((0, 3), 0), ((0,), None)):
+        with pytest.raises(ValueError, match="max: x should be an array with entries"):
+            Tensor(np.zeros(shape)).max(axis)
+
+
+@pytest.mark.parametrize("call", [
+    lambda x: x.max(axis=(0, 0)), lambda x: x.max(axis=True), lambda x: x.max(axis=1.0), lambda x: x.max(axis=[0]),
+    lambda x: x.sum(axis="0"), lambda x: concatenate([x, x], axis=None), lambda x: concatenate([x], axis=(0,)),
+    lambda x: stack([x, x], axis=None), lambda x: x.transpose(None), lambda x: x.transpose(0.0, 1),
+    lambda x: x.reshape(2.0), lambda x: x.reshape(None), lambda x: x.reshape(-1, -1), lambda x: x.reshape(-2, 3),
+    lambda x: x.reshape("6"), lambda x: x[:0].reshape(0, -1), lambda x: x.reshape(True, 6),
+    lambda x: broadcast_to(x, 3.0), lambda x: broadcast_to(x, None), lambda x: broadcast_to(x, (2.0, 3)),
+    lambda x: x[5], lambda x: x[0.5], lambda x: x["a"], lambda x: x[0, 0, 0], lambda x: x[[0, 7]], lambda x: x[x],
+    lambda x: x ** np.ones(2), lambda x: x ** x, lambda x: x ** None, lambda x: x ** float("nan"), lambda x: x ** 1e300,
+    lambda x: x.astype("nonsense"), lambda x: x.astype(None), lambda x: x.astype(complex),
+    lambda x: Tensor(x.data, requires_grad=True).astype(np.int64), lambda x: Tensor(x.data, requires_grad="no"),
+    lambda x: Tensor(x.data, requires_grad=True).sum().backward("one"), lambda x: x.to(None),
+    lambda x: Tensor(np.ma.masked_array(x.data, x.data > 0)), lambda x: F.relu(np.ma.masked_array(x.data, x.data > 0)),
+    lambda x: Tensor([1e300])])
+def test_illegal_arguments_give_one_form_of_error(call):
+    with pytest.raises((ValueError, IndexError), match=r"^\w[\w.]*: .* should be .*, received "):
+        call(Tensor(np.arange(6, dtype=np.float32).reshape(2, 3)))
+
+
+def test_axes_and_shapes_in_every_legal_form():
+    x = Tensor(np.arange(6.0).reshape(2, 3))
+    assert x.reshape(np.int64(3), -1).shape == (3, 2) and x.reshape([6]).shape == (6,)
+    assert x[:0].reshape(-1).shape == (0,) and x[:0].reshape(3, 0).shape == (3, 0)
+    assert broadcast_to(Tensor([1.0]), 4).shape == (4,) and broadcast_to(x, [5, 2, 3]).shape == (5, 2, 3)
+    assert concatenate([x, x], axis=np.int64(-1)).shape == (2, 6) and stack([x, x], axis=-1).shape == (2, 3, 2)
+    assert x.sum(axis=()).shape == (2, 3) and x.sum(axis=(-1, 0)).item() == 15
