@@ -15,15 +15,21 @@ import hashlib
 import io
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from nanostn.checks import argument_error, describe
 from nanostn.kernels.device_functions import is_device
 
 VERSION = 1
+DEPTH = 64  # dicts in each other; a state has five
+
+UNFINISHED = ".unfinished"  # how the names of files end that are being written
 
 _HEADER_SIZE = 512
 _HEADER = "nanostn checkpoint, version {}, sha256 of the rest {}\n"
@@ -35,11 +41,14 @@ _SCALARS = {"bool": bool, "int": int, "float": float, "str": str}
 def save(path: str | os.PathLike[str], contents: Mapping[str, Any]) -> None:
     """Write a (nested) dict of arrays, numbers and strings to `path`, atomically.
 
-    Raises ValueError for anything else inside and OSError if the place cannot be written; the old file then stays.
+    Raises ValueError for anything else inside, and OSError if the place cannot be written; the old file then stays.
     torch: torch.save(contents, path)
     """
     import h5py
 
+    path = _path("save", path)
+    if not isinstance(contents, Mapping):
+        raise argument_error("save", "contents", "a dict of arrays, numbers and strings", describe(contents))
     entries = list(_entries("", contents))
 
     # Made in memory: where a disk is full, HDF5 crashes the process instead of raising an error.
@@ -52,7 +61,7 @@ def save(path: str | os.PathLike[str], contents: Mapping[str, Any]) -> None:
                 file.create_dataset(name, data=value).attrs["kind"] = kind
     body = buffer.getvalue()[_HEADER_SIZE:]
     header = _HEADER.format(VERSION, hashlib.sha256(body).hexdigest()).encode().ljust(_HEADER_SIZE, b"\0")
-    write_atomically(Path(path), lambda temporary: temporary.write_bytes(header + body))
+    write_atomically(path, lambda temporary: temporary.write_bytes(header + body))
 
 
 def load(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -63,10 +72,12 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     import h5py
 
-    path = Path(path)
-    if not path.is_file():
+    path = _path("load", path)
+    if not path.exists():
         raise FileNotFoundError(f"load: path should be a file written by nanostn.save, received {str(path)!r}, "
                                 "which does not exist")
+    if not path.is_file():
+        raise _refused(path, "which is a folder" if path.is_dir() else "which is no file")
     contents = path.read_bytes()
     marked = _PATTERN.match(contents)
     if marked is None:
@@ -75,58 +86,138 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise _refused(path, f"of format version {int(marked[1])}; this nanostn reads up to {VERSION}")
     if hashlib.sha256(contents[_HEADER_SIZE:]).hexdigest() != marked[2].decode():
         raise _refused(path, "which is damaged: its checksum is wrong")
-    with h5py.File(path, "r") as file:
-        return _read(file)
+    # What was read and verified is opened, not the file again: no lock is needed, so a file that somebody holds locked
+    # and a file system without locks do as well, and nobody changes it in between.
+    try:
+        with h5py.File(io.BytesIO(contents), "r") as file:
+            return _read(path, file, 0)
+    except (OSError, RuntimeError, KeyError, TypeError, MemoryError, UnicodeError) as error:  # of h5py
+        raise _refused(path, f"whose contents save would not write ({type(error).__name__}: {error})") from None
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary)` and give the finished file the name `path`; on failure `path` stays as it was."""
-    # The process is in the name, so that two may write the same file: the last one to finish wins, whole.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+def _path(op: str, path: Any) -> Path:
+    """The path as the user means it, `~` being the home directory."""
+    try:
+        return Path(os.fsdecode(path)).expanduser()
+    except (TypeError, RuntimeError):
+        raise argument_error(op, "path", "the name of a file", describe(path)) from None
+
+
+def write_atomically(path: Path, write: Callable[[Path], object], new: bool = False) -> None:
+    """Call `write(temporary)` and give the finished file the name `path`; on failure `path` stays as it was.
+
+    Where it should be `new`, FileExistsError is raised if there is a file of that name, even if it has just come. Raises OSError where the place cannot be written, with the name `path`: the temporary one is not the user's.
+    """
+    # A name of its own, so that two may write the same file: the last one to finish wins, whole. The process is in it,
+    # for `remove_unfinished`; of the file's own name, which may be as long as names can be, a part.
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}.{os.getpid()}{UNFINISHED}")
     try:
         write(temporary)
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        if new:
+            os.link(temporary, path)
+            temporary.unlink()
+        else:
+            os.replace(temporary, path)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None
         raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what processes that were killed while writing have left in a folder; those alive keep theirs."""
+    for file in folder.glob(f".*{UNFINISHED}"):
+        number = file.name[:-len(UNFINISHED)].rpartition(".")[2]
+        if number.isdecimal() and not _lives(int(number)):
+            with suppress(OSError):
+                file.unlink()
+
+
+def _lives(process: int) -> bool:
+    """Whether this machine runs a process of this number, but this one."""
+    if process == os.getpid() or not process:
+        return False
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def _refused(path: Path, received: str) -> ValueError:
     return ValueError(f"load: path should be a file written by nanostn.save, received {str(path)!r}, {received}")
 
 
-def _entries(prefix: str, contents: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+def _entries(prefix: str, contents: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, str, Any]]:
     """(full name, kind, value) for every group and value, in a fixed order."""
-    for key in sorted(contents):
+    if depth > DEPTH:
+        raise ValueError(f"save: dicts should be nested {DEPTH} deep at most, received more at {prefix[:60]!r}; does one "
+                         "hold itself?")
+    for key in sorted(contents, key=str):
         name, value = f"{prefix}{key}", contents[key]
-        if not isinstance(key, str) or key in ("", ".", "..") or "/" in key:
-            raise ValueError(f"save: name should be a string without '/', received {key!r}")
+        if not isinstance(key, str) or key in ("", ".", "..") or "/" in key or "\0" in key or not _is_text(key):
+            raise ValueError(f"save: name should be a string of text without NUL and '/', received {key!r}")
         if isinstance(value, Mapping):
             yield name, "dict", None
-            yield from _entries(name + "/", value)
+            yield from _entries(name + "/", value, depth + 1)
             continue
         if is_device(value):
             value = value.numpy()
-        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and not isinstance(value, np.ma.MaskedArray):
             yield name, "array", value
             continue
         scalar = value.item() if isinstance(value, np.generic) else value
-        if type(scalar) not in _SCALARS.values() or (type(scalar) is int and not -2**63 <= scalar < 2**63):
-            raise ValueError(f"save: {name!r} should be an array, a number of 64 bits, a string or a dict of these, "
-                             f"received {type(value).__name__}")
+        whole = type(scalar) is not int or -2**63 <= scalar < 2**63
+        text = type(scalar) is not str or ("\0" not in scalar and _is_text(scalar))
+        if type(scalar) not in _SCALARS.values() or not whole or not text:
+            hint = "; .filled(value) gives one without a mask" if isinstance(value, np.ma.MaskedArray) else ""
+            raise ValueError(f"save: {name!r} should be an array, a number of 64 bits, a string without NUL or a dict of "
+                             f"these, received {type(value).__name__}{hint}")
         yield name, type(scalar).__name__, scalar
 
 
-def _read(group: Any) -> dict[str, Any]:
+def _is_text(string: str) -> bool:
+    """Whether it can be written as UTF-8: half of a surrogate pair cannot."""
+    try:
+        return bool(string.encode()) or not string
+    except UnicodeEncodeError:
+        return False
+
+
+def _read(path: Path, group: Any, depth: int) -> dict[str, Any]:
+    """What `save` wrote: groups, and datasets that lie whole in the file. Everything else is refused, not followed."""
+    import h5py
+
+    if depth > DEPTH:
+        raise _refused(path, f"whose contents are nested more than {DEPTH} deep")
     contents: dict[str, Any] = {}
-    for key, item in group.items():
-        if not hasattr(item, "shape"):
-            contents[key] = _read(item)
-        elif item.attrs["kind"] == "array":
+    for key in group:
+        link = group.get(key, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise _refused(path, f"which links {key!r} to another place ({type(link).__name__})")
+        item = group[key]
+        if isinstance(item, h5py.Group):
+            contents[key] = _read(path, item, depth + 1)
+            continue
+        kind = item.attrs.get("kind") if isinstance(item, h5py.Dataset) else None
+        if not isinstance(kind, str) or kind not in ("array", *_SCALARS):
+            raise _refused(path, f"in which {key!r} is of no kind that save writes")
+        # Contents that do not lie in the file are made up by HDF5, of any size, or come from other files.
+        if (item.chunks or item.is_virtual or item.external or item.shape is None
+                or (kind != "str" and item.id.get_storage_size() != item.size * item.dtype.itemsize)
+                or (kind == "array" and item.dtype.kind not in "biuf")):
+            raise _refused(path, f"in which {key!r} is stored as save would not store it")
+        if kind == "array":
             contents[key] = item[()] if item.shape else np.asarray(item[()])
-        else:
-            value = item.asstr()[()] if item.attrs["kind"] == "str" else item[()]
-            contents[key] = _SCALARS[item.attrs["kind"]](value)
+            continue
+        if item.shape != () or (kind == "str") != (h5py.check_string_dtype(item.dtype) is not None) or (
+                kind != "str" and item.dtype.kind != {"bool": "b", "int": "i", "float": "f"}[kind]):
+            raise _refused(path, f"in which {key!r} is no {kind}")
+        contents[key] = _SCALARS[kind](item.asstr()[()] if kind == "str" else item[()])
     return contents

@@ -13,8 +13,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,17 +39,45 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: str | Path, config: Mapping[str, Any]) -> RunDirectory:
-        """Make the directory (or use an empty one) and write config.json; refuse one that holds a run already."""
+        """Make the directory (or use an empty one) and write config.json; refuse one that holds a run already.
+
+        Of several processes that ask for one place at the same time, one gets it.
+        """
         path = Path(path)
         taken = [name for name in _FILES if (path / name).exists()] if path.is_dir() else []
         if taken:
-            raise ValueError(f"train: run directory should be a new one, received {str(path)!r}, which holds a run "
-                             f"({taken[0]}); continue that one with --resume, or choose another with --run-dir")
+            raise _taken(path, taken[0])
         run = cls(path, dict(config))
         with run._writing():
             path.mkdir(parents=True, exist_ok=True)
-        run._write_json("config.json", {**config, "version": version})
+            text = _json({**config, "version": version})
+            try:
+                checkpoints.write_atomically(path / "config.json", lambda file: file.write_text(text, encoding="utf-8"),
+                                             new=True)
+            except FileExistsError:
+                raise _taken(path, "config.json") from None
         return run
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within this context no other process trains the run. However the process ends, the lock ends with it.
+
+        What a process that was killed while writing left unfinished in the directory is removed.
+        """
+        with ExitStack() as held:
+            try:
+                import fcntl
+
+                file = held.enter_context(open(self.path / "config.json", "rb"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"train: run directory should be one that no other process trains, received "
+                                 f"{str(self.path)!r}, which one is training") from None
+            except (OSError, ImportError) as error:  # some network file systems, and systems without flock
+                print(f"train: {self.path} cannot be locked here ({error}): nothing keeps another process from "
+                      "training the same run", file=sys.stderr, flush=True)
+            checkpoints.remove_unfinished(self.path)
+            yield
 
     @classmethod
     def open(cls, path: str | Path) -> RunDirectory:
@@ -112,7 +141,7 @@ class RunDirectory:
         self._write_json("result.json", result)
 
     def _write_json(self, name: str, contents: Mapping[str, Any]) -> None:
-        self._write(name, json.dumps(contents, indent=2, allow_nan=False) + "\n")
+        self._write(name, _json(contents))
 
     def _write(self, name: str, text: str) -> None:
         with self._writing():
@@ -125,6 +154,15 @@ class RunDirectory:
         except OSError as error:
             raise ValueError(f"train: run directory should be a place to write in, received {str(self.path)!r} "
                              f"({error.strerror or error})") from None
+
+
+def _json(contents: Mapping[str, Any]) -> str:
+    return json.dumps(contents, indent=2, allow_nan=False) + "\n"
+
+
+def _taken(path: Path, name: str) -> ValueError:
+    return ValueError(f"train: run directory should be a new one, received {str(path)!r}, which holds a run ({name}); "
+                      "continue that one with --resume, or choose another with --run-dir")
 
 
 class Revived(NamedTuple):

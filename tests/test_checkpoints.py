@@ -1,5 +1,7 @@
 """Saving and loading: the same bits back, atomically, and a clear refusal of everything else."""
 
+import hashlib
+import io
 import os
 import signal
 import subprocess
@@ -9,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 
+from nanostn import checkpoints
 from nanostn.checkpoints import load, save
 
 CONTENTS = {
@@ -47,7 +50,9 @@ def test_every_bit_counts_not_a_number_and_infinity_too(tmp_path):
     ({"a": 2**63}, "received int"),
     ({"a": np.array(["x"])}, "received ndarray"),
     ({"a": np.array([{}], dtype=object)}, "received ndarray"),
-    ({"a/b": 1}, "without '/', received 'a/b'"),
+    ({"a/b": 1}, "without NUL and '/', received 'a/b'"), ({"a\0b": 1}, "without NUL"), ({"a\udc80": 1}, "of text"),
+    ({"x": "a\0b"}, "a string without NUL"), ({"x": np.ma.masked_array([1.0], [True])}, "received MaskedArray; .filled"),
+    ({"x": 1j}, "received complex"),
     ({3: 1}, "should be a string .* received 3"),
 ])
 def test_refuses_what_it_cannot_keep(tmp_path, contents, words):
@@ -139,3 +144,108 @@ def test_two_processes_may_write_the_same_file(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints.os, "replace", other_writes_first)
     save(tmp_path / "checkpoint.h5", {"epoch": 2})
     assert load(tmp_path / "checkpoint.h5") == {"epoch": 2} and os.listdir(tmp_path) == ["checkpoint.h5"]
+
+
+def test_save_refuses_what_nests_without_end(tmp_path):
+    own: dict = {}
+    own["own"] = own
+    with pytest.raises(ValueError, match="save: dicts should be nested 64 deep at most"):
+        save(tmp_path / "x", own)
+    deep: dict = {"x": 1}
+    for _ in range(64):
+        deep = {"d": deep}
+    save(tmp_path / "x", deep)
+    assert load(tmp_path / "x") == deep
+    for contents in (None, [1], "text"):
+        with pytest.raises(ValueError, match="save: contents should be a dict"):
+            save(tmp_path / "y", contents)
+
+
+def signed(path, build, mangle=lambda body: body):
+    """A file with a right checksum whose contents `build(file)` makes."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", userblock_size=512) as file:
+        build(file)
+    body = mangle(buffer.getvalue()[512:])
+    header = checkpoints._HEADER.format(1, hashlib.sha256(body).hexdigest()).encode().ljust(512, b"\0")
+    path.write_bytes(header + body)
+
+
+def entry(file, kind="array", **options):
+    file.create_dataset("x", **({"data": np.arange(3.0)} | options)).attrs["kind"] = kind
+
+
+def thousand_levels(file):
+    for _ in range(1000):
+        file = file.create_group("d")
+
+
+def inside_itself(file):
+    group = file.create_group("a")
+    group["a"] = group
+
+
+@pytest.mark.parametrize("build", [
+    lambda f: f.create_dataset("x", data=1.0), lambda f: entry(f, "unknown"), lambda f: entry(f, 3),
+    lambda f: entry(f, np.array([1, 2])), lambda f: entry(f, "float"), lambda f: entry(f, "str"),
+    lambda f: entry(f, "array", data="text"), lambda f: entry(f, "int", data=1.5), lambda f: entry(f, "float", data=1j),
+    lambda f: entry(f, "array", data=np.array([1j])), lambda f: entry(f, "array", data=np.zeros(2, "f4,i4")),
+    lambda f: entry(f, "array", data=None, shape=(1 << 40,), dtype="f8"),
+    lambda f: entry(f, "array", data=None, shape=(1 << 40,), dtype="f8", chunks=(1 << 10,)),
+    lambda f: entry(f, "array", data=None, shape=(3,), dtype="f8", external=[("/etc/hostname", 0, 24)]),
+    lambda f: entry(f, "array", data=h5py.Empty("f4")), lambda f: entry(f, compression="gzip"),
+    lambda f: f.__setitem__("x", h5py.SoftLink("/y")), lambda f: f.__setitem__("x", h5py.ExternalLink("y.h5", "/")),
+    lambda f: f.__setitem__("x", np.dtype("f8")), thousand_levels, inside_itself])
+def test_hostile_contents_with_a_right_checksum(tmp_path, build):
+    signed(tmp_path / "x", build)
+    with pytest.raises(ValueError, match="load: path should be a file written by nanostn.save, received"):
+        load(tmp_path / "x")
+
+
+def test_a_body_cut_short_with_a_right_checksum(tmp_path):
+    for length in (0, 10, 600, 1000):
+        signed(tmp_path / "x", entry, lambda body, length=length: body[:length])
+        with pytest.raises(ValueError, match="load: path should be"):
+            load(tmp_path / "x")
+
+
+def test_reading_needs_no_lock(tmp_path):
+    """Somebody may hold the file locked, and the file system may know no locks."""
+    path = tmp_path / "x"
+    save(path, {"x": np.arange(3)})
+    fcntl = pytest.importorskip("fcntl")
+    with open(path, "rb+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        np.testing.assert_array_equal(load(path)["x"], [0, 1, 2])
+
+
+def test_places_and_names(tmp_path, monkeypatch):
+    longest = tmp_path / ("\u00e4" * 127)  # 254 bytes
+    save(longest, {"x": 1})
+    assert load(str(longest)) == load(os.fsencode(longest)) == {"x": 1}
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save("~/home.h5", {"x": 2})
+    assert load(tmp_path / "home.h5") == load("~/home.h5") == {"x": 2}
+    for path, kind in ((tmp_path / "none" / "x", FileNotFoundError), (tmp_path / "home.h5" / "x", NotADirectoryError),
+                       (tmp_path / ("x" * 256), OSError), (tmp_path, IsADirectoryError)):
+        with pytest.raises(kind) as error:
+            save(path, {"x": 1})
+        assert str(path) in str(error.value) and "unfinished" not in str(error.value)
+    with pytest.raises(ValueError, match="received .*, which is a folder"):
+        load(tmp_path)
+    for path in (None, 3, object()):
+        for use in (load, lambda p: save(p, {})):
+            with pytest.raises(ValueError, match="path should be the name of a file"):
+                use(path)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_what_the_dead_left_unfinished_goes_and_the_living_keep_theirs(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    parent = os.getppid()
+    files = {name: tmp_path / f".x.{name}.unfinished" for name in (f"0a.{dead.pid}", dead.pid, parent, os.getpid(), "word")}
+    for file in (*files.values(), tmp_path / "kept"):
+        file.touch()
+    checkpoints.remove_unfinished(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"kept", f".x.{parent}.unfinished", ".x.word.unfinished"}

@@ -85,23 +85,28 @@ def run(name: str, parser: Parser, build_model: Callable[[dict[str, Any]], Modul
         directory.check_same(settings(name, parser.parse_args(arguments), epochs, **fixed))
         config = directory.config
     with announced_compilation():
-        images, labels, *test_set = load_data(config, options.data_dir)
+        data = load_data(config, options.data_dir)
     if not options.resume:
         directory = RunDirectory.create(path, config)
+    with directory.locked():
+        return _train(config, build_model(config).to(device), directory, data, parser.prog)
+
+
+def _train(config: dict[str, Any], model: Module, directory: RunDirectory, data: tuple[np.ndarray, ...],
+           prog: str) -> int:
+    """Train a run that this process has for itself, and say what comes of it."""
+    path = directory.path
     if (finished := directory.result()) is not None:
         print(f"{path}: this run is finished, test error {finished['test_error']:.2f} %")
         return 0
-
-    model = build_model(config).to(device)
-    training = Training(config, model, directory, images, labels, *test_set)
-    print(f"{name}: {config['model']} with {model.count_parameters():,} parameters on {config['distortion']} "
-          f"of {len(images):,} {config['data']}, {training.steps:,} steps of {config['batch_size']}, "
-          f"{'on the GPU, ' if device == 'cuda' else ''}in {path}",
-          flush=True)
+    training = Training(config, model, directory, *data)
+    print(f"{config['experiment']}: {config['model']} with {model.count_parameters():,} parameters on "
+          f"{config['distortion']} of {len(data[0]):,} {config['data']}, {training.steps:,} steps of "
+          f"{config['batch_size']}, {'on the GPU, ' if model.device == 'cuda' else ''}in {path}", flush=True)
     try:
         outcome = training.run()
     except Interrupted as interruption:
-        raise Interrupted(f"{interruption}; saved, go on with: {parser.prog} --run-dir {path} --resume") from None
+        raise Interrupted(f"{interruption}; saved, go on with: {prog} --run-dir {path} --resume") from None
     directory.finish(result(config, outcome))
     print(f"test error {outcome['test_error']:.2f} %; look at it with: nanostn report {path}")
     return 0

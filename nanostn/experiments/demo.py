@@ -8,7 +8,9 @@ About two minutes on two cores:  nanostn demo
 from __future__ import annotations
 
 import importlib.util
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +31,14 @@ def main(run_dir: str | None = None, settings: list[str] = SETTINGS, device: str
     parser = distorted_mnist.argument_parser("nanostn demo")
     configs = [classification.settings(distorted_mnist.NAME, parser.parse_args([*settings, "--model", name]))
                for name in MODELS]
-    runs = [RunDirectory.create(folder / config["model"], config) for config in configs]
+    with ExitStack() as locks:
+        runs = [RunDirectory.create(folder / config["model"], config) for config in configs]
+        for run in runs:
+            locks.enter_context(run.locked())
+        return _trained(folder, configs, runs, device)
+
+
+def _trained(folder: Path, configs: list[dict[str, Any]], runs: list[RunDirectory], device: str) -> int:
     print("drawing digits ...", flush=True)
     with announced_compilation():
         data = classification.load_data(configs[0])
