@@ -13,6 +13,7 @@ import numpy as np
 
 from .device_array import empty, is_device
 from .launch import FULL, block, cuda, cuda_kernel, over
+from .totals import average, total
 from .trees import tree
 
 PARTS = 64  # of a channel, at most
@@ -25,17 +26,19 @@ def batch_statistics(x, running_mean, running_var, momentum, eps):
     unbiased = count / (count - 1)
     if is_device(x):
         T, C = x.dtype.type, x.shape[1]
-        blocks, threads, sizes, total = _grid(x, EACH, PARTS)
+        blocks, threads, sizes, most = _grid(x, EACH, PARTS)
         parts = blocks[1] * blocks[2]
         counts, means, squares = (empty((parts, C), T) for _ in range(3))
-        _parts_device[T, total](blocks, threads, x, counts, means, squares, *sizes)
+        _parts_device[T, most](blocks, threads, x, counts, means, squares, *sizes)
         mean, scale = empty(C, T), empty(C, T)
         _batch_device[T](*over(C), counts, means, squares, running_mean, running_var, mean, scale, parts, C, momentum,
                          eps, unbiased)
         return mean, scale
     axes = (0, 2, 3)[:x.ndim - 1]
-    mean, var = x.mean(axis=axes), x.var(axis=axes)
     T = x.dtype.type
+    mean = average(x, axes)
+    difference = x - mean.reshape((-1, 1, 1)[:x.ndim - 1])
+    var = average(difference * difference, axes)
     running_mean += T(momentum) * (mean - running_mean)
     running_var += T(momentum) * (var * T(unbiased) - running_var)
     return mean, 1 / np.sqrt(var + T(eps))
@@ -67,10 +70,10 @@ def normalise_dx(x, dy, mean, scale, gamma, batch, wanted=True):
     share = x.shape[1] / max(x.size, 1)
     if is_device(x):
         T, C = x.dtype.type, x.shape[1]
-        blocks, threads, sizes, total = _grid(x, EACH, PARTS)
+        blocks, threads, sizes, most = _grid(x, EACH, PARTS)
         parts = blocks[1] * blocks[2]
         dgammas, dbetas = empty((parts, C), T), empty((parts, C), T)
-        _products_device[T, total](blocks, threads, x, dy, mean, scale, dgammas, dbetas, *sizes)
+        _products_device[T, most](blocks, threads, x, dy, mean, scale, dgammas, dbetas, *sizes)
         dgamma, dbeta = empty(C, T), empty(C, T)
         _sum_device[T](*over(C), dgammas, dbetas, dgamma, dbeta, parts, C)
         if not wanted:
@@ -81,7 +84,7 @@ def normalise_dx(x, dy, mean, scale, gamma, batch, wanted=True):
         return dx, dgamma, dbeta
     axes, shape = (0, 2, 3)[:x.ndim - 1], (-1, 1, 1)[:x.ndim - 1]
     centred = (x - mean.reshape(shape)) * scale.reshape(shape)
-    dbeta, dgamma = dy.sum(axis=axes), (dy * centred).sum(axis=axes)
+    dbeta, dgamma = total(dy, axes), total(dy * centred, axes)
     dx = None
     if wanted:
         dx = dy

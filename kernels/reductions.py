@@ -17,7 +17,8 @@ from .launch import block, cuda, cuda_kernel
 from .mapping import cast, contiguous, mapped, merged
 from .trees import tree
 
-PART = 4096   # entries behind one result that a block adds up; more are divided among several
+PART = 4096   # entries behind one result that a block adds up; more are divided among several, so that none of its
+              # threads adds up many after the other
 PARTS = 256   # most parts
 AXES = 3      # of the results, and of the entries behind one, once merged
 
@@ -125,7 +126,8 @@ def reduced(name: str, x: DeviceArray, axis: Any = None, keepdims: bool = False)
         outer, inner = ([results], [[behind]]), ([behind], [[1]])
     r, s = _padded(outer[0], outer[1][0])
     b, t = _padded(inner[0], inner[1][0])
-    parts = max(1, min(PARTS, -(-behind // PART))) if results < PARTS else 1
+    part = PART if results < PARTS else 16 * PART  # many results keep a GPU busy by themselves
+    parts = max(1, min(PARTS, -(-behind // part)))
     share = -(-behind // parts) if behind else 0
     threads = block(256)
     first = out if parts == 1 else empty((parts * results,), T)

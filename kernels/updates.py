@@ -46,7 +46,7 @@ def zeros_like(p):
 
 def copy_like(saved, array):
     """A copy of what was saved, of either device, in the dtype of `array` and where it is."""
-    saved = np.array(saved.numpy() if is_device(saved) else saved, array.dtype)
+    saved = np.array(saved.numpy() if is_device(saved) else saved, array.dtype, order="C")
     return to_device(saved) if is_device(array) else saved
 
 

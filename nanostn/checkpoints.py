@@ -106,7 +106,8 @@ def _path(op: str, path: Any) -> Path:
 def write_atomically(path: Path, write: Callable[[Path], object], new: bool = False) -> None:
     """Call `write(temporary)` and give the finished file the name `path`; on failure `path` stays as it was.
 
-    Where it should be `new`, FileExistsError is raised if there is a file of that name, even if it has just come. Raises OSError where the place cannot be written, with the name `path`: the temporary one is not the user's.
+    Where it should be `new`, FileExistsError is raised if there is a file of that name, even if it has just come.
+    Raises OSError where the place cannot be written, with the name `path`: the temporary one is not the user's.
     """
     # A name of its own, so that two may write the same file: the last one to finish wins, whole. The process is in it,
     # for `remove_unfinished`; of the file's own name, which may be as long as names can be, a part.
@@ -157,8 +158,8 @@ def _refused(path: Path, received: str) -> ValueError:
 def _entries(prefix: str, contents: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, str, Any]]:
     """(full name, kind, value) for every group and value, in a fixed order."""
     if depth > DEPTH:
-        raise ValueError(f"save: dicts should be nested {DEPTH} deep at most, received more at {prefix[:60]!r}; does one "
-                         "hold itself?")
+        raise ValueError(f"save: dicts should be nested {DEPTH} deep at most, received more at {prefix[:60]!r}; does "
+                         "one hold itself?")
     for key in sorted(contents, key=str):
         name, value = f"{prefix}{key}", contents[key]
         if not isinstance(key, str) or key in ("", ".", "..") or "/" in key or "\0" in key or not _is_text(key):
@@ -177,8 +178,8 @@ def _entries(prefix: str, contents: Mapping[str, Any], depth: int = 0) -> Iterat
         text = type(scalar) is not str or ("\0" not in scalar and _is_text(scalar))
         if type(scalar) not in _SCALARS.values() or not whole or not text:
             hint = "; .filled(value) gives one without a mask" if isinstance(value, np.ma.MaskedArray) else ""
-            raise ValueError(f"save: {name!r} should be an array, a number of 64 bits, a string without NUL or a dict of "
-                             f"these, received {type(value).__name__}{hint}")
+            raise ValueError(f"save: {name!r} should be an array, a number of 64 bits, a string without NUL or a dict "
+                             f"of these, received {type(value).__name__}{hint}")
         yield name, type(scalar).__name__, scalar
 
 

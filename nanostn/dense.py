@@ -6,6 +6,7 @@ from nanostn.autograd import Gradients
 from nanostn.checks import same_float, sizes
 from nanostn.kernels.device_functions import contiguous
 from nanostn.kernels.matmul import matmul
+from nanostn.kernels.totals import total
 from nanostn.tensor import Array, Tensor, op
 
 
@@ -36,6 +37,6 @@ def _dense(x: Array, weight: Array, bias: Array | None = None) -> tuple[Array, G
         return matmul(contiguous(dy), x, transpose_a=True)
 
     def dbias(dy):
-        return dy.sum(axis=0)
+        return total(dy, 0)
 
     return y, (dx, dweight) if bias is None else (dx, dweight, dbias)

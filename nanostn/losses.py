@@ -8,6 +8,7 @@ from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, describe, same_float, sizes
 from nanostn.kernels import losses as kernels
 from nanostn.kernels.device_array import is_device
+from nanostn.kernels.totals import total
 from nanostn.tensor import Array, Tensor, op
 
 
@@ -81,7 +82,7 @@ def triplet_hinge(anchor: Any, positive: Any, negative: Any, alpha: float = 1.0)
 @op
 def _triplet_hinge(anchor: Array, positive: Array, negative: Array, *, alpha: float) -> tuple[Array, Gradients]:
     to_positive, to_negative = anchor - positive, anchor - negative
-    hinge = (to_positive**2).sum(axis=1) - (to_negative**2).sum(axis=1) + anchor.dtype.type(alpha)
+    hinge = total(to_positive**2, 1) - total(to_negative**2, 1) + anchor.dtype.type(alpha)
     twice = 2 * (hinge > 0).astype(anchor.dtype)[:, None]
 
     def gradients(dloss, wanted):

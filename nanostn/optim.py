@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from nanostn import overwrites
-from nanostn.checks import argument_error, describe
+from nanostn.checks import argument_error, converted, describe
 from nanostn.kernels import updates
-from nanostn.kernels.device_array import is_device
+from nanostn.kernels.device_functions import is_device, move
 from nanostn.module import Parameter
 from nanostn.tensor import Array
 
@@ -50,6 +50,7 @@ class Optimiser:
                 if not group[name] >= 0:
                     raise argument_error(type(self).__name__, name, "zero or more", group[name])
             group["memory"] = [tuple(updates.zeros_like(p.data) for _ in self.memories) for p in group["parameters"]]
+            group["steps"] = [0] * len(group["memory"])  # that each parameter has moved
             self.groups.append(group)
         if not seen:
             raise argument_error(type(self).__name__, "parameters", "at least one parameter", "none")
@@ -61,24 +62,39 @@ class Optimiser:
 
     def step(self) -> None:
         """Move every parameter that has a gradient."""
-        self.steps += 1
         who = f"{type(self).__name__}.step"
+        for group in self.groups:  # all of them, before anything moves
+            for p, memory in zip(group["parameters"], group["memory"], strict=True):
+                self._check(who, p, memory)
+        self.steps += 1
         for group in self.groups:
-            arrays = [(p.data, p.grad, *memory) for p, memory in zip(group["parameters"], group["memory"], strict=True)
-                      if p.grad is not None]
-            for p, _, *memory in arrays:
-                if any(is_device(array) != is_device(p) for array in memory):
-                    raise argument_error(f"{type(self).__name__}.step", "every parameter",
-                                         "where it was when the optimiser was made",
-                                         f"one {p.shape} that is on {'a device' if is_device(p) else 'the CPU'} now",
-                                         "move the model with .to() first, then make its optimiser")
-            self.update(arrays, group)
-            for p in group["parameters"]:
-                if p.grad is not None:
-                    overwrites.note(p.data, who, p.path)
+            moved = [i for i, p in enumerate(group["parameters"]) if p.grad is not None]
+            for i in moved:
+                group["steps"][i] += 1
+            for steps in sorted({group["steps"][i] for i in moved}):
+                chosen = [(group["parameters"][i], group["memory"][i]) for i in moved if group["steps"][i] == steps]
+                self.update([(p.data, p.grad, *memory) for p, memory in chosen], group, steps)
+            for i in moved:
+                overwrites.note(group["parameters"][i].data, who, group["parameters"][i].path)
 
-    def update(self, arrays: list[tuple[Array, ...]], group: dict[str, Any]) -> None:
-        """Move parameters in place: `arrays` has (p, gradient, memories ...) of each that has a gradient."""
+    @staticmethod
+    def _check(who: str, p: Parameter, memory: tuple[Array, ...]) -> None:
+        """An error unless the parameter is what it was when its memory was made; a copy of it would move in vain."""
+        data = p.data
+        if any(is_device(array) != is_device(data) for array in memory):
+            raise argument_error(who, "every parameter", "where it was when the optimiser was made",
+                                 f"one {p.shape} that is on {'a device' if is_device(data) else 'the CPU'} now",
+                                 "move the model with .to() first, then make its optimiser")
+        for array in memory:
+            if (array.shape, array.dtype) != (data.shape, data.dtype):
+                raise argument_error(who, "every parameter", f"{describe(array)} as when the optimiser was made",
+                                     f"{p.path} {describe(data)}", "make the optimiser after such a change")
+        if not is_device(data) and not data.flags.carray:
+            raise argument_error(who, "every parameter", "a C-contiguous array that can be written into",
+                                 f"{p.path} {describe(data)} that is not", "assign .data anew")
+
+    def update(self, arrays: list[tuple[Array, ...]], group: dict[str, Any], steps: int) -> None:
+        """Move parameters in place: `arrays` has (p, gradient, memories ...) of each, and it is step `steps` of all."""
         raise TypeError(f"{type(self).__name__}: an optimiser should define update(), received none")
 
     def state(self) -> dict[str, Any]:
@@ -86,19 +102,30 @@ class Optimiser:
         for i, group in enumerate(self.groups):
             arrays = {f"{k}.{name}": array for k, memory in enumerate(group["memory"])
                       for name, array in zip(self.memories, memory, strict=True)}
-            found[f"group {i}"] = {"learning_rate": group["learning_rate"], **arrays}
+            found[f"group {i}"] = {"learning_rate": group["learning_rate"], "steps": np.array(group["steps"]), **arrays}
         return found
 
     def load_state(self, state: dict[str, Any]) -> None:
+        """Take back a `state()`; nothing is changed unless all names, shapes and numbers fit."""
         own, who = self.state(), f"{type(self).__name__}.load_state"
+        if not isinstance(state, dict):
+            raise argument_error(who, "the state", "a dict that state() has made", describe(state))
+        for name, group in own.items():  # states of before there were steps for each parameter
+            saved = state.get(name)
+            if isinstance(group, dict) and isinstance(saved, dict) and "steps" not in saved:
+                state = {**state, name: {**saved, "steps": np.full(len(group["steps"]), state.get("steps", 0))}}
         shapes = [{name: np.shape(value) for name, value in _flat(s).items()} for s in (own, state)]
         if shapes[0] != shapes[1]:
             raise argument_error(who, "the state", "of an optimiser like this one, with the same parameters",
                                  "names or shapes that differ", "is it the state of another model or optimiser?")
-        self.steps = int(state["steps"])
+        found = {name: move(value, "cpu") if is_device(value) else value for name, value in _flat(state).items()}
+        numbers = {name: converted(who, name, value, np.int64 if name.endswith("steps") else np.float64
+                                   if name.endswith("learning_rate") else _flat(own)[name].dtype)
+                   for name, value in found.items()}
+        self.steps = int(numbers["steps"])
         for i, group in enumerate(self.groups):
-            saved = state[f"group {i}"]
-            group["learning_rate"] = float(saved["learning_rate"])
+            saved = {name: numbers[f"group {i}/{name}"] for name in own[f"group {i}"]}
+            group["learning_rate"], group["steps"] = float(saved["learning_rate"]), saved["steps"].tolist()
             group["memory"] = [tuple(updates.copy_like(saved[f"{k}.{name}"], array)
                                      for name, array in zip(self.memories, memory, strict=True))
                                for k, memory in enumerate(group["memory"])]
@@ -128,15 +155,15 @@ class SGD(Optimiser):
                 expected = "above 0 and below 1 with nesterov=True" if group["nesterov"] else "from 0 to below 1"
                 raise argument_error("SGD", "momentum", expected, group["momentum"])
 
-    def update(self, arrays: list[tuple[Array, ...]], group: dict[str, Any]) -> None:
+    def update(self, arrays: list[tuple[Array, ...]], group: dict[str, Any], steps: int) -> None:
         updates.sgd(arrays, group["learning_rate"], group["momentum"], group["weight_decay"], group["nesterov"])
 
 
 class Adam(Optimiser):
     """m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2;  p <- p - learning_rate m^ / (sqrt(v^) + eps).
 
-    m^ = m / (1 - b1^t) and v^ = v / (1 - b2^t) undo the start at zero, with t the steps of the optimiser;
-    `weight_decay` adds weight_decay p to g.
+    m^ = m / (1 - b1^t) and v^ = v / (1 - b2^t) undo the start at zero, with t the steps that the parameter
+    has moved, so that one which begins late begins as the others did; `weight_decay` adds weight_decay p to g.
     Kingma and Ba 2015, algorithm 1.   torch: optim.Adam(parameters, lr, betas, eps, weight_decay)
     """
 
@@ -149,8 +176,8 @@ class Adam(Optimiser):
         self.betas, self.eps = betas, eps
         super().__init__(parameters, learning_rate=learning_rate, weight_decay=weight_decay)
 
-    def update(self, arrays: list[tuple[Array, ...]], group: dict[str, Any]) -> None:
-        updates.adam(arrays, self.steps, group["learning_rate"], *self.betas, self.eps, group["weight_decay"])
+    def update(self, arrays: list[tuple[Array, ...]], group: dict[str, Any], steps: int) -> None:
+        updates.adam(arrays, steps, group["learning_rate"], *self.betas, self.eps, group["weight_decay"])
 
 
 class Schedule:
@@ -174,10 +201,15 @@ class Schedule:
             group["learning_rate"] = rate * self.factor_at(self.steps)
 
     def state(self) -> dict[str, Any]:
-        return {"steps": self.steps}
+        return {"steps": self.steps, "initial": np.array(self.initial)}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        self.steps = int(state["steps"])
+        """Take back a `state()`: the first rates are in it, since the optimiser's may have fallen by now."""
+        initial = converted("load_state", "initial", state.get("initial", self.initial), np.float64)
+        if initial.shape != (len(self.initial),):
+            raise argument_error("load_state", "initial", f"{len(self.initial)} learning rates, one for each group",
+                                 describe(initial), "is it the state of a schedule for another optimiser?")
+        self.steps, self.initial = int(state["steps"]), initial.tolist()
         self._set()
 
 

@@ -17,6 +17,7 @@ from nanostn.checks import argument_error, converted, describe, is_float32, same
 from nanostn.kernels import matmul as matmul_kernels
 from nanostn.kernels.device_array import DeviceArray
 from nanostn.kernels.device_functions import as_array, contiguous, device_of, is_device, move
+from nanostn.kernels.totals import total
 
 Array = np.ndarray
 ARRAYS = (np.ndarray, DeviceArray)  # what a tensor holds
@@ -296,8 +297,8 @@ class Tensor:
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
         """The mean over one axis, several or all; NaN over nothing.   torch: torch.mean(x, axis, keepdims)"""
         check_axis("mean", self.ndim, axis)
-        total = self.sum(axis, keepdims)
-        return total / (self.size // total.size if total.size else 1)
+        added = self.sum(axis, keepdims)
+        return added / (self.size // added.size if added.size else 1)
 
     def max(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
         """The largest entry, along one axis, several or all; the first of equal ones takes the gradient.
@@ -424,7 +425,7 @@ def _broadcast_to(x: Array, *, shape: tuple[int, ...]) -> tuple[Array, autograd.
     before = x.shape
 
     def dx(dy: Array) -> Array:
-        return dy.sum(axis=tuple(range(lead)) + stretched).reshape(before)
+        return total(dy, tuple(range(lead)) + stretched).reshape(before)
 
     return np.broadcast_to(x, shape), (dx,)
 
@@ -608,7 +609,7 @@ def _restore(dy: Array, axis: int | tuple[int, ...] | None, keepdims: bool) -> A
 @op
 def _sum(x, *, axis, keepdims):
     shape = x.shape
-    return x.sum(axis=axis, keepdims=keepdims), (lambda dy: np.broadcast_to(_restore(dy, axis, keepdims), shape),)
+    return total(x, axis, keepdims), (lambda dy: np.broadcast_to(_restore(dy, axis, keepdims), shape),)
 
 
 @op

@@ -50,8 +50,10 @@ def test_every_bit_counts_not_a_number_and_infinity_too(tmp_path):
     ({"a": 2**63}, "received int"),
     ({"a": np.array(["x"])}, "received ndarray"),
     ({"a": np.array([{}], dtype=object)}, "received ndarray"),
-    ({"a/b": 1}, "without NUL and '/', received 'a/b'"), ({"a\0b": 1}, "without NUL"), ({"a\udc80": 1}, "of text"),
-    ({"x": "a\0b"}, "a string without NUL"), ({"x": np.ma.masked_array([1.0], [True])}, "received MaskedArray; .filled"),
+    ({"a/b": 1}, "without NUL and '/', received 'a/b'"),
+    ({"a\0b": 1}, "without NUL"), ({"a\udc80": 1}, "of text"),
+    ({"x": "a\0b"}, "a string without NUL"),
+    ({"x": np.ma.masked_array([1.0], [True])}, "received MaskedArray; .filled"),
     ({"x": 1j}, "received complex"),
     ({3: 1}, "should be a string .* received 3"),
 ])
@@ -244,8 +246,8 @@ def test_what_the_dead_left_unfinished_goes_and_the_living_keep_theirs(tmp_path)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
     parent = os.getppid()
-    files = {name: tmp_path / f".x.{name}.unfinished" for name in (f"0a.{dead.pid}", dead.pid, parent, os.getpid(), "word")}
-    for file in (*files.values(), tmp_path / "kept"):
-        file.touch()
+    for name in (f"0a.{dead.pid}", dead.pid, parent, os.getpid(), "word"):
+        (tmp_path / f".x.{name}.unfinished").touch()
+    (tmp_path / "kept").touch()
     checkpoints.remove_unfinished(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"kept", f".x.{parent}.unfinished", ".x.word.unfinished"}

@@ -146,3 +146,90 @@ def test_cosine_decay():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(nn.Parameter(np.ones(2)))
+
+
+@pytest.mark.parametrize("order", ["state first", "schedule first"])
+def test_a_schedule_goes_on_in_any_order(order):
+    def parts():
+        optimiser = optim.SGD([nn.Parameter([1.0])], learning_rate=0.5)
+        return optimiser, lambda: optim.StepDecay(optimiser, every=2, factor=0.5)
+
+    optimiser, make = parts()
+    schedule = make()
+    for _ in range(5):
+        schedule.step()
+    assert optimiser.groups[0]["learning_rate"] == 0.125
+    states = optimiser.state(), schedule.state()
+    optimiser, make = parts()
+    if order == "schedule first":
+        schedule = make()
+    optimiser.load_state(states[0])
+    if order == "state first":
+        schedule = make()
+    schedule.load_state(states[1])
+    assert optimiser.groups[0]["learning_rate"] == 0.125
+    schedule.step()
+    assert optimiser.groups[0]["learning_rate"] == 0.0625
+    with pytest.raises(ValueError, match="load_state: initial should be 1 learning rates"):
+        schedule.load_state({"steps": 3, "initial": [1.0, 2.0]})
+
+
+def test_adam_counts_the_steps_of_each_parameter():
+    early, late = nn.Parameter([1.0]), nn.Parameter([1.0])
+    optimiser = optim.Adam([early, late], learning_rate=0.1)
+    for step in range(6):
+        early.grad = np.ones(1, np.float32)
+        late.grad = np.ones(1, np.float32) if step > 2 else None
+        before = late.data.copy()
+        optimiser.step()
+        if step > 2:  # a constant gradient moves by the learning rate, from the first step on
+            np.testing.assert_allclose(before - late.data, 0.1, rtol=1e-4)
+    np.testing.assert_allclose(early.data, 1 - 6 * 0.1, rtol=1e-4)
+    other = optim.Adam([nn.Parameter([1.0]), nn.Parameter([1.0])], learning_rate=0.1)
+    other.load_state(optimiser.state())
+    assert other.groups[0]["steps"] == [6, 3]
+    old = optimiser.state()
+    del old["group 0"]["steps"]  # as it was written before each parameter had its own
+    other.load_state(old)
+    assert other.groups[0]["steps"] == [6, 6]
+
+
+def test_a_momentum_in_another_order_of_memory_is_not_a_copy():
+    p = nn.Parameter(np.ones((2, 3), np.float32))
+    optimiser = optim.SGD([p], learning_rate=1.0, momentum=0.5)
+    state = optimiser.state()
+    state["group 0"]["0.velocity"] = np.asfortranarray(np.arange(6, dtype=np.float64).reshape(2, 3))
+    optimiser.load_state(state)
+    for expected in (1 - np.arange(6) / 2, 1 - np.arange(6) * 0.75):
+        p.grad = np.zeros((2, 3), np.float32)
+        optimiser.step()
+        np.testing.assert_array_equal(p.data, expected.reshape(2, 3).astype(np.float32))
+
+
+def test_load_state_is_all_or_nothing():
+    p = nn.Parameter(np.ones((2, 3), np.float32))
+    optimiser = optim.SGD([p], learning_rate=1.0, momentum=0.5)
+    for value in (np.ones((2, 3)) * 1j, np.full((2, 3), "x"), np.full((2, 3), 1e300)):
+        state = optimiser.state()
+        state["group 0"] |= {"0.velocity": value, "learning_rate": 7.0}
+        with pytest.raises(ValueError, match="SGD.load_state: group 0/0.velocity should be"):
+            optimiser.load_state(state)
+        assert optimiser.groups[0]["learning_rate"] == 1.0
+    with pytest.raises(ValueError, match="SGD.load_state: the state should be a dict"):
+        optimiser.load_state([1])
+
+
+def test_a_parameter_that_has_changed_is_refused_before_anything_moves():
+    first, second = nn.Parameter(np.ones(3, np.float32)), nn.Parameter(np.ones((2, 3), np.float32))
+    optimiser = optim.Adam([{"parameters": [first]}, {"parameters": [second]}])
+    for data in (np.ones((2, 3)), np.ones((3, 2), np.float32)):
+        second.data = data
+        first.grad, second.grad = np.ones(3, np.float32), np.ones_like(data)
+        with pytest.raises(ValueError, match=r"Adam.step: every parameter should be \(2, 3\) float32 as when"):
+            optimiser.step()
+    second.data = np.ones((2, 3), np.float32)
+    second.data.flags.writeable = False
+    with pytest.raises(ValueError, match="a C-contiguous array that can be written into"):
+        optimiser.step()
+    np.testing.assert_array_equal(first.data, 1)
+    assert optimiser.steps == 0
