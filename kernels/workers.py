@@ -40,27 +40,29 @@ class Kernel:
             self.known[key] = self.compiled[kinds].address
         # An exception in compiled code of this kind is printed and lost, so kernels must not raise any.
         workers = min(items, work // WORTH_A_THREAD)
-        if workers > 1:
+        if workers > 1:  # else nobody needs to know, which takes a microsecond
             workers = min(workers, get_threads())
-        if workers <= 1:
-            _spread(self.known[key], 1, items, arguments)
-        elif teams_may_meet():
+        if workers <= 1 or teams_may_meet():
             _spread(self.known[key], workers, items, arguments)
         else:
             with one_team:
                 _spread(self.known[key], workers, items, arguments)
 
 
+_NUMBERS = frozenset({int, float, bool, type(None)})
+
+
 def _kind(argument: Any) -> Any:
     """As much of an argument as decides its type for Numba."""
-    if isinstance(argument, np.ndarray):
+    kind = type(argument)
+    if kind is np.ndarray:
         return argument.dtype, argument.ndim, argument.flags.num
-    return type(argument) if argument is None or isinstance(argument, int | float | np.generic) else typeof(argument)
+    return kind if kind in _NUMBERS or isinstance(argument, np.generic) else typeof(argument)
 
 
 @compiled(nogil=True, parallel=True)
 def _spread(address, workers, items, arguments):
-    if workers == 1:
+    if workers <= 1:
         call_address(address, 0, items, arguments)
         return
     for worker in prange(workers):
