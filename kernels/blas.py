@@ -72,7 +72,7 @@ def move16(typingctx, target, at, source, start):
 
 @intrinsic
 def call_address(typingctx, address, first, last, arguments):
-    """function(first, last, *arguments), of the C function at this address: a number, which Python hands over quickly."""
+    """function(first, last, *arguments) of the C function at an address: Python hands a number over in no time."""
     def generate(context, builder, signature, args):
         kinds = [*signature.args[1:3], *signature.args[3].types]
         function = ir.FunctionType(_pointer, [context.get_value_type(kind) for kind in kinds]).as_pointer()

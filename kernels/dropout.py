@@ -28,7 +28,8 @@ def dropout(x, rate, key):
                                       scale)
         return y
     y = np.empty(x.shape, x.dtype)
-    _dropout(-(-quarter // PART), 8 * x.size, x.reshape(-1), y.reshape(-1), quarter, np.uint64(key), threshold, x.dtype.type(scale))
+    _dropout(-(-quarter // PART), 8 * x.size, x.reshape(-1), y.reshape(-1), quarter, np.uint64(key), threshold,
+             x.dtype.type(scale))
     return y
 
 

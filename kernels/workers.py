@@ -39,10 +39,10 @@ class Kernel:
                 self.compiled[kinds] = c_function(self.function, signature, **self.options)
             self.known[key] = self.compiled[kinds].address
         # An exception in compiled code of this kind is printed and lost, so kernels must not raise any.
-        workers = min(items, work // WORTH_A_THREAD)
+        workers = max(1, min(items, work // WORTH_A_THREAD))
         if workers > 1:  # else nobody needs to know, which takes a microsecond
             workers = min(workers, get_threads())
-        if workers <= 1 or teams_may_meet():
+        if workers == 1 or teams_may_meet():
             _spread(self.known[key], workers, items, arguments)
         else:
             with one_team:
@@ -62,7 +62,7 @@ def _kind(argument: Any) -> Any:
 
 @compiled(nogil=True, parallel=True)
 def _spread(address, workers, items, arguments):
-    if workers <= 1:
+    if workers == 1:
         call_address(address, 0, items, arguments)
         return
     for worker in prange(workers):

@@ -67,8 +67,8 @@ class Compiled(NamedTuple):
 def compiled_kernels() -> tuple[list[Compiled], dict[Path, int]]:
     """What the cache holds for these sources, this Numba and this processor; and its folder, with all its bytes.
 
-    Entries that serve other sources or processors count among the bytes only. Raises RuntimeError where there is no
-    folder, or where this version of Numba keeps its cache in another way: the index is read through Numba's own classes.
+    Entries that serve other sources or processors count among the bytes only. Raises RuntimeError where no folder can
+    be written, or where this version of Numba keeps its cache in another way: an index is read by Numba's own class.
     """
     from nanostn.kernels import workers
 
