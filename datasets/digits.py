@@ -9,9 +9,9 @@ is 20 of 28 pixels, and its centre of mass is the middle of the image.
 import math
 
 import numpy as np
-from numba import njit
 
 from nanostn.checks import argument_error, describe
+from nanostn.kernels.caching import compiled
 
 from .strokes import WAYS, curve
 
@@ -109,7 +109,7 @@ def centre_of_mass(points: np.ndarray) -> np.ndarray:
     return (middle * length).sum((2, 3), keepdims=True) / length.sum((1, 2), keepdims=True)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def ink(points, thickness, images):                          # (2, N or more, S, K), (N or more,) -> (N, H, W)
     one, half, far = np.float32(1), np.float32(0.5), np.float32(1e6)
     S, K = points.shape[2:]

@@ -1,8 +1,8 @@
-"""Two instructions that Numba has no word for: a product of parts of matrices, and a move of one vector.
+"""Three instructions that Numba has no word for: a product of parts of matrices, a move of one vector, and a call.
 
 `np.dot` in compiled code takes whole contiguous matrices. The BLAS function behind it also takes a part of a matrix
 (where it starts, and how far apart its rows are) and can add to its result, which spares kernels most of their copies.
-Both check nothing.
+None of them checks anything.
 """
 
 from llvmlite import ir
@@ -68,3 +68,15 @@ def move16(typingctx, target, at, source, start):
         return context.get_dummy_value()
 
     return types.void(target, types.int64, source, types.int64), generate
+
+
+@intrinsic
+def call_address(typingctx, address, first, last, arguments):
+    """function(first, last, *arguments) of the C function at an address: Python hands a number over in no time."""
+    def generate(context, builder, signature, args):
+        kinds = [*signature.args[1:3], *signature.args[3].types]
+        function = ir.FunctionType(_pointer, [context.get_value_type(kind) for kind in kinds]).as_pointer()
+        builder.call(builder.inttoptr(args[0], function), [*args[1:3], *cgutils.unpack_tuple(builder, args[3])])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64, arguments), generate

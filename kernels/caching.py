@@ -1,52 +1,125 @@
-"""A compiled kernel on disk serves these sources only: all files of this folder, as they are now.
+"""Compiled kernels on disk: they serve these sources only, all files of their folder as they are now.
 
 Numba's cache looks at one file, the one that holds the function. A kernel calls formulas of other files, and these are
 compiled into it: after an edit there, or a `git pull`, the kernel on disk would go on with the old formula, silently.
+
+And Numba keeps all forms of a function under one index. Of two processes that add to it at once, or one that ends
+between index and code, the index may name code that is another's. Here each form has files of its own, named after all
+that it depends on. What cannot be read is compiled again; what cannot be written is compiled by every process.
 """
 
 import functools
 import hashlib
-from collections.abc import Callable
+import inspect
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from numba.core.caching import FunctionCache
+import numba
+from numba import njit
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.ccallback import CFunc
+from numba.core.registry import cpu_target
+from numba.core.sigutils import normalize_signature
 
 FOLDER = Path(__file__).parent
 
 
 @functools.cache
-def source_stamp() -> str:
-    """Of the contents of all sources in this folder; half a millisecond, once in a process."""
+def source_stamp(folder: Path = FOLDER) -> str:
+    """Of the contents of all sources in a folder; half a millisecond, once in a process."""
     digest = hashlib.sha256()
-    for file in sorted(FOLDER.glob("*.py")):
+    for file in sorted(folder.glob("*.py")):
         digest.update(f"{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
 
 
-class Locator:
-    """Where the functions of this folder are cached: where Numba would, with a stamp of all sources."""
+_said = False
 
-    @staticmethod
-    def from_function(function: Callable[..., Any], file: str) -> Any:
-        """A locator for this function; None, so that Numba asks the next class, for a function of another folder."""
-        if Path(file).parent != FOLDER:
+
+def say_unkept(reason: str) -> None:
+    """Say once that compiled kernels are not kept."""
+    global _said
+    if _said:
+        return
+    _said = True
+    print(f"nanostn: compiled kernels cannot be kept on disk, so each process compiles them anew ({reason}); set "
+          "NUMBA_CACHE_DIR to a folder that can be written", file=sys.stderr, flush=True)
+
+
+class Cache(FunctionCache):
+    """Of one function: Numba's, in the folder that Numba chooses (NUMBA_CACHE_DIR, then beside the source)."""
+
+    def __init__(self, function: Callable[..., Any]):
+        self.unusable = ""
+        try:
+            super().__init__(function)
+        except RuntimeError as error:
+            self.unusable = str(error)
+
+    def _form(self, signature: Any) -> str:
+        return f"{self._impl.filename_base}-{_short(signature)}"
+
+    def _version(self, codegen: Any) -> str:
+        """Of all that a compiled form depends on, beside the function and the types of its arguments."""
+        folder = Path(inspect.getfile(self._py_func)).parent
+        sources = source_stamp(folder) if folder.is_dir() else self._impl.locator.get_source_stamp()  # in a zip file
+        return _short((sources, numba.__version__, codegen.magic_tuple()))
+
+    def _choose(self, signature: Any, codegen: Any) -> None:
+        name = f"{self._form(signature)}-{self._version(codegen)}"
+        self._cache_file = IndexDataCacheFile(self._cache_path, name, name)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        if self.unusable:
             return None
-        standard = (each.from_function(function, file) for each in _locators if each is not Locator)
-        locator = next((found for found in standard if found is not None), None)
-        if locator is not None:
-            own = locator.get_source_stamp()
-            locator.get_source_stamp = lambda: (own, source_stamp())
-        return locator
+        try:
+            target_context.refresh()
+            self._choose(sig, target_context.codegen())
+            return super().load_overload(sig, target_context)
+        except Exception:  # whatever is wrong with a file: cut short, overwritten, another's
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            if self.unusable:
+                raise OSError(self.unusable)
+            for old in Path(self._cache_path).glob(f"{self._form(sig)}-*.nb[ic]"):  # of other sources, or spoilt
+                old.unlink(missing_ok=True)
+            self._choose(sig, data.codegen)
+            super().save_overload(sig, data)
+        except OSError as error:
+            say_unkept(str(error))
+
+    def kept(self) -> Iterator[tuple[str, Any, Path]]:
+        """All that the folder holds for these sources, this Numba and this processor: function, signature, file."""
+        if self.unusable:
+            return
+        version = self._version(cpu_target.target_context.codegen())
+        for file in sorted(Path(self._cache_path).glob(f"*-{version}.nbi")):
+            for key, name in IndexDataCacheFile(self._cache_path, file.stem, file.stem)._load_index().items():
+                if (file.parent / name).is_file():
+                    yield file.name.partition("-")[0], key[0], file.parent / name
 
 
-# The one private name of Numba here; the same from 0.60 to 0.68. It has no public way to widen a stamp: the variable
-# NUMBA_CACHE_LOCATOR_CLASSES is the user's, it is read for all libraries, and it lists classes instead of adding one.
-# tests/kernels/test_caching.py fails where Numba does without it.
-_locators: list[Any] = getattr(FunctionCache._impl_class, "_locator_classes", [])
+def _short(value: Any) -> str:
+    return hashlib.sha256(str(value).encode()).hexdigest()[:16]
 
 
-def watch_all_sources() -> None:
-    """From now on, what is cached of this folder's functions is found by the same sources only."""
-    if Locator not in _locators:
-        _locators.insert(0, Locator)
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """njit(**options), kept on disk."""
+    def declare(function: Callable[..., Any]) -> Any:
+        dispatcher = njit(**options)(function)
+        dispatcher._cache = Cache(function)  # where Numba's cache=True puts its own
+        return dispatcher
+
+    return declare
+
+
+def c_function(function: Callable[..., Any], signature: Any, **options: Any) -> CFunc:
+    """cfunc(signature, **options)(function), from the disk where it is kept."""
+    found = CFunc(function, normalize_signature(signature), {}, options)
+    found._cache = Cache(function)
+    found.compile()
+    return found

@@ -95,7 +95,7 @@ def _convolve_dx(dy, weight, size, stride, padding):
 # Indices are unsigned where a loop should become vectors: for signed ones Numba tests each for being negative.
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nogil=True)
 def _copy(source, start, target, at, count):
     """target[at:at + count] = source[start:start + count].
 
@@ -110,26 +110,26 @@ def _copy(source, start, target, at, count):
         move16(target, at + count - 16, source, start + count - 16)
 
 
-@nb.njit(cache=True, nogil=True)
-def _pairs(geometry):
+@nb.njit(nogil=True)
+def pairs(geometry):
     """Window, stride and padding."""
     return (geometry[0, 0], geometry[0, 1]), (geometry[1, 0], geometry[1, 1]), (geometry[2, 0], geometry[2, 1])
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nogil=True)
 def _zero(target, at, count):
     for q in range(count):
         target[np.uint64(at + q)] = target.dtype.type(0)
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nogil=True)
 def _columns_inside(j, W, W_out, stride, padding):
     """The range of q for which column q stride + j - padding lies inside the image."""
     left = min(W_out, max(0, (padding - j + stride - 1) // stride))
     return left, max(left, min(W_out, (W - 1 + padding - j) // stride + 1))
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nogil=True)
 def _shifted_rows(source, start, h_first, h_end, H, W, left, right, stride, W_out, rows):
     """rows[h, q] = source[start + h W + q stride] for left <= q < right and rows h of the image; zero elsewhere."""
     at = 0
@@ -152,7 +152,7 @@ def _shifted_rows(source, start, h_first, h_end, H, W, left, right, stride, W_ou
         at += W_out
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nogil=True)
 def _patches(x, first, last, window, stride, padding, H_out, W_out, patches):
     """patches[(j, c, i), (row - first) W_out + q] = x[n, c, p stride + i - padding, q stride + j - padding], flat.
 
@@ -189,7 +189,7 @@ def _patches(x, first, last, window, stride, padding, H_out, W_out, patches):
 def _forward_tiles(tile, end_tile, x, weight, bias, geometry, rows, y):
     N, F, H_out, W_out = y.shape
     K = weight.shape[1]
-    window, stride, padding = _pairs(geometry)
+    window, stride, padding = pairs(geometry)
     patches = np.empty(K * rows * W_out, x.dtype)
     product = np.empty(F * rows * W_out, x.dtype)
     target = y.reshape(-1)
@@ -210,7 +210,7 @@ def _forward_tiles(tile, end_tile, x, weight, bias, geometry, rows, y):
             row = end
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nogil=True)
 def _gather(dy, first, last, tile):
     """tile[f, (row - first) W_out + q] = dy[n, f, p, q], flat."""
     _, F, H_out, W_out = dy.shape
@@ -230,7 +230,7 @@ def _dweight_chunks(chunk, end_chunk, x, dy, geometry, rows, parts):
     N, F, H_out, W_out = dy.shape
     chunks, _, K_and_bias = parts.shape
     K = K_and_bias - 1
-    window, stride, padding = _pairs(geometry)
+    window, stride, padding = pairs(geometry)
     patches = np.empty(K_and_bias * rows * W_out, x.dtype)
     dy_tile = np.empty(F * rows * W_out, x.dtype)
     for c in range(chunk, end_chunk):
@@ -251,7 +251,7 @@ def _dx_parts(item, end_item, dy, weight, geometry, rows, parts, dx):
     _, F, H_out, W_out = dy.shape
     _, C, H, W = dx.shape
     K = len(weight)
-    window, stride, padding = _pairs(geometry)
+    window, stride, padding = pairs(geometry)
     target = dx.reshape(-1)
     dy_tile = np.empty(F * rows * W_out, dy.dtype)
     dpatches = np.empty(K * rows * W_out, dy.dtype)
@@ -270,7 +270,7 @@ def _dx_parts(item, end_item, dy, weight, geometry, rows, parts, dx):
             _add_patches(dpatches, n, start, stop, top, bottom, window, stride, padding, W_out, dx)
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nogil=True)
 def _add_patches(dpatches, n, start, stop, top, bottom, window, stride, padding, W_out, dx):
     """The adjoint of `_patches`, for output rows from start to stop and the rows of dx[n] from top to bottom."""
     _, C, H, W = dx.shape

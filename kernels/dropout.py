@@ -14,6 +14,7 @@ import numpy as np
 from .device_array import empty, is_device
 from .device_functions import contiguous
 from .launch import cuda, cuda_kernel, over
+from .workers import Kernel
 
 PART = 1024  # counters that a worker takes at once
 
@@ -27,7 +28,8 @@ def dropout(x, rate, key):
                                       scale)
         return y
     y = np.empty(x.shape, x.dtype)
-    _dropout(x.reshape(-1), y.reshape(-1), quarter, np.uint64(key), threshold, x.dtype.type(scale))
+    _dropout(-(-quarter // PART), 8 * x.size, x.reshape(-1), y.reshape(-1), quarter, np.uint64(key), threshold,
+             x.dtype.type(scale))
     return y
 
 
@@ -52,11 +54,10 @@ def _kept(counter, key, threshold):
     return a >> eight >= least, b >> eight >= least, c >> eight >= least, d >> eight >= least
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
-def _dropout(x, y, quarter, key, threshold, scale):
+def _dropout_parts(first_part, last_part, x, y, quarter, key, threshold, scale):
     zero = x.dtype.type(0)
-    for part in nb.prange(-(-quarter // PART)):
-        kept = np.empty((4, PART), np.bool_)
+    kept = np.empty((4, PART), np.bool_)
+    for part in range(first_part, last_part):
         begin = part * PART
         for i in range(min(PART, quarter - begin)):  # without a branch, so that it becomes vectors
             a, b, c, d = _kept(np.uint64(begin + i), key, threshold)
@@ -65,6 +66,9 @@ def _dropout(x, y, quarter, key, threshold, scale):
             first = k * quarter + begin
             for i in range(min(PART, quarter - begin, x.size - first)):
                 y[np.uint64(first + i)] = x[np.uint64(first + i)] * scale if kept[k, i] else zero
+
+
+_dropout = Kernel(_dropout_parts)
 
 
 @cuda_kernel("T* T* int int uint64 int T")

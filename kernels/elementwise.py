@@ -1,11 +1,11 @@
 """Element by element: the rectifier. NumPy does small arrays and what is used on small arrays only."""
 
-import numba as nb
 import numpy as np
 
 from .device_array import empty, is_device
 from .device_functions import contiguous
 from .launch import cuda, cuda_kernel, over
+from .workers import Kernel
 
 SMALL = 1 << 15  # entries up to which starting the threads costs more than they save
 
@@ -21,7 +21,7 @@ def relu(x):
         np.maximum(x, 0, out=y)
         np.not_equal(y, 0, out=positive)
     else:
-        _relu(x.reshape(-1), y.reshape(-1), positive.reshape(-1))
+        _relu(x.size, 2 * x.size, x.reshape(-1), y.reshape(-1), positive.reshape(-1))
     return y, positive
 
 
@@ -36,24 +36,28 @@ def relu_dx(dy, positive):
         dx[...] = 0
         np.copyto(dx, dy, where=positive)
     else:
-        _relu_dx(dy.reshape(-1), positive.reshape(-1), dx.reshape(-1))
+        _relu_dx(dy.size, 2 * dy.size, dy.reshape(-1), positive.reshape(-1), dx.reshape(-1))
     return dx
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
-def _relu(x, y, positive):
+def _relu_items(first, last, x, y, positive):
     zero = x.dtype.type(0)
-    for i in nb.prange(x.size):
+    for item in range(first, last):
+        i = np.uint64(item)
         rectified = zero if x[i] <= zero else x[i]
         y[i] = rectified
         positive[i] = rectified != zero
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
-def _relu_dx(dy, positive, dx):
+def _relu_dx_items(first, last, dy, positive, dx):
     zero = dy.dtype.type(0)
-    for i in nb.prange(dy.size):
+    for item in range(first, last):
+        i = np.uint64(item)
         dx[i] = dy[i] if positive[i] else zero
+
+
+_relu = Kernel(_relu_items)
+_relu_dx = Kernel(_relu_dx_items)
 
 
 @cuda_kernel("T* T* bool* int")

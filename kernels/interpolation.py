@@ -6,6 +6,8 @@ wherever x lies.
 
 from numba import cfunc, njit
 
+from .caching import c_function
+
 NEAREST, BILINEAR, BICUBIC, CATMULL_ROM, BSPLINE, CUSTOM = range(6)
 RADIUS = {NEAREST: 0.5, BILINEAR: 1.0, BICUBIC: 2.0, CATMULL_ROM: 2.0, BSPLINE: 2.0}
 
@@ -117,7 +119,9 @@ class Interpolation:
 
     def pointers(self, dtype):
         if dtype not in self._pointers:
-            known = self.kind != CUSTOM  # not called: the hat stands in their place, compiled once for all
-            compiled = cfunc(f"{dtype}({dtype})", cache=known, error_model="numpy")
-            self._pointers[dtype] = tuple(compiled(getattr(f, "py_func", f)) for f in self.functions)
+            kind, options = f"{dtype}({dtype})", {"error_model": "numpy"}
+            self._pointers[dtype] = tuple(
+                cfunc(kind, **options)(getattr(f, "py_func", f)) if self.kind == CUSTOM
+                else c_function(f.py_func, kind, **options)  # not called: stands in their place, compiled once for all
+                for f in self.functions)
         return self._pointers[dtype]

@@ -11,7 +11,6 @@ over a stack.
 import math
 from typing import Any
 
-import numba as nb
 import numpy as np
 
 from .blas import gemm
@@ -32,6 +31,7 @@ from .product_tiles import (
     tiles,
 )
 from .threads import one_blas_thread
+from .workers import Kernel
 
 ROWS, COLUMNS = 128, 256  # of a tile
 
@@ -61,16 +61,16 @@ def _on_cores(a, b, transpose_a, transpose_b, bias):
     if a.size == 0 or b.size == 0:
         out[...] = 0 if bias is None else bias
     else:
-        _matmul(a, b, transpose_a, transpose_b, np.zeros(columns, a.dtype) if bias is None else bias, out)
+        _matmul(-(-rows // ROWS) * -(-columns // COLUMNS), out.size * (a.size // rows), a, b, transpose_a, transpose_b,
+                np.zeros(columns, a.dtype) if bias is None else bias, out)
     return out
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
-def _matmul(a, b, transpose_a, transpose_b, bias, out):
+def _matmul_tiles(first, last, a, b, transpose_a, transpose_b, bias, out):
     rows, columns = out.shape
     inner = a.shape[0] if transpose_a else a.shape[1]
     across = (columns + COLUMNS - 1) // COLUMNS
-    for tile in nb.prange((rows + ROWS - 1) // ROWS * across):
+    for tile in range(first, last):
         i, j = tile // across * ROWS, tile % across * COLUMNS
         i_end, j_end = min(rows, i + ROWS), min(columns, j + COLUMNS)
         for r in range(i, i_end):
@@ -78,6 +78,9 @@ def _matmul(a, b, transpose_a, transpose_b, bias, out):
                 out[r, c] = bias[c]
         gemm(i_end - i, j_end - j, inner, a, i if transpose_a else i * inner, a.shape[1], transpose_a,
              b, j * inner if transpose_b else j, b.shape[1], transpose_b, out, i * columns + j, columns, True)
+
+
+_matmul = Kernel(_matmul_tiles)
 
 
 FEW = 8  # rows or columns of matrices in a stack, so small that tiles would be mostly empty

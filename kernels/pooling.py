@@ -11,10 +11,11 @@ All arrays are C-contiguous; window, stride and padding are pairs (vertical, hor
 import numba as nb
 import numpy as np
 
-from .convolution import output_size
+from .convolution import output_size, pairs
 from .device_array import empty, is_device
 from .division import split
 from .launch import block, cuda, cuda_kernel
+from .workers import Kernel
 
 GRID = 65535  # blocks of a grid along its second and third axis
 
@@ -28,7 +29,7 @@ def max_pool(x, window, stride, padding):
         _launch(_max_pool_device[place_type], shape, window, stride, padding, x, y, place, x.shape, shape)
         return y, place
     y, place = np.empty(shape, x.dtype), np.empty(shape, place_type)
-    _max_pool(x, window, stride, padding, y, place)
+    _max_pool(x.shape[0] * x.shape[1] * shape[2], x.size + y.size, x, np.array([window, stride, padding]), y, place)
     return y, place
 
 
@@ -40,7 +41,8 @@ def max_pool_dx(dy, place, H, W, window, stride, padding):
         _launch(_max_pool_dx_device[place.dtype.type], shape, window, stride, padding, dy, place, dx, shape, dy.shape)
         return dx
     dx = np.empty(shape, dy.dtype)
-    _max_pool_dx(dy, place, window, stride, padding, dx)
+    _max_pool_dx(dx.shape[0] * dx.shape[1] * H, dy.size + dx.size, dy, place,
+                 np.array([window, stride, padding]), dx)
     return dx
 
 
@@ -52,7 +54,7 @@ def avg_pool(x, window, stride, padding):
         _launch(_avg_pool_device, shape, window, stride, padding, x, y, x.shape, shape)
         return y
     y = np.empty(shape, x.dtype)
-    _avg_pool(x, window, stride, padding, y)
+    _avg_pool(x.shape[0] * x.shape[1] * shape[2], x.size + y.size, x, np.array([window, stride, padding]), y)
     return y
 
 
@@ -64,36 +66,38 @@ def avg_pool_dx(dy, H, W, window, stride, padding):
         _launch(_avg_pool_dx_device, shape, window, stride, padding, dy, dx, shape, dy.shape)
         return dx
     dx = np.empty(shape, dy.dtype)
-    _avg_pool_dx(dy, window, stride, padding, dx)
+    _avg_pool_dx(dx.shape[0] * dx.shape[1] * H, dy.size + dx.size, dy, np.array([window, stride, padding]), dx)
     return dx
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nogil=True)
 def _inside(start, kernel, size):
     """The offsets of a window that begins at `start` which lie inside the image."""
     return max(0, -start), min(kernel, size - start)
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nogil=True)
 def _halves(window, stride, padding):
     """Whether windows are 2 x 2 side by side, by far the commonest: with constant bounds loops over them vanish."""
     return window == (2, 2) and stride == (2, 2) and padding == (0, 0)
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nogil=True)
 def _larger(value, best):
     """A NaN is larger than every number, and the first of several stays."""
     return (not value <= best) & (best == best)
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
-def _max_pool(x, window, stride, padding, y, place):
+def _max_pool_rows(first_row, end_row, x, geometry, y, place):
     N, C, H, W = x.shape
     _, _, H_out, W_out = y.shape
-    kH, kW = window
+    window, stride, padding = pairs(geometry)
     halves = _halves(window, stride, padding)
+    if halves:
+        window, stride, padding = (2, 2), (2, 2), (0, 0)
+    kH, kW = window
     source, target, places = x.reshape(-1), y.reshape(-1), place.reshape(-1)
-    for row in nb.prange(N * C * H_out):
+    for row in range(first_row, end_row):
         plane = row // H_out
         top = (row - plane * H_out) * stride[0] - padding[0]
         i_first, i_end = _inside(top, kH, H)
@@ -119,7 +123,7 @@ def _max_pool(x, window, stride, padding, y, place):
             places[np.uint64(row * W_out + q)] = found
 
 
-@nb.njit(cache=True, nogil=True)
+@nb.njit(nogil=True)
 def _windows_over(h, kernel, stride, padding, count):
     """The range of windows along an axis that contain row h."""
     first, _ = split(max(0, h + padding - kernel + stride), stride)
@@ -127,15 +131,15 @@ def _windows_over(h, kernel, stride, padding, count):
     return first, min(count, last + 1)
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
-def _max_pool_dx(dy, place, window, stride, padding, dx):
+def _max_pool_dx_rows(first_row, end_row, dy, place, geometry, dx):
     N, C, H_out, W_out = dy.shape
     H, W = dx.shape[2:]
+    window, stride, padding = pairs(geometry)
     kH, kW = window
     halves = _halves(window, stride, padding)
     source, places, target = dy.reshape(-1), place.reshape(-1), dx.reshape(-1)
     zero = dy.dtype.type(0)
-    for row in nb.prange(N * C * H):
+    for row in range(first_row, end_row):
         plane = row // H
         h = row - plane * H
         for w in range(W):
@@ -157,13 +161,13 @@ def _max_pool_dx(dy, place, window, stride, padding, dx):
                         target[np.uint64(row * W + left + j)] += value if j == found else zero
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
-def _avg_pool(x, window, stride, padding, y):
+def _avg_pool_rows(first_row, end_row, x, geometry, y):
     N, C, H, W = x.shape
     _, _, H_out, W_out = y.shape
+    window, stride, padding = pairs(geometry)
     source, target = x.reshape(-1), y.reshape(-1)
     share = x.dtype.type(1) / x.dtype.type(window[0] * window[1])
-    for row in nb.prange(N * C * H_out):
+    for row in range(first_row, end_row):
         plane = row // H_out
         top = (row - plane * H_out) * stride[0] - padding[0]
         i_first, i_end = _inside(top, window[0], H)
@@ -178,13 +182,13 @@ def _avg_pool(x, window, stride, padding, y):
             target[np.uint64(row * W_out + q)] = total * share
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
-def _avg_pool_dx(dy, window, stride, padding, dx):
+def _avg_pool_dx_rows(first_row, end_row, dy, geometry, dx):
     N, C, H_out, W_out = dy.shape
     H, W = dx.shape[2:]
+    window, stride, padding = pairs(geometry)
     source, target = dy.reshape(-1), dx.reshape(-1)
     share = dy.dtype.type(1) / dy.dtype.type(window[0] * window[1])
-    for row in nb.prange(N * C * H):
+    for row in range(first_row, end_row):
         plane = row // H
         for w in range(W):
             target[np.uint64(row * W + w)] = dy.dtype.type(0)
@@ -196,6 +200,10 @@ def _avg_pool_dx(dy, window, stride, padding, dx):
                 value = source[np.uint64((plane * H_out + p) * W_out + q)] * share
                 for w in range(left + j_first, left + j_end):
                     target[np.uint64(row * W + w)] += value
+
+
+_max_pool, _max_pool_dx = Kernel(_max_pool_rows), Kernel(_max_pool_dx_rows)
+_avg_pool, _avg_pool_dx = Kernel(_avg_pool_rows), Kernel(_avg_pool_dx_rows)
 
 
 def _launch(kernel, shape, window, stride, padding, *arguments):

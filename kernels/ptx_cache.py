@@ -4,14 +4,16 @@ A file serves one kernel with its constants, these sources, one compute capabili
 It is text: its first line tells whether the rest is whole. The driver keeps what it assembles from it by itself.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import sys
+import uuid
 from importlib import metadata
 from pathlib import Path
 
-from .caching import source_stamp
+from .caching import say_unkept, source_stamp
 
 
 def folder() -> Path:
@@ -37,11 +39,16 @@ def _compiler() -> str:
 
 
 def place(key: str | None, capability: tuple[int, int]) -> Path | None:
-    """The file of a kernel; None for one without a key."""
+    """The file of a kernel; None for one without a key, or where nobody knows a folder."""
     if key is None:
         return None
+    try:
+        inside = folder()
+    except RuntimeError as error:  # a user without a home
+        say_unkept(str(error))
+        return None
     text = f"{key} {capability} {source_stamp()} {_compiler()}"
-    return folder() / f"{key.split()[0]}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.ptx"
+    return inside / f"{key.split()[0]}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.ptx"
 
 
 def read(file: Path | None) -> str | None:
@@ -57,13 +64,15 @@ def write(file: Path | None, ptx: str) -> None:
     """Keep it, in one step, so that no process reads half of it; where it cannot be kept, it is compiled again."""
     if file is None:
         return
+    part = file.with_suffix(f".{uuid.uuid4().hex[:16]}")  # of this write: other threads and machines make their own
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}")
         part.write_text(f"{_stamp(ptx)}\n{ptx}", encoding="utf-8", newline="\n")
         part.replace(file)
-    except OSError:
-        pass
+    except OSError as error:
+        say_unkept(str(error))
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def _stamp(ptx: str) -> str:

@@ -12,6 +12,7 @@ from .device_array import is_device, to_device
 from .device_functions import contiguous
 from .eights import TOGETHER, chosen
 from .launch import cuda, cuda_kernel, over
+from .workers import Kernel
 
 
 def sgd(arrays, learning_rate, momentum, weight_decay, nesterov):
@@ -21,7 +22,7 @@ def sgd(arrays, learning_rate, momentum, weight_decay, nesterov):
     """
     options = float(learning_rate), float(momentum), float(weight_decay), bool(nesterov)
     for p, g, velocity in _on_cpu(arrays):
-        _sgd(p.reshape(-1), g.reshape(-1), velocity.reshape(-1), *options)
+        _sgd(p.size, 3 * p.size, p.reshape(-1), g.reshape(-1), velocity.reshape(-1), *options)
     _launch(_sgd_device, arrays, options)
 
 
@@ -35,7 +36,7 @@ def adam(arrays, step, learning_rate, beta1, beta2, eps, weight_decay):
     options = (learning_rate / (1 - beta1**step), float(beta1), float(beta2), 1 / math.sqrt(1 - beta2**step),
                float(eps), float(weight_decay))
     for p, g, m, v in _on_cpu(arrays):
-        _adam(p.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1), *options)
+        _adam(p.size, 4 * p.size, p.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1), *options)
     _launch(_adam_device, arrays, options)
 
 
@@ -87,20 +88,24 @@ def _adam_step(p, g, m, v, rate, beta1, beta2, correction, eps, decay):
     return p - rate * m / (math.sqrt(v) * correction + eps), m, v
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
-def _sgd(p, g, velocity, learning_rate, momentum, weight_decay, nesterov):
+def _sgd_items(first, last, p, g, velocity, learning_rate, momentum, weight_decay, nesterov):
     T = p.dtype.type
     rate, momentum_, decay = T(learning_rate), T(momentum), T(weight_decay)
-    for i in nb.prange(p.size):
+    for item in range(first, last):
+        i = np.uint64(item)  # a loop over signed ones is not made of vectors: Numba tests each for being negative
         p[i], velocity[i] = _sgd_step(p[i], g[i], velocity[i], rate, momentum_, decay, nesterov)
 
 
-@nb.njit(cache=True, nogil=True, parallel=True)
-def _adam(p, g, m, v, rate, beta1, beta2, correction, eps, weight_decay):
+def _adam_items(first, last, p, g, m, v, rate, beta1, beta2, correction, eps, weight_decay):
     T = p.dtype.type
     rate_, b1, b2, correction_, eps_, decay = T(rate), T(beta1), T(beta2), T(correction), T(eps), T(weight_decay)
-    for i in nb.prange(p.size):
+    for item in range(first, last):
+        i = np.uint64(item)
         p[i], m[i], v[i] = _adam_step(p[i], g[i], m[i], v[i], rate_, b1, b2, correction_, eps_, decay)
+
+
+_sgd = Kernel(_sgd_items)
+_adam = Kernel(_adam_items, error_model="numpy")
 
 
 @cuda_kernel("T* " * 3 * TOGETHER + "int " * TOGETHER + "T T T bool")

@@ -1,14 +1,18 @@
-"""Spreads the items of a kernel over Numba's threads.
+"""Spreads the items of a kernel over Numba's threads: the one loop of this folder that runs on several.
 
 A function inside a `parallel=True` loop is optimised by the compiler three times more than by itself: seconds for a
-large kernel, on every fresh machine. So one small loop serves all: it is handed a kernel as a function pointer.
+large kernel, on every fresh machine. So one small loop serves all: it is handed the address of a kernel.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import cfunc, get_num_threads, njit, prange, typeof, types
+from numba import prange, typeof, types
+
+from .blas import call_address
+from .caching import c_function, compiled
+from .threads import get_threads, one_team, teams_may_meet
 
 WORTH_A_THREAD = 4096  # entries; to wake a thread costs about as much as to sample so many
 
@@ -22,9 +26,9 @@ class Kernel:
     """
 
     def __init__(self, function: Callable[..., None], **options: Any):
-        self.function, self.options = function, {**options, "cache": True}
+        self.function, self.options = function, options
         self.compiled: dict[tuple, Any] = {}  # by Numba's types
-        self.known: dict[tuple, Any] = {}  # by what tells those apart in a tenth of the time
+        self.known: dict[tuple, int] = {}  # addresses, by what tells those types apart in a tenth of the time
 
     def __call__(self, items: int, work: int, *arguments: Any) -> None:
         key = tuple(map(_kind, arguments))
@@ -32,25 +36,35 @@ class Kernel:
             kinds = tuple(map(typeof, arguments))
             if kinds not in self.compiled:
                 signature = types.void(types.int64, types.int64, *kinds)
-                self.compiled[kinds] = cfunc(signature, **self.options)(self.function)
-            self.known[key] = self.compiled[kinds]
+                self.compiled[kinds] = c_function(self.function, signature, **self.options)
+            self.known[key] = self.compiled[kinds].address
         # An exception in compiled code of this kind is printed and lost, so kernels must not raise any.
-        workers = max(1, min(get_num_threads(), items, work // WORTH_A_THREAD))
-        _spread(self.known[key], workers, items, arguments)
+        workers = max(1, min(items, work // WORTH_A_THREAD))
+        if workers > 1:  # else nobody needs to know, which takes a microsecond
+            workers = min(workers, get_threads())
+        if workers == 1 or teams_may_meet():
+            _spread(self.known[key], workers, items, arguments)
+        else:
+            with one_team:
+                _spread(self.known[key], workers, items, arguments)
+
+
+_NUMBERS = frozenset({int, float, bool, type(None)})
 
 
 def _kind(argument: Any) -> Any:
     """As much of an argument as decides its type for Numba."""
-    if isinstance(argument, np.ndarray):
+    kind = type(argument)
+    if kind is np.ndarray:
         return argument.dtype, argument.ndim, argument.flags.num
-    return type(argument) if argument is None or isinstance(argument, int | float | np.generic) else typeof(argument)
+    return kind if kind in _NUMBERS or isinstance(argument, np.generic) else typeof(argument)
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def _spread(function, workers, items, arguments):
+@compiled(nogil=True, parallel=True)
+def _spread(address, workers, items, arguments):
     if workers == 1:
-        function(0, items, *arguments)
+        call_address(address, 0, items, arguments)
         return
     for worker in prange(workers):
         w = np.int64(worker)
-        function(items * w // workers, items * (w + 1) // workers, *arguments)
+        call_address(address, items * w // workers, items * (w + 1) // workers, arguments)

@@ -5,12 +5,10 @@ Numba tells its listeners of every pass of its compiler; there are none where a 
 
 from __future__ import annotations
 
-import importlib
 import itertools
-import pkgutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
@@ -35,7 +33,7 @@ def announced_compilation(stream: TextIO | None = None) -> Iterator[list[str]]:
         def on_start(self, compiling: Any) -> None:
             if self.under_way == 0:
                 self.began = time.perf_counter()
-            package, _, topic = compiling.data["module"].rpartition(".")
+            package, _, topic = compiling.data.get("module", "").rpartition(".")
             if package.startswith("nanostn") and topic not in names:
                 start = "compiling kernels (first run on this machine, cached afterwards): " if not names else ", "
                 print(start + topic, end="", file=out, flush=True)
@@ -67,48 +65,28 @@ class Compiled(NamedTuple):
 
 
 def compiled_kernels() -> tuple[list[Compiled], dict[Path, int]]:
-    """What the cache holds for these sources, this Numba and this processor; and its folders, with all their bytes.
+    """What the cache holds for these sources, this Numba and this processor; and its folder, with all its bytes.
 
-    Entries that serve other sources or processors count among the bytes only. Raises RuntimeError where this version
-    of Numba keeps its cache in another way: the index is read through Numba's own classes, which are private.
+    Entries that serve other sources or processors count among the bytes only. Raises RuntimeError where no folder can
+    be written, or where this version of Numba keeps its cache in another way: an index is read by Numba's own class.
     """
-    from nanostn.kernels.workers import Kernel
+    from nanostn.kernels import workers
 
-    found, folders = [], {}
+    cache = workers._spread._cache
+    if cache.unusable:
+        raise RuntimeError(f"compiled kernels are not kept ({cache.unusable}): NUMBA_CACHE_DIR may name a folder")
+    found = []
     try:
-        from numba.core.caching import FunctionCache
-        from numba.core.registry import cpu_target
-
-        codegen = cpu_target.target_context.codegen()
-        for function, kind in _functions():
-            cache = FunctionCache(function)
-            file = cache._cache_file
-            folder = Path(cache.cache_path)
-            if folder not in folders:
-                folders[folder] = sum(data.stat().st_size for data in folder.glob("*.nbc"))
-            for key, name in file._load_index().items():
-                data = Path(file._data_path(name))
-                if key == cache._index_key(key[0], codegen) and data.is_file():
-                    kinds = getattr(key[0], "args", key[0])[2 if kind is Kernel else 0:]  # not first and last
-                    found.append(Compiled(function.__module__.rpartition(".")[2], function.__qualname__,
-                                          data.stat().st_size, _words(kinds)))
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        for name, signature, data in cache.kept():
+            topic, _, function = name.partition(".")
+            kinds = getattr(signature, "args", signature)[2 if hasattr(signature, "args") else 0:]  # not first and last
+            found.append(Compiled(topic, function, data.stat().st_size, _words(kinds)))
+    except (AttributeError, TypeError, ValueError) as error:
         import numba
         raise RuntimeError(f"Numba {numba.__version__} keeps its cache in a way that is not known here "
                            f"({type(error).__name__}: {error}); it works all the same, but cannot be listed") from error
-    return sorted(found), folders
-
-
-def _functions() -> Iterator[tuple[Callable[..., Any], type]]:
-    """The Python functions in kernels/ that are compiled, each with the class of what compiles it."""
-    from nanostn import kernels
-
-    for module in pkgutil.iter_modules(kernels.__path__):
-        names = vars(importlib.import_module(f"{kernels.__name__}.{module.name}"))
-        for value in names.values():
-            function: Any = getattr(value, "function", None) or getattr(value, "py_func", None)
-            if getattr(function, "__module__", None) == names["__name__"]:
-                yield function, type(value)
+    folder = Path(cache.cache_path)
+    return sorted(found), {folder: sum(data.stat().st_size for data in folder.glob("*.nbc"))}
 
 
 def _words(kinds: Iterable[Any]) -> str:

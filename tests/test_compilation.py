@@ -14,7 +14,7 @@ from numba.core import caching, registry
 from nanostn import functional
 from nanostn.compilation import _words, announced_compilation, compiled_kernels
 from nanostn.kernels import caching as ours
-from nanostn.kernels import convolution, updates
+from nanostn.kernels import convolution, updates, workers
 from nanostn.tensor import Tensor
 
 
@@ -60,7 +60,7 @@ def compiled():
 def test_lists_functions_and_kernels_with_types_and_sizes(compiled):
     found, folders = compiled_kernels()
     rows = {(row.topic, row.function): row for row in found}
-    assert rows["updates", "_sgd"].arguments == "float32 1-D x3, float64 x3, bool"
+    assert rows["updates", "_sgd_items"].arguments == "float32 1-D x3, float64 x3, bool"
     kernel = convolution._forward.function.__name__
     assert rows["convolution", kernel].arguments.startswith("float32 4-D")  # first and last go without saying
     assert all(row.size > 1000 for row in found) and found == sorted(found)
@@ -68,7 +68,7 @@ def test_lists_functions_and_kernels_with_types_and_sizes(compiled):
 
 
 @pytest.mark.parametrize(("owner", "name", "other"), [
-    (ours, "source_stamp", lambda: "of other sources"),
+    (ours, "source_stamp", lambda folder: "of other sources"),
     (numba, "__version__", "0.1"),
     (type(registry.cpu_target.target_context.codegen()), "magic_tuple", lambda self: ("another processor",)),
 ])
@@ -81,6 +81,19 @@ def test_what_serves_others_is_not_listed(compiled, owner, name, other, monkeypa
 def test_another_way_of_numba_is_one_sentence(monkeypatch):
     monkeypatch.delattr(caching.IndexDataCacheFile, "_load_index")
     with pytest.raises(RuntimeError, match=r"Numba 0\..* keeps its cache in a way .*_load_index"):
+        compiled_kernels()
+
+
+def test_without_the_extra_for_gpus_kernels_are_listed(compiled):
+    code = "import sys; sys.modules['cuda'] = None; from nanostn import cli; sys.exit(cli.main(['info', '--kernels']))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "convolution   _forward_tiles" in shown.stdout and "for these sources" in shown.stdout and not shown.stderr
+
+
+def test_where_nothing_is_kept_that_is_said(monkeypatch):
+    monkeypatch.setattr(ours.Cache, "kept", lambda self: 1 / 0)
+    monkeypatch.setattr(workers._spread._cache, "unusable", "no folder")
+    with pytest.raises(RuntimeError, match="compiled kernels are not kept .no folder.*NUMBA_CACHE_DIR"):
         compiled_kernels()
 
 

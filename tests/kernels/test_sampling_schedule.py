@@ -6,6 +6,7 @@ import pytest
 from numba import njit
 
 from nanostn.kernels import sampling, workers
+from nanostn.kernels.blas import call_address
 
 from .sampling_spec import (
     IMAGES,
@@ -56,9 +57,9 @@ def problems(rng, shape, size):
 
 
 @njit
-def _one_by_one_from_the_last(function, workers, items, arguments):
+def _one_by_one_from_the_last(address, workers, items, arguments):
     for item in range(items - 1, -1, -1):
-        function(item, item + 1, *arguments)
+        call_address(address, item, item + 1, arguments)
 
 
 @pytest.mark.parametrize("kernel, padding", WAYS)

@@ -7,7 +7,7 @@ import pytest
 from numba import cfunc, float32, float64, njit
 from numba.core import event
 
-from nanostn.kernels import workers
+from nanostn.kernels import caching, workers
 from nanostn.kernels.workers import WORTH_A_THREAD, Kernel
 
 ENOUGH = 100 * WORTH_A_THREAD
@@ -81,7 +81,8 @@ def test_every_item_once(items, work):
 ])
 def test_workers_are_as_many_as_threads_items_and_work_allow(items, work, workers_used, monkeypatch):
     asked = []
-    monkeypatch.setattr(workers, "get_num_threads", lambda: 4)
+    monkeypatch.setattr(workers, "get_threads", lambda: 4)
+    monkeypatch.setattr(workers, "teams_may_meet", lambda: True)
     monkeypatch.setattr(workers, "_spread", lambda function, n, *rest: asked.append(n))
     count(items, work, np.zeros(items))
     assert asked == [workers_used]
@@ -99,7 +100,7 @@ def test_none_and_function_pointers(k, dtype, shift, work):
     np.testing.assert_array_equal(y, expected + (shift or 0))
 
 
-def test_compiled_once_for_each_combination_of_types():
+def test_compiled_once_for_each_combination_of_types(monkeypatch):
     kernel = Kernel(_optional_items)
     x = np.ones(5, np.float32)
     for k in (None, _double):
@@ -108,8 +109,7 @@ def test_compiled_once_for_each_combination_of_types():
         for k in (None, _double, _triple):  # functions of one signature are of one type
             kernel(5, 5, np.zeros(3000, np.float32)[:5], k, None, np.empty_like(x))
     assert len(kernel.compiled) == 2 and passes == []
-    fresh = Kernel(_count_items)
-    fresh.options["cache"] = False
+    monkeypatch.setattr(caching.Cache, "load_overload", lambda self, signature, target: None)
     with passes_of_the_compiler() as passes:
-        fresh(5, 5, np.zeros(5))
+        Kernel(_count_items)(5, 5, np.zeros(5))
     assert passes
