@@ -143,7 +143,8 @@ def _axis(points, a, axis, count, size, first, slices, step, kind, k, slope, rad
         reach = T(radius) * s
         x_j, near = _clamped(x[j], size, reach, padding)
         before = np.floor(x_j - reach)
-        used[j] = min(max(np.int32(np.floor(x_j + reach) - before), np.int32(0)), np.int32(len(w)))
+        used[j] = min(max(np.int32(np.floor(x_j + reach) - before), np.int32(0)),
+                      np.int32(min(-np.floor(T(-2) * reach), T(len(w)))))  # not the width beside it
         used[j] = used[j] if x[j] == x[j] else 0  # a NaN reads nothing
         taps = max(taps, np.int64(used[j]))
         start[j] = before + T(1)
