@@ -25,7 +25,7 @@ from unittest import mock
 
 import numpy as np
 
-HANG = 5  # seconds
+HANG = 5  # seconds; --hang alters it
 
 
 class Hang(BaseException):
@@ -105,7 +105,7 @@ class Kinds:
         from nanostn.datasets.mnist import read_idx
 
         (self.folder / "x").write_bytes(content)
-        # Half of the altered files have the right digest, so that what follows the digest is reached too.
+        # The digest is that of the altered file: it is looked at last, and what stands before it has to be right alone.
         read_idx(self.folder / "x", self.idx_file._replace(sha256=hashlib.sha256(content).hexdigest()))
 
     def checkpoint(self, draw):
@@ -244,7 +244,7 @@ def made(kinds: Kinds, kind: str, seed: int, number: int) -> bytes:
 
 
 def in_child(work) -> int:
-    """Fork, so that a death inside a C library is seen: the wait status. `work` runs in the child."""
+    """Fork, so that a death inside a C library is seen: the number of the process, in which `work` runs."""
     sys.stdout.flush()
     process = os.fork()
     if process == 0:
@@ -260,12 +260,11 @@ def in_child(work) -> int:
         finally:
             sys.stdout.flush()
             os._exit(code)
-    # A loop inside C never lets Python's alarm speak: the child writes its number as it goes, and we look at the clock.
     return process
 
 
 def fuzz(kind: str, count: int, seed: int, finish: float, keep: Path) -> tuple[int, list[tuple[int, str]]]:
-    """Inputs tried, and findings (number, what went wrong). One child works until it dies or hangs in C; then another."""
+    """Inputs tried, and findings (number, what went wrong). One child works until it dies or hangs; then another."""
     findings: list[tuple[int, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         kinds, at, log = Kinds(Path(folder)), Path(folder, "at"), Path(folder, "findings")
@@ -285,7 +284,8 @@ def fuzz(kind: str, count: int, seed: int, finish: float, keep: Path) -> tuple[i
                             found.flush()
                     os.pwrite(place.fileno(), f"{count:12d}".encode(), 0)
 
-            process, seen, since = in_child(work), -1, time.monotonic()
+            # A loop inside C never lets Python's alarm speak, so the parent looks at the clock too.
+            process, seen, since, stuck = in_child(work), -1, time.monotonic(), False
             while True:
                 ended, status = os.waitpid(process, os.WNOHANG)
                 if ended:
@@ -293,13 +293,15 @@ def fuzz(kind: str, count: int, seed: int, finish: float, keep: Path) -> tuple[i
                 now = int(at.read_text())
                 if now != seen:
                     seen, since = now, time.monotonic()
-                elif time.monotonic() - since > 2 * HANG:
+                elif time.monotonic() - since > HANG + 1 and not stuck:
                     os.kill(process, signal.SIGKILL)
+                    stuck = True
                 time.sleep(0.02)
             number = int(at.read_text())
             if status and number < count:
                 died = os.WTERMSIG(status)
-                findings.append((number, f"the process died of signal {died}" if died else "the fuzzer itself failed"))
+                findings.append((number, f"no answer within {HANG} s, from inside C" if stuck else
+                                 f"the process died of signal {died}" if died else "the fuzzer itself failed"))
                 number += 1
             elif time.monotonic() > finish:
                 break
@@ -317,8 +319,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=5, help="for each kind")
     parser.add_argument("--keep", type=Path, default=Path(tempfile.gettempdir(), "nanostn-fuzz"))
+    parser.add_argument("--hang", type=int, default=HANG, metavar="SECONDS", help="an input may take so long")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="one kept input, its kind read from its name")
     options = parser.parse_args(arguments)
+    globals()["HANG"] = options.hang
     if unknown := [kind for kind in options.kinds if kind not in NAMES]:
         parser.error(f"KIND should be one of {', '.join(NAMES)}, received {unknown[0]}")
     if options.replay:

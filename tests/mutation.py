@@ -1,4 +1,4 @@
-"""Do the tests notice a fault? One operator, constant or condition at a time is altered, and the tests of that file run.
+"""Do the tests notice a fault? One operator, constant or condition at a time is altered, and its file's tests run.
 
     python -m tests.mutation [FILE ...] --count 200 --seed 0 --minutes 45 --jobs 2 --report mutants.jsonl
 
