@@ -15,6 +15,8 @@ import io
 import json
 import os
 import random
+import re
+import resource
 import signal
 import sys
 import tempfile
@@ -26,6 +28,7 @@ from unittest import mock
 import numpy as np
 
 HANG = 5  # seconds; --hang alters it
+MEMORY = (8 << 30, 8 << 30)  # bytes: an absurd shape is a MemoryError, and the machine does not swap
 
 
 class Hang(BaseException):
@@ -250,9 +253,7 @@ def in_child(work) -> int:
     if process == 0:
         code = 1
         try:
-            import resource
-
-            resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))  # an absurd shape is a MemoryError, not a swap
+            resource.setrlimit(resource.RLIMIT_AS, MEMORY)
             work()
             code = 0
         except BaseException:
@@ -327,6 +328,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"KIND should be one of {', '.join(NAMES)}, received {unknown[0]}")
     if options.replay:
         kind = options.replay.name.partition("-")[0]
+        resource.setrlimit(resource.RLIMIT_AS, MEMORY)
         with tempfile.TemporaryDirectory() as folder:
             wrong = judged(Kinds(Path(folder)), kind, options.replay.read_bytes())
         print(wrong or "survived")
@@ -338,7 +340,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{kind}: {tried} inputs, {len(findings)} findings, {tried / (time.monotonic() - start):.0f} a second")
         alike: dict[str, list[int]] = {}
         for number, wrong in findings:
-            alike.setdefault(wrong, []).append(number)
+            sentence, bracket, place = wrong.rpartition(" (")  # numbers in the sentence make no new kind of fault
+            alike.setdefault(re.sub("[0-9]+", "N", sentence) + bracket + place, []).append(number)
         for wrong, numbers in sorted(alike.items(), key=lambda each: -len(each[1]))[:30]:
             print(f"  {len(numbers):6}  {wrong}  {options.keep / f'{kind}-{options.seed}-{numbers[0]}'}")
         failed |= bool(findings)
