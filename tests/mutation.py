@@ -49,7 +49,9 @@ TESTS = {
        for path in sorted((ROOT / "nanostn/transformations").glob("*.py"))},
 }
 ENGINE = list(TESTS)
-TESTS |= {path.relative_to(ROOT).as_posix(): ["tests/kernels"] for path in sorted((ROOT / "kernels").glob("*.py"))}
+for kernel in sorted((ROOT / "kernels").glob("*.py")):
+    own = f"tests/kernels/test_{kernel.stem}.py"
+    TESTS[f"kernels/{kernel.name}"] = [own] * (ROOT / own).exists() + ["tests/kernels"]
 
 _BINARY = {ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), ast.Div: ("/", "*"),
            ast.FloorDiv: ("//", "*"), ast.Mod: ("%", "//")}
