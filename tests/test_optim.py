@@ -146,3 +146,15 @@ def test_cosine_decay():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(nn.Parameter(np.ones(2)))
+
+
+def test_the_bounds_of_momentum_and_of_decay():
+    p = parameter([1.0], [1.0])
+    with pytest.raises(ValueError, match="SGD: momentum should be from 0 to below 1, received 1.0"):
+        optim.SGD([p], momentum=1.0)
+    with pytest.raises(ValueError, match="SGD: momentum should be from 0 to below 1, received 1.5"):
+        optim.SGD([p], momentum=1.5)
+    sgd = optim.SGD([p], learning_rate=1.0)
+    decay = optim.StepDecay(sgd, every=1, factor=0.5)  # 1 is the least that is allowed
+    decay.step()
+    assert sgd.groups[0]["learning_rate"] == 0.5
