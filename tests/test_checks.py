@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nanostn.checks import argument_error, describe, same_float, sizes
+from nanostn.checks import argument_error, checked_size, describe, is_float32, same_float, sizes
 
 
 def test_the_form():
@@ -38,3 +38,35 @@ def test_dtypes():
 
 def test_long_values_are_shown_short():
     assert len(describe("x" * 1000)) == 60
+
+
+def test_a_value_is_shown_by_shape_only_where_it_has_a_dtype_too():
+    class Shaped:
+        shape = (2, 3)
+
+        def __repr__(self):
+            return "Shaped()"
+
+    assert describe(Shaped()) == "Shaped()"
+    assert describe("x" * 58) == repr("x" * 58)  # 60 with its quotes: the longest that is shown whole
+
+
+@pytest.mark.parametrize("size, dims", [((1, 2), 2), ([3, np.int64(1)], 2), ((1, 2, 3), 3), ((1, 2), None),
+                                        ((4, 1, 5), None)])
+def test_sizes_of_an_output(size, dims):
+    got = checked_size("f", size, dims)
+    assert got == tuple(size) and all(type(n) is int for n in got)
+
+
+@pytest.mark.parametrize("size, dims", [((0, 2), 2), ((2, -1), 2), ((True, 2), 2), ((1.0, 2), 2), ((1, 2, 3), 2),
+                                        ((1, 2), 3), ((1,), None), ((1, 2, 3, 4), None), (5, 2), ("12", 2)])
+def test_sizes_that_are_none(size, dims):
+    with pytest.raises(ValueError, match="f: size should be .*positive integers, received"):
+        checked_size("f", size, dims)
+
+
+def test_numbers_that_float32_holds():
+    largest = float(np.finfo(np.float32).max)
+    assert all(is_float32(x) for x in (0, -3, 1.5, largest, -largest, np.float64(2), np.int8(1)))
+    assert not any(is_float32(x) for x in (True, "1", None, 1j, largest * 1.001, -largest * 1.001, 10**400,
+                                           float("nan"), float("inf"), np.zeros(1)))

@@ -5,7 +5,7 @@ import pytest
 
 from nanostn import Tensor, gradcheck
 from nanostn import functional as F
-from nanostn.gradcheck import GradientError
+from nanostn.gradcheck import Case, GradientError
 from nanostn.tensor import op
 
 
@@ -160,3 +160,12 @@ def test_inputs_are_put_back_when_the_function_fails():
 def test_a_check_of_nothing_is_refused(options):
     with pytest.raises(ValueError, match="nothing would be compared"):
         gradcheck(lambda x: x * 2.0, [Tensor(np.ones(2), requires_grad=True)], full=False, **options)
+
+
+def test_a_case_draws_shapes_and_keeps_arrays():
+    given = np.array([5.0, -6.0])
+    drawn, kept = Case("case", rectifier, [(3, 50), given]).tensors()
+    assert drawn.shape == (3, 50) and drawn.requires_grad and kept.requires_grad
+    sizes = np.abs(drawn.data)
+    assert sizes.min() >= 0.3 and sizes.max() <= 1.7 and (drawn.data < 0).any() and (drawn.data > 0).any()
+    np.testing.assert_array_equal(kept.data, given)

@@ -77,3 +77,8 @@ def test_labels_may_change_before_backward():
     labels[0] = 0
     loss.backward()
     assert logits.grad[0, 2] < 0 < logits.grad[0, 0]
+
+
+def test_labels_may_be_a_list():
+    logits = Tensor(np.array([[0.0, np.log(3.0)]]))  # probabilities 1/4 and 3/4
+    np.testing.assert_allclose(cross_entropy(logits, [1]).data, np.log(4 / 3), rtol=1e-12)

@@ -233,3 +233,15 @@ def test_a_parameter_that_has_changed_is_refused_before_anything_moves():
         optimiser.step()
     np.testing.assert_array_equal(first.data, 1)
     assert optimiser.steps == 0
+
+
+def test_the_bounds_of_momentum_and_of_decay():
+    p = parameter([1.0], [1.0])
+    with pytest.raises(ValueError, match="SGD: momentum should be from 0 to below 1, received 1.0"):
+        optim.SGD([p], momentum=1.0)
+    with pytest.raises(ValueError, match="SGD: momentum should be from 0 to below 1, received 1.5"):
+        optim.SGD([p], momentum=1.5)
+    sgd = optim.SGD([p], learning_rate=1.0)
+    decay = optim.StepDecay(sgd, every=1, factor=0.5)  # 1 is the least that is allowed
+    decay.step()
+    assert sgd.groups[0]["learning_rate"] == 0.5
