@@ -3,9 +3,13 @@
     op: argument should be X, received Y; likely cause
 """
 
+import math
+import sys
 from typing import Any
 
 import numpy as np
+
+LARGEST = sys.float_info.max
 
 
 def argument_error(op: str, argument: str, expected: object, received: object, hint: str = "") -> ValueError:
@@ -74,6 +78,23 @@ def same_float(op: str, **arguments: Any) -> np.dtype:
                                  "convert one of them with .astype")
     assert first is not None
     return first[1]
+
+
+def checked_number(op: str, argument: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """A real number from `low` to `high`, either included, as a Python number."""
+    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if not real or not low <= value <= high or not -LARGEST <= value <= LARGEST and abs(value) != math.inf:
+        bounds = [f"of {low:g} or more"] * (low > -math.inf) + [f"of at most {high:g}"] * (high < math.inf)
+        between = f"from {low:g} to {high:g}" if len(bounds) == 2 else "".join(bounds)
+        raise argument_error(op, argument, f"a number {between}".rstrip(), describe(value))
+    return float(value)
+
+
+def checked_flag(op: str, argument: str, value: Any) -> bool:
+    """True or False, and nothing that merely counts as one of them."""
+    if not isinstance(value, bool | np.bool_):
+        raise argument_error(op, argument, "True or False", describe(value))
+    return bool(value)
 
 
 def is_float32(value: object) -> bool:
