@@ -21,7 +21,7 @@ def pad(x: Any, widths: int | Sequence[Any], mode: str = "constant", value: floa
     torch: F.pad(x, widths, mode, value), where widths begin with the last axis, in one line, and "edge" is "replicate"
     """
     x = x if isinstance(x, Tensor) else Tensor(x)
-    if mode not in MODES:
+    if not isinstance(mode, str) or mode not in MODES:
         raise argument_error("pad", "mode", "'constant', 'edge' or 'reflect'", describe(mode))
     pairs = _pairs(x, widths)
     if mode == "constant":

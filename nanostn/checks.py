@@ -62,10 +62,11 @@ def sizes(op: str, hint: str = "", **arguments: tuple[Any, str]) -> list[int]:
 
 
 def same_float(op: str, **arguments: Any) -> np.dtype:
-    """Check that all arrays are of one floating dtype, float32 or float64, and return it. None is skipped."""
+    """Check that all arrays are of one floating dtype, float32 or float64, and return it. None is skipped, but for the
+    first."""
     first: tuple[str, np.dtype] | None = None
     for argument, value in arguments.items():
-        if value is None:
+        if value is None and first is not None:
             continue
         dtype = getattr(value, "dtype", None)
         if dtype not in (np.float32, np.float64):
@@ -88,6 +89,14 @@ def checked_number(op: str, argument: str, value: Any, low: float = -math.inf, h
         between = f"from {low:g} to {high:g}" if len(bounds) == 2 else "".join(bounds)
         raise argument_error(op, argument, f"a number {between}".rstrip(), describe(value))
     return float(value)
+
+
+def as_numbers(op: str, argument: str, value: Any) -> np.ndarray:
+    """A NumPy array of what is one already, or of a sequence."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        raise argument_error(op, argument, "an array of numbers, all rows of one length", describe(value)) from None
 
 
 def checked_flag(op: str, argument: str, value: Any) -> bool:

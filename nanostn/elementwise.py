@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, checked_number, describe, same_float
-from nanostn.kernels.device_functions import as_array
+from nanostn.checks import argument_error, as_numbers, checked_number, describe, same_float
+from nanostn.kernels.device_functions import is_device
 from nanostn.tensor import OPERANDS, Array, Tensor, _operands, broadcast_to, op
 
 
@@ -19,7 +19,9 @@ def where(condition: Any, x: Any, y: Any) -> Tensor:
     `condition` is an array or a tensor of truth values, such as `x.data > 0`; the three broadcast. x or y may be a
     number, but not both.   torch: torch.where(condition, x, y)
     """
-    given = condition.data if isinstance(condition, Tensor) else as_array(condition)
+    given = condition.data if isinstance(condition, Tensor) else condition
+    if not is_device(given):
+        given = as_numbers("where", "condition", given)
     if given.dtype != np.bool_:
         raise argument_error("where", "condition", "an array of truth values", describe(condition), "as x.data > 0")
     x, y = _pair("where", x, y)

@@ -130,12 +130,16 @@ def _operations() -> Iterator[Case]:
         yield Case(f"batch_norm, {'training' if training else 'evaluation'}",
                    lambda x, g, b, t=training: normalised(x, g, b, t), [(4, 3, 2, 5), (3,), (3,)])
     yield Case("cross_entropy", _classified, [(3, 5)])
+    weights = [0.5, 0.0, 2.0, 1.0, 0.7]
+    for words in ({"ignore_index": 0}, {"class_weights": weights}, {"label_smoothing": 0.3}, {"reduction": "none"},
+                  {"ignore_index": 2, "class_weights": weights, "label_smoothing": 0.1, "reduction": "sum"}):
+        yield Case(f"cross_entropy, {', '.join(words)}", lambda x, w=words: _classified(x, **w), [(3, 5)])
     yield Case("mse_loss", F.mse_loss, [(3, 5), (3, 5)])
     yield Case("triplet_hinge", lambda a, p, n: F.triplet_hinge(a, p, n, alpha=1.0), [(3, 5), (3, 5), (3, 5)])
 
 
-def _classified(scores: Tensor) -> Tensor:
-    return F.cross_entropy(scores, Tensor(np.array([2, 0, 4])).to(scores.device))
+def _classified(scores: Tensor, **options: Any) -> Tensor:
+    return F.cross_entropy(scores, Tensor(np.array([2, 0, 4])).to(scores.device), **options)
 
 
 def _layers() -> Iterator[Case]:
