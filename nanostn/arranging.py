@@ -26,16 +26,19 @@ def pad(x: Any, widths: int | Sequence[Any], mode: str = "constant", value: floa
     pairs = _pairs(x, widths)
     if mode == "constant":
         number = checked_number("pad", "value", value)
-        if x.dtype.kind != "f" and np.asarray(number).astype(x.dtype) != number:
+        with np.errstate(all="ignore"):
+            held = np.asarray(number).astype(x.dtype)
+        if x.dtype.kind != "f" and held != number:
             raise argument_error("pad", "value", f"a number of {x.dtype} like x", describe(value))
         return _pad(x, pairs=pairs, value=number)
     if value != 0:
         raise argument_error("pad", "value", f"left out with mode '{mode}'", describe(value))
-    for axis, (n, pair) in enumerate(zip(x.shape, pairs, strict=True)):
-        if n == 0 and any(pair):
+    sides = [(axis, n, pair) for axis, (n, pair) in enumerate(zip(x.shape, pairs, strict=True)) if any(pair)]
+    for axis, n, _ in sides:
+        if n == 0:
             raise argument_error("pad", "x", f"with entries along axis {axis} to repeat", describe(x))
-        if any(pair):
-            x = x[(slice(None),) * axis + (np.pad(np.arange(n), pair, mode=mode),)]  # type: ignore[call-overload]
+    for axis, n, pair in sides:
+        x = x[(slice(None),) * axis + (np.pad(np.arange(n), pair, mode=mode),)]  # type: ignore[call-overload]
     return x
 
 
