@@ -23,15 +23,14 @@ def pad(x: Any, widths: int | Sequence[Any], mode: str = "constant", value: floa
     x = x if isinstance(x, Tensor) else Tensor(x)
     if not isinstance(mode, str) or mode not in MODES:
         raise argument_error("pad", "mode", "'constant', 'edge' or 'reflect'", describe(mode))
-    pairs = _pairs(x, widths)
+    pairs, number = _pairs(x, widths), checked_number("pad", "value", value, nan=True)
     if mode == "constant":
-        number = checked_number("pad", "value", value)
         with np.errstate(all="ignore"):
             held = np.asarray(number).astype(x.dtype)
         if x.dtype.kind != "f" and held != number:
             raise argument_error("pad", "value", f"a number of {x.dtype} like x", describe(value))
         return _pad(x, pairs=pairs, value=number)
-    if value != 0:
+    if number != 0:
         raise argument_error("pad", "value", f"left out with mode '{mode}'", describe(value))
     sides = [(axis, n, pair) for axis, (n, pair) in enumerate(zip(x.shape, pairs, strict=True)) if any(pair)]
     for axis, n, _ in sides:

@@ -81,10 +81,12 @@ def same_float(op: str, **arguments: Any) -> np.dtype:
     return first[1]
 
 
-def checked_number(op: str, argument: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
-    """A real number from `low` to `high`, either included, as a Python number."""
+def checked_number(op: str, argument: str, value: Any, low: float = -math.inf, high: float = math.inf,
+                   nan: bool = False) -> float:
+    """A real number from `low` to `high`, either included, as a Python number; or NaN, where `nan` allows it."""
     real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not real or not low <= value <= high or not -LARGEST <= value <= LARGEST and abs(value) != math.inf:
+    held = real and (not isinstance(value, int) or -LARGEST <= value <= LARGEST)  # an integer may exceed any float
+    if not (held and low <= value <= high) and not (nan and real and value != value):
         bounds = [f"of {low:g} or more"] * (low > -math.inf) + [f"of at most {high:g}"] * (high < math.inf)
         between = f"from {low:g} to {high:g}" if len(bounds) == 2 else "".join(bounds)
         raise argument_error(op, argument, f"a number {between}".rstrip(), describe(value))

@@ -46,8 +46,8 @@ def _pair(name: str, x: Any, y: Any) -> tuple[Tensor, Tensor]:
     if not any(arrays):
         raise argument_error(name, "x or y", "an array or a tensor", f"{describe(x)} and {describe(y)}")
     for argument, value, array in zip("xy", (x, y), arrays, strict=True):
-        if not array and not (isinstance(value, float | np.floating) and np.isnan(value)):
-            checked_number(name, argument, value)
+        if not array:
+            checked_number(name, argument, value, nan=True)
     return _operands(name, x, y)
 
 
@@ -58,7 +58,7 @@ def maximum(x: Any, y: Any) -> Tensor:
     """
     x, y = _pair("maximum", x, y)
     same_float("maximum", x=x, y=y)
-    return _larger(x, y)
+    return _maximum(x, y)
 
 
 def minimum(x: Any, y: Any) -> Tensor:
@@ -68,16 +68,16 @@ def minimum(x: Any, y: Any) -> Tensor:
     """
     x, y = _pair("minimum", x, y)
     same_float("minimum", x=x, y=y)
-    return _smaller(x, y)
+    return _minimum(x, y)
 
 
 @op
-def _larger(x: Array, y: Array) -> tuple[Array, Gradients]:
+def _maximum(x: Array, y: Array) -> tuple[Array, Gradients]:
     return _one_of(np.maximum(x, y), x)
 
 
 @op
-def _smaller(x: Array, y: Array) -> tuple[Array, Gradients]:
+def _minimum(x: Array, y: Array) -> tuple[Array, Gradients]:
     return _one_of(np.minimum(x, y), x)
 
 

@@ -48,6 +48,7 @@ def test_pad_against_torch(rng):
 def test_pad_with_a_number():
     np.testing.assert_array_equal(F.pad(np.ones((1, 1)), ((0, 1), (1, 0)), value=-np.inf).data,
                                   [[-np.inf, 1], [-np.inf, -np.inf]])
+    np.testing.assert_array_equal(F.pad(np.ones(1, np.float32), 1, value=np.nan).data, [np.nan, 1, np.nan])
     assert F.pad(np.ones(2, np.uint8), 1, value=255).data.tolist() == [255, 1, 1, 255]
     assert F.pad(Tensor(np.float32(2)), 1).data == 2  # no axes, no margin
 
@@ -96,6 +97,8 @@ def test_widths_are_checked(widths):
     (lambda: F.pad(X, 1, None), "pad: mode should be 'constant', 'edge' or 'reflect', received None"),
     (lambda: F.pad(X, 1, np.array(["edge", "edge"])), "pad: mode should be 'constant', 'edge' or 'reflect'"),
     (lambda: F.pad(X, 1, value="0"), "pad: value should be a number, received '0'"),
+    (lambda: F.pad(X, 1, "edge", np.zeros(2)), r"pad: value should be a number, received \(2,\) float64"),
+    (lambda: F.pad(X.astype(int), 1, value=np.nan), "pad: value should be a number of int64 like x, received nan"),
     (lambda: F.pad(X, 1, value=10**400), "pad: value should be a number, received 1000"),
     (lambda: F.pad(X.astype(int), 1, value=0.5), "pad: value should be a number of int64 like x, received 0.5"),
     (lambda: F.pad(X.astype(np.uint8), 1, value=-1), "pad: value should be a number of uint8 like x, received -1"),
