@@ -54,8 +54,8 @@ def _names(*names: str) -> None:
 
 
 _names("add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "logaddexp", "negative", "absolute",
-       "square", "sqrt", "exp", "log", "tanh", "sin", "cos", "equal", "not_equal", "less", "less_equal", "greater",
-       "greater_equal", "isfinite", "bitwise_and")
+       "sign", "square", "sqrt", "exp", "log", "tanh", "sin", "cos", "equal", "not_equal", "less", "less_equal",
+       "greater", "greater_equal", "isfinite", "bitwise_and")
 
 implements("contiguous")(contiguous)
 implements("getitem")(indexing.getitem)
@@ -67,6 +67,7 @@ implements("argmax", np.argmax)(reductions.argmax)
 implements("mean", np.mean)(reductions.mean)
 implements(np.broadcast_to)(mapping.broadcast_to)
 implements(np.where)(mapping.choose)
+implements(np.flip)(indexing.flip)
 implements(np.concatenate)(indexing.concatenate)
 implements(np.stack)(indexing.stack)
 

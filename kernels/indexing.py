@@ -13,7 +13,7 @@ from .device_array import DeviceArray, empty, strides_of, to_device
 from .division import check_count, split
 from .launch import cuda, cuda_kernel, over
 from .mapping import broadcast_to, contiguous, fill, mapped
-from .reductions import transposed
+from .reductions import checked_axes, transposed
 
 TAKEN = [(T,) for T in (np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_)]
 
@@ -140,6 +140,13 @@ def getitem(x: DeviceArray, index: Any) -> DeviceArray:
         _take[x.dtype.type](*over(out.size), out, seen, to_device(places.ravel().astype(np.int64)), out.size, count,
                             length, inner)
     return out
+
+
+def flip(x: DeviceArray, axis: Any = None) -> DeviceArray:
+    """The entries in reverse order along one axis, several or all."""
+    for a in checked_axes(x, axis):
+        x = getitem(x, (slice(None),) * a + (np.arange(x.shape[a])[::-1],))
+    return x
 
 
 def setitem(x: DeviceArray, index: Any, value: Any) -> None:

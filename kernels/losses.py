@@ -18,6 +18,8 @@ def softmax(x, axis):
     """y = exp(x) / sum of exp(x) along `axis`."""
     if is_device(x):
         return _along(_softmax_device, axis, False, x)
+    if x.size == 0:  # there is no maximum
+        return x.copy()
     y = np.exp(x - x.max(axis=axis, keepdims=True))
     y /= y.sum(axis=axis, keepdims=True)
     return y
@@ -34,6 +36,8 @@ def log_softmax(x, axis):
     """y = x - log of the sum of exp(x) along `axis`."""
     if is_device(x):
         return _along(_softmax_device, axis, True, x)
+    if x.size == 0:
+        return x.copy()
     largest = x.max(axis=axis, keepdims=True)
     return x - largest - np.log(np.exp(x - largest).sum(axis=axis, keepdims=True))
 
@@ -45,29 +49,37 @@ def log_softmax_dx(y, dy, axis):
     return dy - np.exp(y) * dy.sum(axis=axis, keepdims=True)
 
 
-def cross_entropy(logits, labels):
-    """The mean over n of log(sum over k of exp(logits[n, k])) - logits[n, labels[n]], and its slope times N, which is
-    the softmax, minus 1 where the label is.
+def cross_entropy_each(logits, labels):
+    """For each n, log(sum over k of exp(logits[n, k])) - logits[n, labels[n]], and its slope, which is the softmax,
+    minus 1 where the label is.
 
     On the CPU labels should be classes; on a device they cannot be looked at, and one that is no class makes the loss
-    and its sample's slope NaN.
+    and the slope of its sample NaN.
     """
     if is_device(logits):
         N, classes = logits.shape
-        T, losses = logits.dtype.type, empty(N, logits.dtype)
-        loss, slope = empty((), logits.dtype), empty(logits.shape, logits.dtype)
+        T, losses, slope = logits.dtype.type, empty(N, logits.dtype), empty(logits.shape, logits.dtype)
         blocks, threads, total = _rows(N, classes, 1)
         _cross_entropy_device[T, total](blocks, threads, contiguous(logits), contiguous(labels), losses, slope, N,
                                         classes)
-        _mean_device[T, total](1, total, losses, loss, N)
-        return loss, slope
+        return losses, slope
     samples = np.arange(len(labels))
     shifted = logits - logits.max(axis=1, keepdims=True)
     slope = np.exp(shifted)
     total = slope.sum(axis=1, keepdims=True)
     slope /= total
     slope[samples, labels] -= 1
-    return np.mean(np.log(total[:, 0]) - shifted[samples, labels]), slope
+    return np.log(total[:, 0]) - shifted[samples, labels], slope
+
+
+def cross_entropy(logits, labels):
+    """The mean of the losses of each sample, and its slope times N."""
+    losses, slope = cross_entropy_each(logits, labels)
+    if not is_device(logits):
+        return np.mean(losses), slope
+    loss, threads = empty((), losses.dtype), block()
+    _mean_device[losses.dtype.type, threads](1, threads, losses, loss, losses.size)
+    return loss, slope
 
 
 def cross_entropy_dx(slope, dloss):

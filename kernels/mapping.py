@@ -29,6 +29,7 @@ FORMULAS: dict[str, Any] = {
     "divide": lambda T: lambda a, b: a / b,
     "power": lambda T: lambda a, b: a ** b,
     "absolute": lambda T: lambda a, b: abs(a),
+    "sign": lambda T: lambda a, b: T(1) if a > T(0) else T(-1) if a < T(0) else a,
     "square": lambda T: lambda a, b: a * a,
     "sqrt": lambda T: lambda a, b: math.sqrt(a),
     "exp": lambda T: lambda a, b: math.exp(a),

@@ -156,6 +156,8 @@ def mean(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArra
 
 def argmax(x: DeviceArray, axis: int | None = None, keepdims: bool = False) -> DeviceArray:
     """The place of the largest entry along an axis, or in all, int64; the first of equal ones, a NaN before them."""
+    if x.dtype in (np.int32, np.uint8, np.bool_):
+        x = cast(x, np.int64)
     if axis is None:
         rows, shape = 1, (1,) * x.ndim if keepdims else ()
     else:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, same_float
+from nanostn.checks import argument_error, checked_flag, describe, is_float32, same_float
 from nanostn.kernels import elementwise, losses
 from nanostn.kernels.dropout import dropout as drop
 from nanostn.tensor import Array, Tensor, op
@@ -53,8 +53,8 @@ def log_softmax(x: Array, *, axis: int = -1) -> tuple[Array, Gradients]:
 
 def _check_axis(name: str, x: Array, axis: int) -> None:
     same_float(name, x=x)
-    if not -x.ndim <= axis < x.ndim:
-        raise argument_error(name, "axis", f"an axis of x {x.shape}", axis)
+    if not isinstance(axis, int | np.integer) or isinstance(axis, bool) or not -x.ndim <= axis < x.ndim:
+        raise argument_error(name, "axis", f"an axis of x {x.shape}", describe(axis))
 
 
 @op
@@ -69,8 +69,12 @@ def dropout(x: Any, rate: float, generator: np.random.Generator, training: bool 
     `generator` gives a key from which the entries follow, so a seed decides them, the same on either device.
     torch: F.dropout(x, rate, training)
     """
-    if not 0 <= rate < 1:
-        raise argument_error("dropout", "rate", "at least 0 and below 1", rate)
+    if not is_float32(rate) or not 0 <= rate < 1:
+        raise argument_error("dropout", "rate", "at least 0 and below 1", describe(rate))
+    if not isinstance(generator, np.random.Generator):
+        raise argument_error("dropout", "generator", "a numpy.random.Generator", describe(generator),
+                             "np.random.default_rng(seed) makes one")
+    checked_flag("dropout", "training", training)
     x = x if isinstance(x, Tensor) else Tensor(x)
     same_float("dropout", x=x)
     return _dropout(x, rate=rate, generator=generator) if training and rate else x

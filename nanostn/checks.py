@@ -3,9 +3,13 @@
     op: argument should be X, received Y; likely cause
 """
 
+import math
+import sys
 from typing import Any
 
 import numpy as np
+
+LARGEST = sys.float_info.max
 
 
 def argument_error(op: str, argument: str, expected: object, received: object, hint: str = "") -> ValueError:
@@ -58,10 +62,11 @@ def sizes(op: str, hint: str = "", **arguments: tuple[Any, str]) -> list[int]:
 
 
 def same_float(op: str, **arguments: Any) -> np.dtype:
-    """Check that all arrays are of one floating dtype, float32 or float64, and return it. None is skipped."""
+    """Check that all arrays are of one floating dtype, float32 or float64, and return it. None is skipped, but for the
+    first."""
     first: tuple[str, np.dtype] | None = None
     for argument, value in arguments.items():
-        if value is None:
+        if value is None and first is not None:
             continue
         dtype = getattr(value, "dtype", None)
         if dtype not in (np.float32, np.float64):
@@ -99,6 +104,33 @@ def converted(op: str, argument: str, value: Any, dtype: Any) -> np.ndarray:
         hint = "convert the other side with .astype" if dtype.kind != "f" else ""
         raise argument_error(op, argument, f"numbers that {dtype} can hold", f"{given[lost].flat[0]}", hint)
     return numbers
+
+
+def checked_number(op: str, argument: str, value: Any, low: float = -math.inf, high: float = math.inf,
+                   nan: bool = False) -> float:
+    """A real number from `low` to `high`, either included, as a Python number; or NaN, where `nan` allows it."""
+    real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    held = real and (not isinstance(value, int) or -LARGEST <= value <= LARGEST)  # an integer may exceed any float
+    if not (held and low <= value <= high) and not (nan and real and value != value):
+        bounds = [f"of {low:g} or more"] * (low > -math.inf) + [f"of at most {high:g}"] * (high < math.inf)
+        between = f"from {low:g} to {high:g}" if len(bounds) == 2 else "".join(bounds)
+        raise argument_error(op, argument, f"a number {between}".rstrip(), describe(value))
+    return float(value)
+
+
+def as_numbers(op: str, argument: str, value: Any) -> np.ndarray:
+    """A NumPy array of what is one already, or of a sequence."""
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        raise argument_error(op, argument, "an array of numbers, all rows of one length", describe(value)) from None
+
+
+def checked_flag(op: str, argument: str, value: Any) -> bool:
+    """True or False, and nothing that merely counts as one of them."""
+    if not isinstance(value, bool | np.bool_):
+        raise argument_error(op, argument, "True or False", describe(value))
+    return bool(value)
 
 
 def is_float32(value: object) -> bool:

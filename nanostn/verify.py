@@ -21,6 +21,7 @@ from nanostn.verify_sampler import families, sampler_cases
 
 def cases() -> Iterator[Case]:
     yield from _arithmetic()
+    yield from _choices()
     yield from _operations()
     yield from sampler_cases()
     yield from _layers()
@@ -50,6 +51,42 @@ def _arithmetic() -> Iterator[Case]:
     yield Case("broadcast_to", lambda x: F.broadcast_to(x, (4, 2, 3)), [(2, 1)])
     yield Case("concatenate", lambda x, y: F.concatenate([x, y], axis=1), [(2, 3), (2, 1)])
     yield Case("stack", lambda x, y: F.stack([x, y], axis=1), [(2, 3), (2, 3)])
+
+
+def _choices() -> Iterator[Case]:
+    """Choices, reductions and arrangements; their kinks, where the derivative from one side is promised."""
+    ties = [np.array([[1.0, 2.0], [3.0, 3.0]]), np.array([[1.0, 3.0], [3.0, 2.0]])]
+    bounds, level = np.array([-1.0, -0.5, 0.2, 2.0]), np.array([2.0, -1.0])
+
+    yield Case("where", lambda x, y: F.where(move(np.arange(3) > 0, x.device), x, y), [(2, 3), (2, 1)])
+    yield Case("where, beside a number", lambda x: F.where(x.data > 0, x, 0.5), [(3, 5)])
+    yield Case("maximum", F.maximum, [(2, 3), (3,)])
+    yield Case("minimum", F.minimum, [(2, 1), (3,)])
+    yield Case("maximum, x at ties", lambda x: F.maximum(x, move(ties[1], x.device)), ties[:1], kinks="right")
+    yield Case("maximum, y at ties", lambda y: F.maximum(move(ties[1], y.device), y), ties[:1], kinks="left")
+    yield Case("minimum, x at ties", lambda x: F.minimum(x, move(ties[1], x.device)), ties[:1], kinks="left")
+    yield Case("minimum, y at ties", lambda y: F.minimum(move(ties[1], y.device), y), ties[:1], kinks="right")
+    yield Case("clip", lambda x: F.clip(x, -0.8, 1.1), [(3, 5)])
+    yield Case("clip at its low limit", lambda x: F.clip(x, -0.5, None), [bounds], kinks="right")
+    yield Case("clip at its high limit", lambda x: F.clip(x, None, 0.2), [bounds], kinks="left")
+    yield Case("abs", F.abs, [(3, 5)])
+    yield Case("sin", F.sin, [(3, 5)])
+    yield Case("cos", F.cos, [(3, 5)])
+    for name, reduction in (("max", F.max), ("min", F.min), ("var", F.var), ("std", F.std), ("norm", F.norm)):
+        yield Case(f"{name} over all", reduction, [(2, 3, 4)])
+        yield Case(f"{name} over axes", lambda x, f=reduction: f(x, axis=(-3, 2)), [(2, 3, 4)])
+        yield Case(f"{name} over an axis, kept", lambda x, f=reduction: f(x, axis=1, keepdims=True), [(2, 3, 4)])
+    yield Case("var, unbiased", lambda x: F.var(x, axis=0, correction=1), [(4, 3)])
+    yield Case("std, unbiased", lambda x: F.std(x, axis=0, correction=1), [(4, 3)])
+    for name, f, sides in (("max", F.max, ("right", "left")), ("min", F.min, ("left", "right"))):
+        yield Case(f"{name}, the first of equal ones", lambda x, f=f: f(F.stack([x, move(level, x.device)]), axis=0),
+                   [level.copy()], kinks=sides[0])
+        yield Case(f"{name}, the second of equal ones", lambda x, f=f: f(F.stack([move(level, x.device), x]), axis=0),
+                   [level.copy()], kinks=sides[1])
+    yield Case("entries at argmax", lambda x: x[np.arange(3), F.argmax(x, axis=1).to("cpu")], [(3, 5)])
+    for mode in ("constant", "edge", "reflect"):
+        yield Case(f"pad, {mode}", lambda x, m=mode: F.pad(x, [(0, 1), (2, 4), (1, 0)], m), [(2, 3, 4)])
+    yield Case("flip", lambda x: F.flip(x, axis=(0, -1)), [(2, 3, 4)])
 
 
 def _operations() -> Iterator[Case]:
@@ -93,12 +130,16 @@ def _operations() -> Iterator[Case]:
         yield Case(f"batch_norm, {'training' if training else 'evaluation'}",
                    lambda x, g, b, t=training: normalised(x, g, b, t), [(4, 3, 2, 5), (3,), (3,)])
     yield Case("cross_entropy", _classified, [(3, 5)])
+    weights = [0.5, 0.0, 2.0, 1.0, 0.7]
+    for words in ({"ignore_index": 0}, {"class_weights": weights}, {"label_smoothing": 0.3}, {"reduction": "none"},
+                  {"ignore_index": 2, "class_weights": weights, "label_smoothing": 0.1, "reduction": "sum"}):
+        yield Case(f"cross_entropy, {', '.join(words)}", lambda x, w=words: _classified(x, **w), [(3, 5)])
     yield Case("mse_loss", F.mse_loss, [(3, 5), (3, 5)])
     yield Case("triplet_hinge", lambda a, p, n: F.triplet_hinge(a, p, n, alpha=1.0), [(3, 5), (3, 5), (3, 5)])
 
 
-def _classified(scores: Tensor) -> Tensor:
-    return F.cross_entropy(scores, Tensor(np.array([2, 0, 4])).to(scores.device))
+def _classified(scores: Tensor, **options: Any) -> Tensor:
+    return F.cross_entropy(scores, Tensor(np.array([2, 0, 4])).to(scores.device), **options)
 
 
 def _layers() -> Iterator[Case]:

@@ -41,9 +41,19 @@ def test_dtype_is_kept(rng, activation):
 
 
 @pytest.mark.parametrize("activation", [softmax, log_softmax])
-def test_axis_is_checked(activation):
-    with pytest.raises(ValueError, match=rf"{activation.__name__}: axis should be an axis of x \(2, 3\), received 2"):
-        activation(Tensor(np.zeros((2, 3))), axis=2)
+@pytest.mark.parametrize("axis", [2, -3, None, (0, 1), (1,), 1.0, "1", True, np.nan, [0], np.array([0, 1]), 10**400])
+def test_axis_is_checked(activation, axis):
+    with pytest.raises(ValueError, match=rf"{activation.__name__}: axis should be an axis of x \(2, 3\), received "):
+        activation(Tensor(np.zeros((2, 3))), axis=axis)
+
+
+@pytest.mark.parametrize("activation", [softmax, log_softmax])
+@pytest.mark.parametrize("shape, axis", [((2, 0), 1), ((0, 3), 0), ((0, 3), 1), ((0,), -1), ((0, 0), 0)])
+def test_softmax_over_no_entries_is_empty(activation, shape, axis):
+    x = Tensor(np.zeros(shape, np.float32), requires_grad=True)
+    y = activation(x, axis=axis)
+    y.backward(np.zeros(shape, np.float32))
+    assert y.shape == x.grad.shape == shape and y.dtype == np.float32
 
 
 def test_dropout_scales_and_is_decided_by_the_seed():
@@ -59,9 +69,14 @@ def test_dropout_scales_and_is_decided_by_the_seed():
 def test_dropout_does_nothing_in_evaluation_and_checks_its_rate(rng):
     x = Tensor(np.ones((2, 3)))
     assert dropout(x, 0.5, rng, training=False) is x and dropout(x, 0.0, rng) is x
-    for rate in (1.0, -0.1, np.nan):
+    for rate in (1.0, -0.1, np.nan, None, "0.5", True, 10**400):
         with pytest.raises(ValueError, match="dropout: rate should be at least 0 and below 1"):
             dropout(x, rate, rng)
+    for generator in (42, None, np.random.RandomState(1)):
+        with pytest.raises(ValueError, match="dropout: generator should be a numpy.random.Generator, received "):
+            dropout(x, 0.5, generator)
+    with pytest.raises(ValueError, match="dropout: training should be True or False, received 'False'"):
+        dropout(x, 0.5, rng, training="False")
 
 
 def test_small_sigmoids_are_kept():

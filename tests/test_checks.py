@@ -3,7 +3,16 @@
 import numpy as np
 import pytest
 
-from nanostn.checks import argument_error, checked_size, describe, is_float32, same_float, sizes
+from nanostn.checks import (
+    argument_error,
+    checked_flag,
+    checked_number,
+    checked_size,
+    describe,
+    is_float32,
+    same_float,
+    sizes,
+)
 
 
 def test_the_form():
@@ -70,3 +79,38 @@ def test_numbers_that_float32_holds():
     assert all(is_float32(x) for x in (0, -3, 1.5, largest, -largest, np.float64(2), np.int8(1)))
     assert not any(is_float32(x) for x in (True, "1", None, 1j, largest * 1.001, -largest * 1.001, 10**400,
                                            float("nan"), float("inf"), np.zeros(1)))
+
+
+@pytest.mark.parametrize("value, bounds, right", [
+    (3, (), True), (np.float32(0.5), (0, 1), True), (np.uint8(1), (0, 1), True), (-np.inf, (), True), (1e300, (), True),
+    (0, (0, 1), True), (1.0, (0, 1), True), (-1e-9, (0,), False), (1.1, (0, 1), False), (np.nan, (), False),
+    (True, (), False), (np.bool_(True), (), False), ("1", (), False), (None, (), False), ([1], (), False),
+    (1j, (), False), (np.ones(1), (), False), (10**400, (), False), (-(10**400), (), False), (np.inf, (0, 1), False)])
+def test_numbers_are_checked_in_kind_and_range(value, bounds, right):
+    if right:
+        found = checked_number("op", "x", value, *bounds)
+        assert type(found) is float and found == value
+    else:
+        words = {0: "a number", 1: "a number of 0 or more", 2: "a number from 0 to 1"}[len(bounds)]
+        with pytest.raises(ValueError, match=f"^op: x should be {words}, received "):
+            checked_number("op", "x", value, *bounds)
+
+
+def test_nan_where_it_is_allowed():
+    assert np.isnan(checked_number("op", "x", np.float32(np.nan), 0, 1, nan=True))
+    for value in ("nan", None, 2, 10**400):
+        with pytest.raises(ValueError, match="^op: x should be a number from 0 to 1, received "):
+            checked_number("op", "x", value, 0, 1, nan=True)
+
+
+def test_flags_are_true_or_false():
+    assert checked_flag("op", "x", np.bool_(True)) is True and checked_flag("op", "x", False) is False
+    for value in (0, 1, "False", None, np.ones(1, bool)):
+        with pytest.raises(ValueError, match="^op: x should be True or False, received "):
+            checked_flag("op", "x", value)
+
+
+def test_none_alone_is_no_float_array():
+    with pytest.raises(ValueError, match="^op: x should be a float32 or float64 array, received None"):
+        same_float("op", x=None, y=None)
+    assert same_float("op", x=np.ones(2, np.float32), y=None) == np.float32

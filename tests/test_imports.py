@@ -22,9 +22,9 @@ LAYERS = [
     ["nanostn._version", "nanostn.checks"],
     ["nanostn.autograd", "nanostn.gradcheck", "nanostn.overwrites", "nanostn.tensor"],
     ["nanostn.module"],  # below the operations: a transformation family may hold a Parameter
-    ["nanostn.activations", "nanostn.convolution", "nanostn.dense", "nanostn.losses", "nanostn.normalisation",
-     "nanostn.pooling", "nanostn.transformations", "nanostn.grid_generator", "nanostn.sampler", "nanostn.spline",
-     "nanostn.functional"],
+    ["nanostn.activations", "nanostn.arranging", "nanostn.convolution", "nanostn.dense", "nanostn.elementwise",
+     "nanostn.losses", "nanostn.normalisation", "nanostn.pooling", "nanostn.reductions", "nanostn.transformations",
+     "nanostn.grid_generator", "nanostn.sampler", "nanostn.spline", "nanostn.functional"],
     ["nanostn.datasets", "nanostn.initialisers", "nanostn.layers", "nanostn.spatial_transformer",
      "nanostn.nn", "nanostn.optim", "nanostn.checkpoints"],
     ["nanostn.models"],

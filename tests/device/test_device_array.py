@@ -25,6 +25,8 @@ EXPRESSIONS = {
     "six axes apart": lambda x, y: (x[:, None, :, None, :, None] * np.transpose(x)[None, :, None, :, None, :])[1],
     "functions": lambda x, y: np.exp(-np.absolute(x)) + np.tanh(x) * np.sqrt(np.square(y)) + np.log(x * x + 1),
     "turns": lambda x, y: np.sin(x) - np.cos(y),
+    "signs": lambda x, y: np.sign(np.maximum(x, 0) * x - np.maximum(-x, 0.5)) + np.sign(x * 0),
+    "flipped": lambda x, y: np.flip(x, (0, -1)) - np.flip(x),
     "logaddexp": lambda x, y: np.logaddexp(x, y),
     "power": lambda x, y: np.absolute(x) ** 1.5,
     "extremes": lambda x, y: np.maximum(x, y) - np.minimum(x, 0),

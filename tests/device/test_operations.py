@@ -5,7 +5,7 @@ import pytest
 from nanostn import verify
 from nanostn.verify_sampler import sampler_cases
 
-TABLE = [case for rows in (verify._arithmetic, verify._operations, verify._layers) for case in rows()]
+TABLE = [case for rows in (verify._arithmetic, verify._choices, verify._operations, verify._layers) for case in rows()]
 SAMPLER = list(sampler_cases())
 
 
