@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from nanostn import overwrites
-from nanostn.checks import argument_error, converted, describe
+from nanostn.checks import argument_error, checked_flag, converted, describe
 from nanostn.kernels.device_functions import contiguous, device_of, is_device, move
 from nanostn.tensor import Array, Tensor, checked_dtype
 
@@ -140,8 +140,7 @@ class Module:
 
     def train(self, mode: bool = True) -> "Module":
         """Switch dropout and batch normalisation to training (or, with False, to evaluation)."""
-        if not isinstance(mode, bool | np.bool_):
-            raise argument_error("train", "mode", "True or False", describe(mode))
+        checked_flag("train", "mode", mode)
         for _, module in self.named_modules():
             module.training = mode
         return self

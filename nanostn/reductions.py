@@ -10,7 +10,7 @@ import numpy as np
 
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, checked_flag, checked_number, describe, same_float
-from nanostn.tensor import Array, Tensor, check_axis, op
+from nanostn.tensor import Array, Tensor, check_axis, extreme, op
 
 Axis = int | tuple[int, ...] | None
 
@@ -20,7 +20,7 @@ def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     torch: torch.amax(x, axis, keepdims), which divides the gradient among equal ones
     """
-    return _extreme(_with_entries("max", x, axis, keepdims), name="max", axis=axis, keepdims=keepdims)
+    return extreme("max", x if isinstance(x, Tensor) else Tensor(x), axis, keepdims)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -28,31 +28,7 @@ def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     torch: torch.amin(x, axis, keepdims), which divides the gradient among equal ones
     """
-    return _extreme(_with_entries("min", x, axis, keepdims), name="min", axis=axis, keepdims=keepdims)
-
-
-@op
-def _extreme(x: Array, *, name: str, axis: Axis, keepdims: bool) -> tuple[Array, Gradients]:
-    """Along one last axis, to which the reduced ones are brought."""
-    before, moved, dtype = x.shape, _last(x, axis), x.dtype
-    final, behind = _result(x, axis, keepdims), _behind(x, axis)
-    if x.size == 0:
-        return np.zeros(final, dtype, like=x), (lambda dy: np.zeros(before, dtype, like=dy),)
-    turned = x.transpose(moved)
-    lined = turned.reshape(x.size // behind, behind)
-    if name == "max":
-        value, first = lined.max(axis=1), lined.argmax(axis=1, keepdims=True)
-    else:
-        value = lined.min(axis=1)
-        first = (-lined).argmax(axis=1, keepdims=True) if dtype.kind == "f" else None
-    shape, back = turned.shape, np.argsort(moved)
-
-    def dx(dy: Array) -> Array:
-        out = np.zeros((dy.size, behind), dtype, like=dy)
-        np.put_along_axis(out, first, dy.reshape(-1, 1), 1)
-        return out.reshape(shape).transpose(back)
-
-    return value.reshape(final), (dx,)
+    return extreme("min", x if isinstance(x, Tensor) else Tensor(x), axis, keepdims)
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -150,9 +126,3 @@ def _behind(x: Any, axis: Axis) -> int:
 def _result(x: Any, axis: Axis, keepdims: bool) -> tuple[int, ...]:
     axes = _axes(x, axis)
     return tuple(1 if a in axes else n for a, n in enumerate(x.shape) if keepdims or a not in axes)
-
-
-def _last(x: Array, axis: Axis) -> tuple[int, ...]:
-    """The order of the axes that has the reduced ones last."""
-    axes = sorted(_axes(x, axis))
-    return (*(a for a in range(x.ndim) if a not in axes), *axes)

@@ -1,9 +1,13 @@
 """The spatial transformer as a module: localisation network, grid generator and sampler (paper, Figure 2)."""
 
+from typing import Any
+
 import numpy as np
 
+from nanostn import overwrites
 from nanostn.checks import argument_error, checked_size, describe
-from nanostn.layers import Conv2d, Conv3d, Dense
+from nanostn.kernels.device_functions import move
+from nanostn.layers import Conv2d, Conv3d, Dense, Flatten, Sequential
 from nanostn.module import Module
 from nanostn.sampler import SamplingKernel, checked_options, spatial_transform
 from nanostn.tensor import Tensor
@@ -17,7 +21,9 @@ class SpatialTransformer(Module):
     C, D', H', W') for a family in 3D, or its sum over D' with `flatten_depth`. `localisation` is any module that ends
     in a Dense layer with as many outputs as the transformation has parameters; that layer starts with zero weights and
     the identity as its bias, so a new transformer passes the image on (and training starts from the plain network).
-    That of a displacement field may end in a convolution as well, with a filter for each coordinate. Transformers may
+    That of a displacement field may end in a convolution as well, with a filter for each coordinate. In a Sequential it
+    is the last module; in a network of one's own the only layer that fits, or the one that is named: `regression`. That
+    theta begins at the identity is checked when it is first computed, unless the weights have changed. Transformers may
     follow each other, or several may look at one input. Other options: `spatial_transform`.
 
         theta = st.theta(U)              # to be looked at, or fed forward to the rest of the network
@@ -28,7 +34,8 @@ class SpatialTransformer(Module):
 
     def __init__(self, localisation: Module, transformation: Transformation, size: tuple[int, ...],
                  mode: str | SamplingKernel = "bilinear", padding_mode: str | float = "zeros",
-                 align_corners: bool = True, antialias: bool = False, flatten_depth: bool = False):
+                 align_corners: bool = True, antialias: bool = False, flatten_depth: bool = False,
+                 regression: Module | None = None):
         name = "SpatialTransformer"
         if not isinstance(localisation, Module):
             raise argument_error(name, "localisation", "a module", describe(localisation))
@@ -43,21 +50,68 @@ class SpatialTransformer(Module):
         checked_options(name, transformation.dims, mode, padding_mode, align_corners, flatten_depth)
         self.mode, self.padding_mode, self.align_corners = mode, padding_mode, align_corners
         self.antialias, self.flatten_depth = antialias, flatten_depth
-        identity = np.ravel(transformation.identity())
-        layers = [module for _, module in localisation.named_modules() if isinstance(module, Dense | Conv2d | Conv3d)]
-        last = layers[-1] if layers else None
-        field = isinstance(transformation, Displacement)
-        wanted = transformation.dims if field and not isinstance(last, Dense) else len(identity)
-        if last is None or last.bias is None or len(last.weight) != wanted or not (field or isinstance(last, Dense)):
-            also = f", or in a convolution with {transformation.dims} filters" if field else ""
-            raise argument_error(name, "localisation", f"a network that ends in Dense(..., {len(identity)}), with a "
-                                 f"bias, for {transformation!r}{also}", describe(last or localisation))
+        last = self._regression(name, regression)
         last.weight.data[...] = 0
-        last.bias.data[...] = 0 if field else identity
+        last.bias.data[...] = self._start(last)
+        for parameter in (last.weight, last.bias):
+            overwrites.note(parameter.data, name, parameter.path)
+        # The layer's path, until theta was computed.
+        self._new: str | None = next(path for path, module in localisation.named_modules() if module is last)
+
+    def _start(self, last: Any) -> np.ndarray:
+        """The bias of the last layer at which theta is the identity."""
+        identity = np.ravel(self.transformation.identity())
+        return identity if isinstance(last, Dense) else np.zeros(len(last.bias.data))  # of a field
+
+    def _regression(self, name: str, named: Any) -> Any:
+        """The layer that gives theta."""
+        field, parameters = isinstance(self.transformation, Displacement), self.transformation.parameters
+
+        def fits(layer: Any) -> bool:
+            wanted = parameters if isinstance(layer, Dense) else self.transformation.dims
+            kinds = (Dense, Conv2d, Conv3d) if field else (Dense,)
+            return isinstance(layer, kinds) and layer.bias is not None and len(layer.weight.data) == wanted
+
+        layers = [module for _, module in self.localisation.named_modules()]
+        also = f", or in a convolution with {self.transformation.dims} filters" if field else ""
+        ending = f"a network that ends in Dense(..., {parameters}), with a bias, for {self.transformation!r}{also}"
+        if named is not None:
+            if not any(named is layer for layer in layers) or not fits(named):
+                raise argument_error(name, "regression", f"the layer of localisation that gives theta: {ending}",
+                                     describe(named))
+            return named
+        if isinstance(self.localisation, Sequential):
+            last = _end(self.localisation)
+            if not fits(last):
+                raise argument_error(name, "localisation", ending, describe(last))
+            return last
+        fitting = [layer for layer in layers if fits(layer)]
+        if len(fitting) != 1:
+            raise argument_error(name, "localisation", ending, f"one with {len(fitting)} layers that could give theta",
+                                 "name the layer: regression=..." if fitting else "")
+        return fitting[0]
 
     def theta(self, U: Tensor) -> Tensor:
         """The parameters that the localisation network finds, (N, parameters)."""
-        return self.localisation(U)
+        theta = self.localisation(U)
+        if self._new is not None:
+            self._check_start(theta)
+        return theta
+
+    def _check_start(self, theta: Any) -> None:
+        """An error where the last layer gives the identity, but theta is something else. Once; a GPU is waited for."""
+        last: Any = dict(self.localisation.named_modules())[self._new]
+        self._new = None
+        start = self._start(last).astype(last.bias.dtype)
+        if np.any(move(last.weight.data, "cpu")) or np.any(move(last.bias.data, "cpu") != start):
+            return  # loaded, or trained
+        identity = np.ravel(self.transformation.identity()).astype(last.bias.dtype)
+        found = move(theta.data, "cpu").reshape(len(theta.data), -1) if isinstance(theta, Tensor) else np.empty((1, 0))
+        if found.shape[1] != len(identity) or np.any((found != identity) & ~np.isnan(found)):  # NaN is the image's
+            raise argument_error("SpatialTransformer", "the first theta", f"the identity of {self.transformation!r}",
+                                 describe(found[0] if found.size and len(identity) < 9 else theta),
+                                 f"what follows {last!r} in the localisation network, an activation or another head, "
+                                 "changes it: the transformer would not start as the plain network")
 
     def transform(self, U: Tensor, theta: Tensor) -> Tensor:
         """U warped by theta, without a localisation network."""
@@ -75,3 +129,11 @@ class SpatialTransformer(Module):
         inner = repr(self.localisation).replace("\n", "\n  ")
         return (f"SpatialTransformer({self.transformation!r}, size={self.size}, mode={self.mode!r}{changed},\n"
                 f"  (localisation): {inner}\n)")
+
+
+def _end(module: Any) -> Any:
+    """The last module of a Sequential, and of that if it is one; a Flatten behind it changes no number."""
+    if not isinstance(module, Sequential):
+        return module
+    behind = [part for part in module.modules if not isinstance(part, Flatten)]
+    return _end(behind[-1]) if behind else module

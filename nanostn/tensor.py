@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nanostn import autograd, overwrites
-from nanostn.checks import argument_error, converted, describe, is_float32, same_float
+from nanostn.checks import argument_error, checked_flag, converted, describe, is_float32, same_float
 from nanostn.kernels import matmul as matmul_kernels
 from nanostn.kernels.device_array import DeviceArray
 from nanostn.kernels.device_functions import as_array, contiguous, device_of, is_device, move
@@ -98,8 +98,7 @@ class Tensor:
 
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
-        if not isinstance(wanted, bool | np.bool_):
-            raise argument_error("Tensor", "requires_grad", "True or False", describe(wanted))
+        checked_flag("Tensor", "requires_grad", wanted)
         if self.node is not None and (self.node.inputs or self.node.freed):
             raise argument_error("Tensor", "requires_grad", "set on a leaf", f"a result of '{self.node.name}'",
                                  "call .detach() first")
@@ -292,11 +291,13 @@ class Tensor:
     def sum(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
         """The sum over one axis, several or all.   torch: torch.sum(x, axis, keepdims)"""
         check_axis("sum", self.ndim, axis)
+        checked_flag("sum", "keepdims", keepdims)
         return _sum(self, axis=axis, keepdims=keepdims)
 
     def mean(self, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> "Tensor":
         """The mean over one axis, several or all; NaN over nothing.   torch: torch.mean(x, axis, keepdims)"""
         check_axis("mean", self.ndim, axis)
+        checked_flag("mean", "keepdims", keepdims)
         added = self.sum(axis, keepdims)
         return added / (self.size // added.size if added.size else 1)
 
@@ -305,12 +306,7 @@ class Tensor:
 
         torch: torch.amax, but for equal entries
         """
-        check_axis("max", self.ndim, axis)
-        axes = tuple(range(self.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        axes = tuple(sorted(a % self.ndim for a in axes))
-        if self.size == 0 and all(n for i, n in enumerate(self.shape) if i not in axes):
-            raise argument_error("max", "x", f"an array with entries along axis {axis}", describe(self))
-        return _max(self, axes=axes, keepdims=keepdims)
+        return extreme("max", self, axis, keepdims)
 
     def reshape(self, *shape: Any) -> "Tensor":
         """The same entries in another shape; one size may be -1.   torch: Tensor.reshape"""
@@ -612,8 +608,19 @@ def _sum(x, *, axis, keepdims):
     return total(x, axis, keepdims), (lambda dy: np.broadcast_to(_restore(dy, axis, keepdims), shape),)
 
 
+def extreme(name: str, x: Tensor, axis: int | tuple[int, ...] | None, keepdims: bool) -> Tensor:
+    """The "max" or "min" along one axis, several or all; the first of equal ones takes the gradient."""
+    check_axis(name, x.ndim, axis)
+    checked_flag(name, "keepdims", keepdims)
+    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = tuple(sorted(a % x.ndim for a in axes))
+    if x.size == 0 and all(n for i, n in enumerate(x.shape) if i not in axes):
+        raise argument_error(name, "x", f"an array with entries along axis {axis}", describe(x))
+    return _extreme(x, name=name, axes=axes, keepdims=keepdims)
+
+
 @op
-def _max(x, *, axes, keepdims):
+def _extreme(x, *, name, axes, keepdims):
     """Along several axes: they are brought together as the last one, in their order."""
     shape, dtype = x.shape, x.dtype
     axis = axes[0] if len(axes) == 1 else -1
@@ -621,8 +628,9 @@ def _max(x, *, axes, keepdims):
     back, moved = np.argsort(order), tuple(shape[a] for a in order)
     kept = moved[:x.ndim - len(axes)]
     lined = x if len(axes) == 1 else x.transpose(order).reshape(*kept, int(np.prod(moved[len(kept):])))
-    line = lined.shape
-    first = lined.argmax(axis=axis, keepdims=True) if x.size else None
+    line, first = lined.shape, None
+    if x.size and dtype.kind == "f":  # else nobody asks for a gradient, or there is none
+        first = (lined if name == "max" else -lined).argmax(axis=axis, keepdims=True)
 
     def dx(dy):
         out = np.zeros(line, dtype, like=dy)
@@ -633,7 +641,7 @@ def _max(x, *, axes, keepdims):
     if not x.size:  # so is the result, and NumPy's own would not always be had
         over = tuple(1 if a in axes else n for a, n in enumerate(shape) if keepdims or a not in axes)
         return np.zeros(over, dtype, like=x), (dx,)
-    return x.max(axis=axes, keepdims=keepdims), (dx,)
+    return (x.max if name == "max" else x.min)(axis=axes, keepdims=keepdims), (dx,)
 
 
 @op

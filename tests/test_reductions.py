@@ -99,7 +99,7 @@ def test_extremes_of_nothing(name):
     assert function(np.zeros((3, 0)), axis=0, keepdims=True).shape == (1, 0)
     assert F.argmax(np.zeros((0, 3)), axis=1).shape == (0,)
     for axis in (0, None, (0, 1)):
-        with pytest.raises(ValueError, match=rf"{name}: x should be an array with entries along the axis, received \("):
+        with pytest.raises(ValueError, match=rf"{name}: x should be an array with entries along .*, received \("):
             function(np.zeros((0, 3)), axis=axis)
     with pytest.raises(ValueError, match="argmax: x should be an array with entries along the axis"):
         F.argmax(np.zeros((0, 3)), axis=0)

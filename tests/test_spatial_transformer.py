@@ -215,3 +215,66 @@ LOCALISATION = nn.Sequential(nn.Flatten(), nn.Dense(20, 6))
 def test_what_can_never_run_is_refused_at_once(arguments, options, message):
     with pytest.raises(ValueError, match=f"SpatialTransformer: .*{message}"):
         nn.SpatialTransformer(*arguments, **options)
+
+
+class Network(nn.Module):
+    """Heads declared in another order than used."""
+
+    def __init__(self, heads=("theta",), activation=False):
+        self.flatten = nn.Flatten()
+        for name in heads:
+            setattr(self, name, nn.Dense(20, 6))
+        self.body = nn.Dense(20, 20)
+        self.activation = activation
+
+    def forward(self, U):
+        theta = self.theta(self.body(self.flatten(U)))
+        return F.tanh(theta) if self.activation else theta
+
+
+def test_the_layer_that_gives_theta_is_found_by_what_fits():
+    network = Network()
+    U = np.random.default_rng(0).standard_normal((3, 1, 4, 5)).astype(np.float32)
+    transformer = nn.SpatialTransformer(network, tr.Affine(), (4, 5))
+    assert not network.theta.weight.data.any() and network.body.weight.data.any()
+    np.testing.assert_array_equal(transformer(U).data, U)
+    assert len(transformer.parameters()) == 4
+
+
+def test_another_head_is_never_wiped():
+    network = Network(("scores", "theta", "more"))
+    with pytest.raises(ValueError, match="localisation should be .*, received one with 3 layers .*regression="):
+        nn.SpatialTransformer(network, tr.Affine(), (4, 5))
+    nn.SpatialTransformer(network, tr.Affine(), (4, 5), regression=network.theta)
+    assert network.scores.weight.data.any() and network.more.weight.data.any() and not network.theta.weight.data.any()
+    for wrong in (network.body, nn.Dense(20, 6), "theta", network):
+        with pytest.raises(ValueError, match="SpatialTransformer: regression should be the layer of localisation"):
+            nn.SpatialTransformer(network, tr.Affine(), (4, 5), regression=wrong)
+
+
+def test_an_activation_behind_the_last_layer_is_seen():
+    with pytest.raises(ValueError, match=r"localisation should be a network that ends in Dense\(..., 6\).*Tanh"):
+        class Tanh(nn.Module):
+            def forward(self, x):
+                return F.tanh(x)
+
+            def __repr__(self):
+                return "Tanh()"
+
+        nn.SpatialTransformer(nn.Sequential(nn.Flatten(), nn.Dense(20, 6), Tanh()), tr.Affine(), (4, 5))
+    U = np.ones((3, 1, 4, 5), np.float32)
+    transformer = nn.SpatialTransformer(Network(activation=True), tr.Affine(), (4, 5))
+    with pytest.raises(ValueError, match="the first theta should be the identity of Affine.*an activation"):
+        transformer(U)
+    trained = nn.SpatialTransformer(Network(activation=True), tr.Affine(), (4, 5))
+    trained.localisation.theta.weight.data += 0.1  # loaded or trained: no start to be checked
+    trained(U)
+
+
+@pytest.mark.parametrize("family", [tr.Translation(0.5), tr.Projective(),
+                                    tr.ThinPlateSpline(3), tr.Displacement((4, 5))])
+def test_every_family_starts_at_its_identity(family):
+    network = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Dense(20, family.parameters), nn.Flatten()))
+    transformer = nn.SpatialTransformer(network, family, (4, 5)).astype(np.float64)
+    theta = transformer.theta(np.ones((2, 1, 4, 5)))
+    np.testing.assert_allclose(theta.data, np.tile(np.ravel(family.identity()), (2, 1)), atol=1e-7)
