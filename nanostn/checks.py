@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+LARGE = 1 << 31  # no axis is as long, and no stride as wide: kernels count with whole numbers of the machine
+
 
 def argument_error(op: str, argument: str, expected: object, received: object, hint: str = "") -> ValueError:
     """The error to raise: `raise argument_error("conv2d", "stride", "a positive integer", stride)`."""
@@ -15,7 +17,7 @@ def argument_error(op: str, argument: str, expected: object, received: object, h
 
 def describe(value: object) -> str:
     """An argument as an error shows it: shape and dtype of an array, else its `repr`, kept short."""
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if hasattr(value, "shape") and hasattr(value, "dtype") and not isinstance(value, type):
         return f"{tuple(value.shape)} {value.dtype}"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
@@ -25,9 +27,10 @@ def checked_size(op: str, size: Any, dims: int | None = 2) -> tuple[int, ...]:
     """The size of an output as plain integers: (H', W') for `dims` 2, (D', H', W') for 3, either of them for None."""
     known = {2: "(H', W'), two positive integers", 3: "(D', H', W'), three positive integers",
              None: "(H', W') or (D', H', W'), positive integers"}
-    whole = np.ndim(size) == 1 and all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in size)
-    if not whole or len(size) not in ((2, 3) if dims is None else (dims,)) or min(size) < 1:
-        raise argument_error(op, "size", known[dims], repr(size))
+    numbers = isinstance(size, tuple | list) or isinstance(size, np.ndarray) and size.ndim == 1
+    if not numbers or len(size) not in ((2, 3) if dims is None else (dims,)) or not all(
+            isinstance(n, int | np.integer) and not isinstance(n, bool) and 1 <= n < LARGE for n in size):
+        raise argument_error(op, "size", known[dims], describe(size))
     return tuple(int(n) for n in size)
 
 
@@ -74,6 +77,13 @@ def same_float(op: str, **arguments: Any) -> np.dtype:
                                  "convert one of them with .astype")
     assert first is not None
     return first[1]
+
+
+def checked_flag(op: str, argument: str, value: Any) -> bool:
+    """True or False, and nothing that merely counts as one of them."""
+    if not isinstance(value, bool | np.bool_):
+        raise argument_error(op, argument, "True or False", describe(value))
+    return bool(value)
 
 
 def is_float32(value: object) -> bool:

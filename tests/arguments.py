@@ -23,9 +23,9 @@ def laid_out(array, layout):
         return array[back].copy()[back]
     if layout == "stepped":
         wide = np.full([2 * n for n in array.shape], np.array(7, array.dtype))
-        view = wide[(slice(None, None, 2),) * array.ndim]
+        view = wide[(..., *[slice(None, None, 2)] * array.ndim)]
         view[...] = array
-        return view
+        return np.asarray(view)
     if layout == "repeated" and array.ndim and array.size:
         return np.broadcast_to(array[:1], array.shape)
     array = array.copy()
@@ -85,6 +85,7 @@ class Operation:
     view: bool = False         # the result may be a view of what went in
     any_dtype: bool = False    # integers are legal
     any_axes: bool = False     # any number of axes is legal
+    wide: bool = False         # the value is float64 whatever goes in
     alone: bool = False        # what goes in is a tensor, not whatever else
 
 
@@ -98,10 +99,9 @@ def nonsense_arrays(legal, operation):
     found = {"None": None, "'text'": "text", "b'1'": b"1", "object": object(), "a dict": {}, "a set": {1.0},
              "a function": len, "a ragged list": [[1.0], [1.0, 2.0]], "a list of None": [None], "sparse": Sparse(),
              "objects": legal.astype(object), "complex": legal.astype(complex), "strings": legal.astype(str),
-             "times": np.zeros(legal.shape, "m8[s]"), "records": np.zeros(legal.shape, [("x", "f4")]),
-             "float16": legal.astype(np.float16)}
+             "times": np.zeros(legal.shape, "m8[s]"), "records": np.zeros(legal.shape, [("x", "f4")])}
     if not operation.any_dtype:
-        found |= {"integers": legal.astype(int), "booleans": legal > 0}
+        found |= {"integers": legal.astype(int), "booleans": np.asarray(legal > 0), "float16": legal.astype(np.float16)}
     if not operation.any_axes:
         found |= {"an axis more": legal[None], "an axis less": legal.sum(axis=-1) if legal.ndim else [nan]}
     return found
@@ -125,7 +125,7 @@ NONSENSE: dict[str, list[Any]] = {
     "stride": [*PER_AXIS, 0, (0, 0)],
     "padding": [*PER_AXIS, None],
     "size": [None, 3, 3.0, "ab", b"ab", (), (2,), (2,) * 4, (0, 3), (-1, 3), (2.0, 3), (True, 3), ("2", 3), (nan, 3),
-             (None, 3), [[2], [3, 4]], object(), {}, {2, 3}, 1j],
+             (None, 3), (LARGE, 3), [[2], [3, 4]], object(), {}, {2, 3}, 1j],
     "shape": [None, "ab", b"ab", 2.0, (2.0,), (None,), ("2",), (True,), (nan,), (-3,), 1j, object(), {}, LARGE,
               (LARGE,), [[2], [3, 4]]],
     "choice": [None, "", "none of them", b"bilinear", 1, 0.5, True, nan, 1j, [], ("bilinear",), object(), {}, len],
@@ -140,6 +140,7 @@ NONSENSE["labels"] = [None, "text", 1, 1.0, [[0]], np.array([[0]]), [0.0], [True
                       object(), {}, np.array([0j]), np.array([0], object), np.array([nan])]
 NONSENSE["array"] = [None, "text", 1, 1.0, [1.0], np.ones((1, 1, 1)), np.ones(1, complex), np.ones(1, object), object(),
                      np.ones(1, int), np.ones(1, np.float16)]
+NONSENSE["widths"] = [None, -1, 1.5, nan, "1", True, 1j, (1, 2, 3), ((1, 2),) * 9, (-1, 1), object(), {}, [[1], [1, 2]]]
 FORM = re.compile(r"[\w.'(), =\[\]-]+: .+ should be .+, received .+", re.DOTALL)
 
 

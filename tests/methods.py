@@ -52,8 +52,9 @@ def _transpose(d):
 
 
 INDICES = [0, -1, np.int64(1), slice(None), slice(1, None), slice(None, None, -1), slice(None, None, 2), ..., None,
-           (0, slice(1, 2)), (..., 0), (slice(None), -1), (None, 0), [0, 1, 0], np.array([1, 0, 1]), (slice(None), [0, 0]),
-           (np.array([0, 1]), np.array([1, 1])), np.array([True, False]), (slice(0), 0), ([0, 1], None, [1, 0]), (), []]
+           (0, slice(1, 2)), (..., 0), (slice(None), -1), (None, 0), [0, 1, 0], np.array([1, 0, 1]),
+           (slice(None), [0, 0]), (np.array([0, 1]), np.array([1, 1])), np.array([True, False]),
+           (slice(0), 0), ([0, 1], None, [1, 0]), (), []]
 
 
 def _index(d):
@@ -64,13 +65,18 @@ def _numpy_index(x, index):
     return x[np.array(index, int) if isinstance(index, list) and not index else index]
 
 
+def _matrices(d):
+    M, K, N = d.size(), d.size(), d.size()
+    return [d.array(M, K), d.array(K, N)], {}
+
+
 def _method(name, draw, **others):
     return Operation(lambda x, **options: getattr(x, name)(**options), draw, any_dtype=True, any_axes=True, alone=True,
                      view=True, **others)
 
 
-SHAPES = [None, "ab", 2.0, (2.0, 3), (None, 6), ("2", 3), (nan, 3), (-2, -3), (-1, -1), (-1, 0), 1j, object(), {}, LARGE,
-          (LARGE,), [[2], [3, 4]], (0, -1), (7,), (True, -1), inf]
+SHAPES = [None, "ab", 2.0, (2.0, 3), (None, 6), ("2", 3), (nan, 3), (-2, -3), (-1, -1), (-1, 0), 1j, object(), {},
+          LARGE, (LARGE,), [[2], [3, 4]], (0, -1), (7,), (True, -1), inf]
 
 METHODS = {
     **{f"Tensor.__{name}__": binary(name, low) for name, low in (
@@ -80,11 +86,12 @@ METHODS = {
                                 any_axes=True, any_dtype=True, alone=True,
                                 also={"booleans": lambda: -Tensor(np.ones(2, bool))}),
     "Tensor.__pow__": Operation(lambda x, exponent: x ** exponent, lambda d: (
-        [d.array(*d.sizes(0, 3), low=0.2)], {"exponent": d.pick(2, 3, 0, 1, -1, 0.5, -1.5, np.float32(2), np.int64(3))}),
+        [d.array(*d.sizes(0, 3), low=0.2)],
+        {"exponent": d.pick(2, 3, 0, 1, -1, 0.5, -1.5, np.float32(2), np.int64(3))}),
         lambda T, x, exponent: x ** float(exponent), lambda x, exponent: x ** exponent,
-        {"exponent": [None, "2", nan, 1j, LARGE, [[1.0], [1.0, 2.0]], object(), {}]}, any_axes=True, alone=True),
-    "Tensor.__matmul__": Operation(operator.matmul, lambda d: (lambda M, K, N: (
-        [d.array(M, K), d.array(K, N)], {}))(d.size(), d.size(), d.size()), lambda T, x, y: x @ y, np.matmul,
+        {"exponent": [None, "2", 1j, LARGE, [[1.0], [1.0, 2.0]], object(), {}]}, any_axes=True, alone=True),
+    "Tensor.__matmul__": Operation(
+        lambda x, y: (x if isinstance(x, Tensor) else Tensor(x)) @ y, _matrices, lambda T, x, y: x @ y, np.matmul,
         any_axes=True, alone=True, also={f"{y!r}": lambda y=y: Tensor(np.ones((2, 2))) @ y for y in (2.0, None, "a")}),
     "Tensor.__getitem__": Operation(lambda x, index: x[index], _index, None, _numpy_index, {"index": [
         99, -99, "0", 0.0, nan, 1j, object(), {}, LARGE, (0, 0, 0, 0), [99], ["a"], [0.5], [None], (0, "a"), slice("a"),
@@ -94,7 +101,7 @@ METHODS = {
         "axes": ["0", 0.0, nan, 99, (0, 0), (0.0, 1), ("0", 1), LARGE, 1j, object(), {}, (0, 1, 2, 3, 4)]}),
     "Tensor.T": Operation(lambda x: x.T, lambda d: ([d.array(*d.sizes(0, 3))], {}), None, np.transpose, view=True,
                           any_dtype=True, any_axes=True, alone=True),
-    "Tensor.astype": _method("astype", lambda d: ([d.array(*d.sizes(0, 3))], {"dtype": d.pick(np.float64, "float64")}),
+    "Tensor.astype": _method("astype", lambda d: ([d.array(*d.sizes(0, 3))], {"dtype": np.float64}), wide=True,
                              options={"dtype": "dtype"}),
     "Tensor.to": _method("to", lambda d: ([d.array(*d.sizes(0, 3))], {"device": "cpu"}), options={"device": "choice"}),
 }
@@ -103,6 +110,8 @@ METHODS["Tensor.transpose"].call = lambda x, axes: x.transpose(axes)
 METHODS["Tensor.reshape"].options = {"shape": SHAPES}
 
 TESTED_ELSEWHERE = {
+    **dict.fromkeys([f"Tensor.__{name}__" for name in ("eq", "ne", "lt", "le", "gt", "ge", "bool", "float", "int",
+                                                       "iter")], "test_tensor.py"),
     **dict.fromkeys(["Tensor.data", "Tensor.node", "Tensor.shape", "Tensor.dtype", "Tensor.ndim", "Tensor.size",
                      "Tensor.device"], "what it is, not what it does"),
     **dict.fromkeys(["Tensor.grad", "Tensor.requires_grad", "Tensor.backward", "Tensor.detach"], "test_autograd.py"),

@@ -50,7 +50,7 @@ def pooling(axes, call, torch, kinks):
         window, each = _per_axis(d, axes, 1, 3)
         stride = d.pick(None, 1, 2, (2, 1, 3)[:axes])
         padding = min(min(each) // 2, d.pick(0, 1))
-        image = [max(k - 2 * padding, 1) + int(d.rng.integers(4)) for k in each]
+        image = [k + int(d.rng.integers(4)) for k in each]  # PyTorch wants that in volumes
         return [d.array(d.size(), d.size(), *image)], {"kernel_size": window, "stride": stride, "padding": padding}
 
     return Operation(call, draw, torch, kinks=kinks,
@@ -202,6 +202,7 @@ def _dropout(d):
                                        "generator": 3}
 
 
+NO_LISTS = [None, 3, [], "ab", np.float32(1), {"a": 1}]
 FUNCTIONS = {
     "relu": unary(F.relu, lambda T, x: T.relu(x), lambda x: np.maximum(x, 0)),
     "tanh": unary(F.tanh, lambda T, x: T.tanh(x), np.tanh),
@@ -217,7 +218,8 @@ FUNCTIONS = {
     "dense": Operation(F.dense, _dense, lambda T, *xs: T.nn.functional.linear(*xs),
                        lambda x, w, b=0.0: x @ w.T + b),
     "matmul": Operation(F.matmul, _products, lambda T, x, y: x @ y, np.matmul, any_axes=True, also={
-        "vectors": lambda: F.matmul(np.ones(3), np.ones(3)), "sizes": lambda: F.matmul(np.ones((2, 3)), np.ones((2, 3))),
+        "vectors": lambda: F.matmul(np.ones(3), np.ones(3)),
+        "sizes": lambda: F.matmul(np.ones((2, 3)), np.ones((2, 3))),
         "batches": lambda: F.matmul(np.ones((2, 3, 3)), np.ones((4, 3, 3)))}),
     "conv2d": convolution(2, F.conv2d, conv_op("conv2d")),
     "conv3d": convolution(3, F.conv3d, conv_op("conv3d")),
@@ -246,11 +248,9 @@ FUNCTIONS = {
     "concatenate": Operation(lambda *xs, axis=0: F.concatenate(xs, axis), _joined,
                              lambda T, *xs, axis: T.cat(xs, int(axis)), lambda *xs, axis: np.concatenate(xs, axis),
                              {"axis": "axis"}, view=True, any_dtype=True, any_axes=True,
-                             also={repr(xs): lambda xs=xs: F.concatenate(xs) for xs in (None, 3, [], "ab", np.float32(1),
-                                                                                       [1.0, 2.0], {"a": 1})}),
+                             also={repr(xs): lambda xs=xs: F.concatenate(xs) for xs in (*NO_LISTS, [1.0, 2.0])}),
     "stack": Operation(lambda *xs, axis=0: F.stack(xs, axis), _stacked,
                        lambda T, *xs, axis: T.stack(xs, int(axis)), lambda *xs, axis: np.stack(xs, axis),
                        {"axis": "axis"}, view=True, any_dtype=True, any_axes=True,
-                       also={repr(xs): lambda xs=xs: F.stack(xs) for xs in (None, 3, [], "ab", np.float32(1),
-                                                                            {"a": 1})}),
+                       also={repr(xs): lambda xs=xs: F.stack(xs) for xs in NO_LISTS}),
 }

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from nanostn.checks import argument_error, checked_size, describe
+from nanostn.checks import argument_error, checked_flag, checked_size, describe
 from nanostn.kernels.coordinates import half_extent
 from nanostn.tensor import Tensor
 from nanostn.transformations.base import Transformation
+from nanostn.transformations.control_points import numbers
 
 SINGULAR = 1e-12  # beside the largest number of a matrix between normalised coordinates, which is about 1
 
@@ -44,7 +45,7 @@ def theta_from_pixels(matrix: Any, source_size: tuple[int, int], target_size: tu
     if matrix.shape[-2:] not in ((2, 3), (3, 3)) or matrix.ndim not in (2, 3):
         raise argument_error(name, "matrix", "(2, 3), (3, 3), (N, 2, 3) or (N, 3, 3)", describe(matrix))
     S, T = frames(name, source_size, target_size, align_corners)
-    flag(name, "inverse", inverse)
+    checked_flag(name, "inverse", inverse)
     G = _square(matrix.reshape(-1, *matrix.shape[-2:]))
     theta = np.linalg.inv(S) @ G @ T if inverse else _inverted(name, "matrix", np.linalg.inv(T) @ G @ S)
     if matrix.shape[-2] == 2:
@@ -68,7 +69,7 @@ def pixels_from_theta(theta: Any, transformation: Transformation, source_size: t
         raise argument_error(name, "transformation", "a family over the plane such as Affine()",
                              describe(transformation))
     S, T = frames(name, source_size, target_size, align_corners)
-    flag(name, "inverse", inverse)
+    checked_flag(name, "inverse", inverse)
     theta = theta.numpy() if isinstance(theta, Tensor) else theta
     M = transformation.matrix(real_array(name, "theta", theta, "finite numbers")).numpy()
     G = S @ _square(M) @ np.linalg.inv(T) if inverse else T @ _inverted(name, "theta", _square(M)) @ np.linalg.inv(S)
@@ -80,24 +81,15 @@ def pixels_from_theta(theta: Any, transformation: Transformation, source_size: t
 
 def real_array(op: str, argument: str, value: Any, expected: str) -> np.ndarray:
     """Finite real numbers as float64, or an error."""
-    try:
-        array = np.asarray(value)
-        found = array.astype(np.float64) if array.dtype.kind in "fiu" else None
-    except (TypeError, ValueError, OverflowError):  # rows of different lengths, numbers beyond all types
-        found = None
-    if found is None or not np.isfinite(found).all():
+    found = numbers(value)
+    if np.shape(found) == (0,) or not np.isfinite(found).all():
         raise argument_error(op, argument, expected, describe(value))
     return found
 
 
-def flag(op: str, argument: str, value: Any) -> None:
-    if not isinstance(value, bool | np.bool_):
-        raise argument_error(op, argument, "True or False", describe(value))
-
-
 def frames(op: str, source_size: Any, target_size: Any, align_corners: Any) -> tuple[np.ndarray, np.ndarray]:
     """S and T: from normalised coordinates to pixels, of source and target, (3, 3)."""
-    flag(op, "align_corners", align_corners)
+    checked_flag(op, "align_corners", align_corners)
     for argument, size in (("source_size", source_size), ("target_size", target_size)):
         try:
             checked_size(op, size)
