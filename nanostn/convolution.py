@@ -61,6 +61,8 @@ def _checked(name: str, axes: int, x: Any, weight: Any, bias: Any, stride: PerAx
     found = sizes(name, **arguments)
     size, window = tuple(found[2:2 + axes]), tuple(found[3 + axes:])
     same_float(name, x=x, weight=weight, bias=bias)
+    if len(weight) < 1:
+        raise argument_error(name, "weight", "at least one filter", describe(weight))
     stride, padding = per_axis(name, "stride", stride, 1, axes), per_axis(name, "padding", padding, 0, axes)
     if min(window) < 1 or any(n + 2 * p < k for n, p, k in zip(size, padding, window, strict=True)):
         raise argument_error(name, "weight", f"with windows of at most the {WORDS[axes][1]} {size} with padding "

@@ -95,7 +95,8 @@ METHODS = {
         any_axes=True, alone=True, also={f"{y!r}": lambda y=y: Tensor(np.ones((2, 2))) @ y for y in (2.0, None, "a")}),
     "Tensor.__getitem__": Operation(lambda x, index: x[index], _index, None, _numpy_index, {"index": [
         99, -99, "0", 0.0, nan, 1j, object(), {}, LARGE, (0, 0, 0, 0), [99], ["a"], [0.5], [None], (0, "a"), slice("a"),
-        slice(0.5, None), np.ones(7, bool), np.array([0.0])]}, view=True, any_dtype=True, any_axes=True, alone=True),
+        slice(0.5, None), np.ones(7, bool), np.array([0.0])]}, error=IndexError,
+        view=True, any_dtype=True, any_axes=True, alone=True),
     "Tensor.reshape": _method("reshape", _reshape, numpy=lambda x, shape: x.reshape(shape)),
     "Tensor.transpose": _method("transpose", _transpose, numpy=lambda x, axes: x.transpose(axes), options={
         "axes": ["0", 0.0, nan, 99, (0, 0), (0.0, 1), ("0", 1), LARGE, 1j, object(), {}, (0, 1, 2, 3, 4)]}),

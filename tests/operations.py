@@ -40,7 +40,7 @@ def convolution(axes, call, torch):
         arrays = [d.array(d.size(), C, *image), d.array(filters, C, *window)]
         return arrays + [d.array(filters)] * d.pick(True, False), {"stride": stride, "padding": padding}
 
-    return Operation(call, draw, torch, options={"stride": "stride", "padding": "padding"},
+    return Operation(call, draw, torch, options={"stride": "stride", "padding": "padding"}, optional=2,
                      also={"a window above the image": lambda: call(np.ones((1, 1) + (2,) * axes),
                                                                      np.ones((1, 1) + (3,) * axes))})
 
@@ -216,7 +216,7 @@ FUNCTIONS = {
         x, generator=np.random.default_rng(generator) if generator == 3 else generator, **options), _dropout,
         options={"rate": "rate", "training": "flag", "generator": "generator"}, view=True, any_axes=True),
     "dense": Operation(F.dense, _dense, lambda T, *xs: T.nn.functional.linear(*xs),
-                       lambda x, w, b=0.0: x @ w.T + b),
+                       lambda x, w, b=0.0: x @ w.T + b, optional=2),
     "matmul": Operation(F.matmul, _products, lambda T, x, y: x @ y, np.matmul, any_axes=True, also={
         "vectors": lambda: F.matmul(np.ones(3), np.ones(3)),
         "sizes": lambda: F.matmul(np.ones((2, 3)), np.ones((2, 3))),
@@ -242,7 +242,8 @@ FUNCTIONS = {
     "spatial_transform": Operation(F.spatial_transform, _spatial_transform, _torch_transform,
                                    options={"transformation": "family", "size": "size", **SAMPLING}),
     "spline_prefilter": Operation(F.spline_prefilter, _spline_prefilter,
-                                  options={"padding_mode": "padding_mode", "align_corners": "flag"}),
+                                  options={"padding_mode": "padding_mode", "align_corners": "flag"}, any_axes=True, also={
+                                      f"{n} axes": lambda n=n: F.spline_prefilter(np.ones((2,) * n)) for n in (3, 6)}),
     "broadcast_to": Operation(F.broadcast_to, _repeated, lambda T, x, shape: x.expand(*shape) if shape else x,
                               np.broadcast_to, {"shape": "shape"}, view=True, any_dtype=True, any_axes=True),
     "concatenate": Operation(lambda *xs, axis=0: F.concatenate(xs, axis), _joined,
