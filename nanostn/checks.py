@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 LARGEST = sys.float_info.max
+LARGE = 1 << 31  # no axis is as long, and no stride as wide: kernels count with whole numbers of the machine
 
 
 def argument_error(op: str, argument: str, expected: object, received: object, hint: str = "") -> ValueError:
@@ -29,9 +30,10 @@ def checked_size(op: str, size: Any, dims: int | None = 2) -> tuple[int, ...]:
     """The size of an output as plain integers: (H', W') for `dims` 2, (D', H', W') for 3, either of them for None."""
     known = {2: "(H', W'), two positive integers", 3: "(D', H', W'), three positive integers",
              None: "(H', W') or (D', H', W'), positive integers"}
-    whole = np.ndim(size) == 1 and all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in size)
-    if not whole or len(size) not in ((2, 3) if dims is None else (dims,)) or min(size) < 1:
-        raise argument_error(op, "size", known[dims], repr(size))
+    numbers = isinstance(size, tuple | list) or isinstance(size, np.ndarray) and size.ndim == 1
+    if not numbers or len(size) not in ((2, 3) if dims is None else (dims,)) or not all(
+            isinstance(n, int | np.integer) and not isinstance(n, bool) and 1 <= n < LARGE for n in size):
+        raise argument_error(op, "size", known[dims], describe(size))
     return tuple(int(n) for n in size)
 
 

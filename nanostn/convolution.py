@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, same_float, sizes
+from nanostn.checks import LARGE, argument_error, describe, same_float, sizes
 from nanostn.kernels import convolution, convolution3d
 from nanostn.kernels.device_functions import contiguous
 from nanostn.tensor import Array, Tensor, op
@@ -19,9 +19,10 @@ WORDS = {2: ("pair", "image"), 3: ("triple", "volume")}  # what messages call a 
 def per_axis(name: str, argument: str, value: PerAxis, least: int, axes: int) -> tuple[int, ...]:
     """An option that is one number or one for each axis, (depth,) vertical, horizontal, as integers from `least` on."""
     each = (value,) * axes if not isinstance(value, tuple | list) else tuple(value)
-    if len(each) != axes or not all(isinstance(v, int | np.integer) and v >= least for v in each):
+    if len(each) != axes or not all(
+            isinstance(v, int | np.integer) and not isinstance(v, bool) and least <= v < LARGE for v in each):
         kind = "a positive integer" if least == 1 else "an integer, 0 or more,"
-        raise argument_error(name, argument, f"{kind} or a {WORDS[axes][0]} of them", repr(value))
+        raise argument_error(name, argument, f"{kind} or a {WORDS[axes][0]} of them", describe(value))
     return tuple(map(int, each))
 
 
@@ -60,6 +61,8 @@ def _checked(name: str, axes: int, x: Any, weight: Any, bias: Any, stride: PerAx
     found = sizes(name, **arguments)
     size, window = tuple(found[2:2 + axes]), tuple(found[3 + axes:])
     same_float(name, x=x, weight=weight, bias=bias)
+    if len(weight) < 1:
+        raise argument_error(name, "weight", "at least one filter", describe(weight))
     stride, padding = per_axis(name, "stride", stride, 1, axes), per_axis(name, "padding", padding, 0, axes)
     if min(window) < 1 or any(n + 2 * p < k for n, p, k in zip(size, padding, window, strict=True)):
         raise argument_error(name, "weight", f"with windows of at most the {WORDS[axes][1]} {size} with padding "

@@ -43,8 +43,10 @@ def affine_grid(theta: Any, size: tuple[int, ...], align_corners: bool = True) -
     W', 3). Raises ValueError where N differs.
     torch: affine_grid(theta, size, align_corners=True); PyTorch's own default is False
     """
-    dims = len(size) - 2 if np.ndim(size) == 1 else 0
-    if dims not in (2, 3) or tuple(np.shape(theta)) != (size[0], dims, dims + 1):
+    theta = theta if isinstance(theta, Tensor) else Tensor(theta)
+    dims = len(size) - 2 if isinstance(size, tuple | list) or isinstance(size, np.ndarray) and size.ndim == 1 else 0
+    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in size[:2]) if dims else False
+    if dims not in (2, 3) or not whole or theta.shape != (size[0], dims, dims + 1):
         raise argument_error("affine_grid", "theta", "(N, 2, 3) with size (N, C, H', W'), or (N, 3, 4) with size "
-                             "(N, C, D', H', W')", f"{describe(theta)} and size {size}")
+                             "(N, C, D', H', W')", f"{describe(theta)} and size {describe(size)}")
     return sampling_grid(theta, Affine() if dims == 2 else Affine3d(), tuple(size[2:]), align_corners)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, describe, is_float32, same_float
+from nanostn.checks import argument_error, checked_flag, describe, is_float32, same_float
 from nanostn.kernels.device_functions import constant, contiguous, is_device
 from nanostn.kernels.matmul import matmul
 from nanostn.tensor import Array, Tensor, op
@@ -36,6 +36,7 @@ def spline_prefilter(U: Any, padding_mode: str | float = "zeros", align_corners:
     same_float(name, U=U)
     if min(U.shape[2:]) < 1:
         raise argument_error(name, "U", "images of at least one pixel", describe(U))
+    checked_flag(name, "align_corners", align_corners)
     if isinstance(padding_mode, str) and padding_mode in PADDINGS:
         mirror = "centre" if align_corners else "edge"
         ends = {"border": "edge", "reflection": mirror}.get(padding_mode, padding_mode)

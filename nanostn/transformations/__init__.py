@@ -9,16 +9,20 @@
     displacement       Displacement                                a vector for every point, without M
 
 `base` is what they share, and says how to write one's own; `control_points` is what the spline and the mesh share.
+`fitting` finds theta from pairs of points; `pixels` leads from matrices in pixels to theta and back.
 """
 
 from nanostn.transformations.base import Transformation
 from nanostn.transformations.displacement import Displacement
+from nanostn.transformations.fitting import theta_from_points
 from nanostn.transformations.learned_basis import LearnedBasis
 from nanostn.transformations.piecewise_affine import PiecewiseAffine
+from nanostn.transformations.pixels import pixels_from_theta, theta_from_pixels
 from nanostn.transformations.plane import Affine, Affine3d, Attention, Attention3d, Projective, Similarity, Translation
 from nanostn.transformations.thin_plate_spline import ThinPlateSpline
 
 __all__ = [
     "Affine", "Affine3d", "Attention", "Attention3d", "Displacement", "LearnedBasis", "PiecewiseAffine", "Projective",
-    "Similarity", "ThinPlateSpline", "Transformation", "Translation",
+    "Similarity", "ThinPlateSpline", "Transformation", "Translation", "pixels_from_theta", "theta_from_pixels",
+    "theta_from_points",
 ]

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, checked_size, describe, same_float
+from nanostn.checks import argument_error, checked_flag, checked_size, describe, same_float
 from nanostn.kernels.coordinates import target_points
 from nanostn.kernels.device_functions import constant, contiguous, device_of, move
 from nanostn.kernels.matmul import matmul as product
@@ -98,6 +98,7 @@ class Transformation:
     def grid(self, theta: Any, size: tuple[int, ...], align_corners: bool = True) -> Tensor:
         """Where each point of an output of `size` is read, (N, *size, dims), the last axis (x, y) or (x, y, z)."""
         size = checked_size(repr(self), size, self.dims)
+        checked_flag(repr(self), "align_corners", align_corners)
         M = self.matrix(theta)
         return source_points(M, self.kept_basis(size, align_corners, M), size=size)
 
@@ -116,7 +117,7 @@ def _place(theta: np.ndarray, *, entries: np.ndarray, constants: np.ndarray) -> 
     def dtheta(dM: np.ndarray) -> np.ndarray:
         out = np.zeros((len(dM), parameters), dM.dtype, like=dM)
         places: Any = slice(None), entries[chosen]
-        np.add.at(out, places, dM.reshape(len(dM), -1)[:, np.flatnonzero(chosen)])
+        np.add.at(out, places, dM.reshape(len(dM), entries.size)[:, np.flatnonzero(chosen)])
         return out
 
     return M, (dtheta,)

@@ -41,15 +41,21 @@ class ControlPoints(Transformation):
         return self.weights(target_points(size, align_corners)[:2].T)
 
 
+def numbers(value: Any) -> np.ndarray:
+    """Real numbers as float64, or an empty array where these are none: text, objects, rows of different lengths."""
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    return array.astype(np.float64) if array.dtype.kind in "fiu" else np.empty(0)
+
+
 def control_points(name: str, argument: str, points: Any) -> tuple[np.ndarray, str]:
     """(K, 2), and how `repr` names them, from a number, (rows, columns), or the points themselves.
 
     A number n or (rows, columns) is a regular grid over [-1, 1]^2, row by row, its outer points on the border.
     """
-    try:
-        array = np.array(points, dtype=np.float64)
-    except (TypeError, ValueError):
-        array = np.empty(0)
+    array = numbers(points)
     if array.shape in ((), (2,)):
         if not (np.isfinite(array) & (array >= 2) & (array == np.floor(array))).all():
             raise argument_error(name, argument, "a regular grid of 2 or more points a side", describe(points))

@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, checked_size
+from nanostn.checks import argument_error, checked_flag, checked_size, describe
 from nanostn.kernels.coordinates import half_extent, target_points
 from nanostn.kernels.device_functions import constant, contiguous
 from nanostn.tensor import Tensor, op
@@ -29,8 +29,8 @@ class Displacement(Transformation):
     def __init__(self, size: tuple[int, ...], unit: str = "normalised"):
         self.size = checked_size("Displacement", size, None)
         self.dims = len(self.size)
-        if unit not in ("normalised", "pixels"):
-            raise argument_error("Displacement", "unit", "'normalised' or 'pixels'", repr(unit))
+        if not isinstance(unit, str) or unit not in ("normalised", "pixels"):
+            raise argument_error("Displacement", "unit", "'normalised' or 'pixels'", describe(unit))
         self.unit = unit
 
     @property
@@ -52,6 +52,7 @@ class Displacement(Transformation):
 
     def grid(self, theta: Any, size: tuple[int, ...], align_corners: bool = True) -> Tensor:
         size = checked_size(repr(self), size, self.dims)
+        checked_flag(repr(self), "align_corners", align_corners)
         if size != self.size:
             raise argument_error(repr(self), "size", self.size, size, "the field has a vector for each of its points")
         theta = self.checked_theta(theta)
@@ -71,9 +72,9 @@ def _moved(theta: np.ndarray, *, target: np.ndarray, unit: np.ndarray,
     """Target points (dims, P) plus theta (N, dims P) in units (dims, 1) -> (N, *size, dims)."""
     shape, dims = theta.shape, len(size)
     target, unit = constant(target, theta), constant(unit, theta)
-    points = target + theta.reshape(-1, *target.shape) * unit                     # (N, dims, P)
+    points = target + theta.reshape(len(theta), *target.shape) * unit                     # (N, dims, P)
 
     def dtheta(dgrid: np.ndarray) -> np.ndarray:
-        return (dgrid.reshape(len(dgrid), -1, dims).transpose(0, 2, 1) * unit).reshape(shape)
+        return (dgrid.reshape(len(dgrid), target.shape[1], dims).transpose(0, 2, 1) * unit).reshape(shape)
 
     return contiguous(points.transpose(0, 2, 1)).reshape(len(theta), *size, dims), (dtheta,)

@@ -4,12 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from nanostn.checks import argument_error, checked_size, describe
+from nanostn.checks import LARGE, argument_error, checked_flag, checked_size, describe
 from nanostn.kernels.coordinates import target_points
 from nanostn.module import Module, Parameter
 from nanostn.tensor import Tensor
 from nanostn.transformations.base import Transformation, source_points
+from nanostn.transformations.control_points import numbers
 
+FLOATS = (np.float32, np.float64, "float32", "float64", np.dtype(np.float32), np.dtype(np.float64))
 NOISE = 0.1  # standard deviation of the rows that are not coordinates, beside coordinates up to 1
 
 
@@ -35,9 +37,13 @@ class LearnedBasis(Transformation, Module):  # type: ignore[misc]  # `parameters
     def __init__(self, size: tuple[int, ...], K: int, initial: Any = None, generator: np.random.Generator | None = None,
                  align_corners: bool = True, dtype: Any = np.float32):
         self.size = checked_size("LearnedBasis", size, None)
-        self.dims, self.align_corners = len(self.size), align_corners
-        if isinstance(K, bool) or not isinstance(K, int | np.integer) or K <= self.dims:
-            raise argument_error("LearnedBasis", "K", f"an integer, {self.dims + 1} or more", repr(K),
+        self.dims, self.align_corners = len(self.size), checked_flag("LearnedBasis", "align_corners", align_corners)
+        if dtype is None or dtype not in FLOATS:
+            raise argument_error("LearnedBasis", "dtype", "float32 or float64", describe(dtype))
+        if generator is not None and not isinstance(generator, np.random.Generator):
+            raise argument_error("LearnedBasis", "generator", "a np.random.Generator or None", describe(generator))
+        if isinstance(K, bool) or not isinstance(K, int | np.integer) or not self.dims < K < LARGE:
+            raise argument_error("LearnedBasis", "K", f"an integer, {self.dims + 1} or more", describe(K),
                                  "an affine transformation has as many rows")
         self.K = int(K)
         self.entries = np.arange(self.dims * self.K).reshape(self.dims, self.K)
@@ -45,12 +51,12 @@ class LearnedBasis(Transformation, Module):  # type: ignore[misc]  # `parameters
         if initial is None:
             noise = (generator or np.random.default_rng()).normal(0, NOISE, (self.K - self.dims - 1, target.shape[1]))
             initial = np.concatenate([target, noise])
-        initial = np.array(initial, dtype=np.float64)
-        if initial.shape != (self.K, target.shape[1]) or not np.isfinite(initial).all():
+        B = numbers(initial)
+        if B.shape != (self.K, target.shape[1]) or not np.isfinite(B).all():
             raise argument_error("LearnedBasis", "initial", f"finite numbers ({self.K}, {target.shape[1]})",
                                  describe(initial))
-        self._identity = _identity(initial, target[:self.dims])
-        self.B = Parameter(initial.astype(dtype))
+        self._identity = _identity(B, target[:self.dims])
+        self.B = Parameter(B.astype(dtype))
 
     def identity(self) -> np.ndarray:
         """The identity over the basis as it was at the start."""
@@ -72,6 +78,7 @@ class LearnedBasis(Transformation, Module):  # type: ignore[misc]  # `parameters
 
     def _check(self, size: tuple[int, ...], align_corners: bool) -> None:
         size = checked_size(repr(self), size, self.dims)
+        checked_flag(repr(self), "align_corners", align_corners)
         if size != self.size or bool(align_corners) != bool(self.align_corners):
             raise argument_error(repr(self), "size", f"{self.size} with align_corners={self.align_corners}",
                                  f"{size} with align_corners={align_corners}", "the basis was made for these points")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error
+from nanostn.checks import argument_error, describe, is_float32
 from nanostn.tensor import Tensor, op
 from nanostn.transformations.base import Transformation
 
@@ -46,8 +46,8 @@ class Translation(Transformation):
     entries = np.array([[-1, -1, 0], [-1, -1, 1]])
 
     def __init__(self, scale: float = 1.0):
-        if isinstance(scale, bool) or not isinstance(scale, int | float | np.number) or not 0 < scale < np.inf:
-            raise argument_error("Translation", "scale", "a positive number", repr(scale))
+        if not is_float32(scale) or not scale > 0:
+            raise argument_error("Translation", "scale", "a positive number", describe(scale))
         self.scale = float(scale)
         self.constants = np.array([[self.scale, 0, 0], [0, self.scale, 0]])
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nanostn.checks import argument_error, describe
+from nanostn.checks import argument_error, describe, is_float32
 from nanostn.transformations.control_points import ControlPoints, Points, control_points
 
 
@@ -35,9 +35,8 @@ class ThinPlateSpline(ControlPoints):
             first, second = np.unravel_index(apart.argmin(), apart.shape)
             raise argument_error(name, "points", "different from each other",
                                  f"points {first} and {second} at one place")
-        number = isinstance(regularisation, int | float | np.number) and not isinstance(regularisation, bool)
-        if not number or not 0 <= regularisation < np.inf:
-            raise argument_error(name, "regularisation", "a finite number, 0 or more", repr(regularisation))
+        if not is_float32(regularisation) or regularisation < 0:
+            raise argument_error(name, "regularisation", "a finite number, 0 or more", describe(regularisation))
         super().__init__(c)
         self.regularisation = float(regularisation)
         system = np.zeros((K + 3, K + 3))
