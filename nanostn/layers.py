@@ -10,26 +10,56 @@ from typing import Any
 import numpy as np
 
 from nanostn import functional as F
-from nanostn.checks import argument_error
+from nanostn.checks import LARGE, LARGEST, argument_error, checked_flag, checked_number, describe
 from nanostn.convolution import PerAxis, per_axis
 from nanostn.initialisers import he_uniform
 from nanostn.module import Module, Parameter
-from nanostn.tensor import Tensor
+from nanostn.tensor import Tensor, checked_dtype
 
 Initialiser = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
 
 
 def _weight(name: str, shape: tuple[int, ...], initialise: Initialiser, generator: np.random.Generator | None,
             dtype: Any) -> Parameter:
-    if not all(isinstance(n, int | np.integer) and n >= 1 for n in shape):
-        raise argument_error(name, "every size", "a positive integer", shape)
-    return Parameter(initialise(shape, generator or np.random.default_rng()).astype(dtype))
+    for n in shape:
+        _size(name, n)
+    if not callable(initialise):
+        raise argument_error(name, "initialise", "a function of a shape and a generator", describe(initialise))
+    generator, dtype = _generator(name, generator), checked_dtype(name, dtype)
+    try:
+        drawn: Any = initialise(shape, generator)
+    except TypeError as error:
+        raise argument_error(name, "initialise", "a function of a shape and a generator", describe(initialise),
+                             str(error)) from error
+    if not isinstance(drawn, np.ndarray) or drawn.shape != shape:
+        raise argument_error(name, "initialise", f"a function that gives an array {shape}", describe(drawn))
+    return Parameter(drawn.astype(dtype))
+
+
+def _size(name: str, n: Any) -> int:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer) or not 1 <= n < LARGE:
+        raise argument_error(name, "every size", "a positive integer", describe(n))
+    return int(n)
+
+
+def _generator(name: str, generator: Any) -> np.random.Generator:
+    """The generator that is given, or a fresh one."""
+    if generator is None:
+        return np.random.default_rng()
+    if not isinstance(generator, np.random.Generator):
+        raise argument_error(name, "generator", "a NumPy Generator or None", describe(generator),
+                             "np.random.default_rng(seed) makes one")
+    return generator
 
 
 class Sequential(Module):
     """Modules one after the other.   torch: nn.Sequential"""
 
     def __init__(self, *modules: Module):
+        for module in modules:
+            if not isinstance(module, Module):
+                hint = "Sequential(*layers) takes the layers of a list" if isinstance(module, list) else ""
+                raise argument_error("Sequential", "every argument", "a module", describe(module), hint)
         self.modules = list(modules)
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -55,7 +85,7 @@ class Dense(Module):
     def __init__(self, inputs: int, outputs: int, bias: bool = True, generator: np.random.Generator | None = None,
                  initialise: Initialiser = he_uniform, dtype: Any = np.float32):
         self.weight = _weight("Dense", (outputs, inputs), initialise, generator, dtype)
-        self.bias = Parameter(np.zeros(outputs, dtype)) if bias else None
+        self.bias = Parameter(np.zeros(outputs, dtype)) if checked_flag("Dense", "bias", bias) else None
 
     def forward(self, x: Tensor) -> Tensor:
         return F.dense(x, self.weight, self.bias)
@@ -75,7 +105,8 @@ class _Conv(Module):
         name = type(self).__name__
         window = per_axis(name, "kernel_size", kernel_size, 1, self.axes)
         self.weight = _weight(name, (filters, channels, *window), initialise, generator, dtype)
-        self.bias = Parameter(np.zeros(filters, dtype)) if bias else None
+        self.bias = Parameter(np.zeros(filters, dtype)) if checked_flag(name, "bias", bias) else None
+        per_axis(name, "stride", stride, 1, self.axes), per_axis(name, "padding", padding, 0, self.axes)
         self.stride, self.padding = stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -106,9 +137,16 @@ class Conv3d(_Conv):
 
 
 class _Pool(Module):
+    axes: int
     pool: Callable[..., Tensor]
 
     def __init__(self, kernel_size: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0):
+        name = type(self).__name__
+        window = per_axis(name, "kernel_size", kernel_size, 1, self.axes)
+        if stride is not None:
+            per_axis(name, "stride", stride, 1, self.axes)
+        if any(2 * p > k for p, k in zip(per_axis(name, "padding", padding, 0, self.axes), window, strict=True)):
+            raise argument_error(name, "padding", f"at most half of kernel_size {kernel_size}", padding)
         self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -126,7 +164,7 @@ class MaxPool2d(_Pool):
     unless it is given.   torch: nn.MaxPool2d(kernel_size, stride, padding)
     """
 
-    pool = staticmethod(F.max_pool2d)
+    axes, pool = 2, staticmethod(F.max_pool2d)
 
 
 class MaxPool3d(_Pool):
@@ -135,7 +173,7 @@ class MaxPool3d(_Pool):
     (N, C, D, H, W) -> (N, C, D', H', W'), sizes as for MaxPool2d.   torch: nn.MaxPool3d(kernel_size, stride, padding)
     """
 
-    pool = staticmethod(F.max_pool3d)
+    axes, pool = 3, staticmethod(F.max_pool3d)
 
 
 class AvgPool2d(_Pool):
@@ -144,7 +182,7 @@ class AvgPool2d(_Pool):
     torch: nn.AvgPool2d(kernel_size, stride, padding)
     """
 
-    pool = staticmethod(F.avg_pool2d)
+    axes, pool = 2, staticmethod(F.avg_pool2d)
 
 
 class AvgPool3d(_Pool):
@@ -153,7 +191,7 @@ class AvgPool3d(_Pool):
     torch: nn.AvgPool3d(kernel_size, stride, padding)
     """
 
-    pool = staticmethod(F.avg_pool3d)
+    axes, pool = 3, staticmethod(F.avg_pool3d)
 
 
 class BatchNorm2d(Module):
@@ -166,6 +204,8 @@ class BatchNorm2d(Module):
     buffers = ("running_mean", "running_var")
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = np.float32):
+        channels, dtype = _size("BatchNorm2d", channels), checked_dtype("BatchNorm2d", dtype)
+        checked_number("BatchNorm2d", "eps", eps, 0, LARGEST), checked_number("BatchNorm2d", "momentum", momentum, 0, 1)
         self.gamma, self.beta = Parameter(np.ones(channels, dtype)), Parameter(np.zeros(channels, dtype))
         self.running_mean, self.running_var = np.zeros(channels, dtype), np.ones(channels, dtype)
         self.eps, self.momentum = eps, momentum
@@ -182,10 +222,10 @@ class Dropout(Module):
     """In training, zero each entry with probability `rate` and divide the others by 1 - rate.   torch: nn.Dropout"""
 
     def __init__(self, rate: float = 0.5, generator: np.random.Generator | None = None):
-        if not 0 <= rate < 1:
+        if checked_number("Dropout", "rate", rate, 0, 1) == 1:
             raise argument_error("Dropout", "rate", "in [0, 1)", rate)
         self.rate = rate
-        self.generator = generator or np.random.default_rng()
+        self.generator = _generator("Dropout", generator)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout(x, rate=self.rate, generator=self.generator, training=self.training)
@@ -205,4 +245,7 @@ class Flatten(Module):
     """(N, ...) -> (N, product of the rest).   torch: nn.Flatten"""
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        if not x.ndim:
+            raise argument_error("Flatten", "x", "(N, ...)", describe(x))
         return x.reshape(x.shape[0], int(np.prod(x.shape[1:])))

@@ -4,7 +4,7 @@ from typing import Any
 
 from nanostn import overwrites
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, describe, same_float, sizes
+from nanostn.checks import LARGEST, argument_error, checked_flag, checked_number, describe, same_float, sizes
 from nanostn.kernels import normalisation as kernels
 from nanostn.kernels.device_functions import contiguous, device_of
 from nanostn.tensor import Array, Tensor, op
@@ -34,7 +34,8 @@ def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: Array, running_var: 
     if any(device_of(array) != device for array in running):
         raise argument_error("batch_norm", "running_mean and running_var", f"on {device} like x",
                              " and ".join(map(device_of, running)), "Module.to(device) moves a layer's")
-    if not training:
+    checked_number("batch_norm", "eps", eps, 0, LARGEST), checked_number("batch_norm", "momentum", momentum, 0, 1)
+    if not checked_flag("batch_norm", "training", training):
         return _batch_norm(x, gamma, beta, running=running, momentum=None, eps=eps)
     count = x.size // x.shape[1] if x.shape[1] else 0
     if count < 2:

@@ -8,12 +8,13 @@ Parameters come as a list, or as groups with options of their own, as the locali
 """
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from nanostn import overwrites
-from nanostn.checks import argument_error, converted, describe
+from nanostn.checks import LARGEST, argument_error, checked_flag, checked_number, converted, describe
 from nanostn.kernels import updates
 from nanostn.kernels.device_functions import is_device, move
 from nanostn.module import Parameter
@@ -26,6 +27,9 @@ class Optimiser:
     memories: tuple[str, ...] = ()  # one array like the parameter for each of these names
 
     def __init__(self, parameters: Any, **options: float):
+        if not isinstance(parameters, list | tuple | Iterator):
+            raise argument_error(type(self).__name__, "parameters", "a list of nn.Parameter objects or of groups",
+                                 describe(parameters), "model.parameters() lists those of a network")
         parameters = list(parameters)
         groups = parameters if parameters and isinstance(parameters[0], dict) else [{"parameters": parameters}]
         self.groups: list[dict[str, Any]] = []
@@ -39,6 +43,9 @@ class Optimiser:
             if unknown:
                 raise argument_error(type(self).__name__, "a parameter group's keys",
                                      f"'parameters' and some of {sorted(options)}", unknown)
+            if not isinstance(given["parameters"], list | tuple | Iterator):
+                raise argument_error(type(self).__name__, "a group's parameters", "a list of nn.Parameter objects",
+                                     describe(given["parameters"]))
             group = {**options, **given, "parameters": list(given["parameters"])}
             for p in group["parameters"]:
                 if not isinstance(p, Parameter):
@@ -47,8 +54,7 @@ class Optimiser:
                     raise argument_error(type(self).__name__, "every parameter", "in one group only", describe(p))
                 seen.add(id(p))
             for name in ("learning_rate", "weight_decay"):
-                if not group[name] >= 0:
-                    raise argument_error(type(self).__name__, name, "zero or more", group[name])
+                checked_number(type(self).__name__, name, group[name], 0, LARGEST)
             group["memory"] = [tuple(updates.zeros_like(p.data) for _ in self.memories) for p in group["parameters"]]
             group["steps"] = [0] * len(group["memory"])  # that each parameter has moved
             self.groups.append(group)
@@ -151,7 +157,9 @@ class SGD(Optimiser):
         super().__init__(parameters, learning_rate=learning_rate, momentum=momentum, nesterov=nesterov,
                          weight_decay=weight_decay)
         for group in self.groups:
-            if not 0 <= group["momentum"] < 1 or (group["nesterov"] and not group["momentum"]):
+            checked_flag("SGD", "nesterov", group["nesterov"])
+            momentum = checked_number("SGD", "momentum", group["momentum"], 0, 1)
+            if momentum == 1 or (group["nesterov"] and not momentum):
                 expected = "above 0 and below 1 with nesterov=True" if group["nesterov"] else "from 0 to below 1"
                 raise argument_error("SGD", "momentum", expected, group["momentum"])
 
@@ -171,8 +179,10 @@ class Adam(Optimiser):
 
     def __init__(self, parameters: Any, learning_rate: float = 0.001, betas: tuple[float, float] = (0.9, 0.999),
                  eps: float = 1e-8, weight_decay: float = 0.0):
-        if not all(0 <= b < 1 for b in betas):
-            raise argument_error("Adam", "betas", "two numbers from 0 to below 1", betas)
+        two = isinstance(betas, tuple | list) and len(betas) == 2
+        if not two or any(checked_number("Adam", "betas", b, 0, 1) == 1 for b in betas):
+            raise argument_error("Adam", "betas", "two numbers from 0 to below 1", describe(betas))
+        checked_number("Adam", "eps", eps, 0, LARGEST)
         self.betas, self.eps = betas, eps
         super().__init__(parameters, learning_rate=learning_rate, weight_decay=weight_decay)
 
@@ -184,6 +194,8 @@ class Schedule:
     """What schedules share: they count steps and set every group's learning rate to a factor times its first value."""
 
     def __init__(self, optimiser: Optimiser):
+        if not isinstance(optimiser, Optimiser):
+            raise argument_error(type(self).__name__, "optimiser", "an optimiser", describe(optimiser))
         self.optimiser = optimiser
         self.steps = 0
         self.initial = [group["learning_rate"] for group in optimiser.groups]
@@ -213,6 +225,11 @@ class Schedule:
         self._set()
 
 
+def _count(name: str, argument: str, steps: Any) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
+        raise argument_error(name, argument, "a positive number of steps", describe(steps))
+
+
 class StepDecay(Schedule):
     """Multiply every group's learning rate by `factor` after each `every` steps.
 
@@ -220,8 +237,8 @@ class StepDecay(Schedule):
     """
 
     def __init__(self, optimiser: Optimiser, every: int, factor: float = 0.1):
-        if every < 1:
-            raise argument_error("StepDecay", "every", "a positive number of steps", every)
+        _count("StepDecay", "every", every)
+        checked_number("StepDecay", "factor", factor, 0, LARGEST)
         super().__init__(optimiser)
         self.every, self.factor = every, factor
 
@@ -236,8 +253,7 @@ class CosineDecay(Schedule):
     """
 
     def __init__(self, optimiser: Optimiser, total: int):
-        if total < 1:
-            raise argument_error("CosineDecay", "total", "a positive number of steps", total)
+        _count("CosineDecay", "total", total)
         super().__init__(optimiser)
         self.total = total
 

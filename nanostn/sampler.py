@@ -27,7 +27,7 @@ import numpy as np
 from numba.core.errors import NumbaError
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, checked_size, describe, is_float32, same_float, sizes
+from nanostn.checks import argument_error, checked_flag, checked_size, describe, is_float32, same_float, sizes
 from nanostn.kernels import interpolation, sampling
 from nanostn.kernels.coordinates import half_extent
 from nanostn.kernels.device_functions import constant, contiguous, is_device
@@ -99,7 +99,8 @@ def grid_sample(U: Any, grid: Any, mode: str | SamplingKernel = "bilinear", padd
     torch: grid_sample(U, grid, mode, padding_mode, align_corners=True); PyTorch's own default is False
     """
     U, grid = (a if isinstance(a, Tensor) else Tensor(a) for a in (U, grid))
-    if antialias:
+    checked_flag("grid_sample", "align_corners", align_corners)
+    if checked_flag("grid_sample", "antialias", antialias):
         _check_sources(U, grid)
         grid = _with_widths(grid, shape=U.shape, align_corners=align_corners)
     return _grid_sample(U, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners,
@@ -124,7 +125,8 @@ def spatial_transform(U: Any, theta: Any, transformation: Transformation, size: 
     if U.ndim != 2 + transformation.dims:
         raise argument_error(name, "U", "(N, C, H, W)" if transformation.dims == 2 else "(N, C, D, H, W)", describe(U),
                              f"{transformation!r} works in {transformation.dims} dimensions")
-    if antialias or not transformation.fused:
+    checked_flag(name, "align_corners", align_corners)
+    if checked_flag(name, "antialias", antialias) or not transformation.fused:
         grid = transformation.grid(theta, size, align_corners)
         _check_batches(name, "theta", U, grid)
         return grid_sample(U, grid, mode, padding_mode, align_corners, antialias, flatten_depth)
@@ -171,7 +173,8 @@ def _reading(name: str, U: np.ndarray, mode: Any, padding_mode: Any, align_corne
 def checked_options(name: str, dims: int, mode: Any, padding_mode: Any, align_corners: bool,
                     flatten_depth: bool) -> tuple[Any, int, float]:
     """The kernel, the padding, and the value outside that options mean in so many dimensions, or an error."""
-    if flatten_depth and dims != 3:
+    checked_flag(name, "align_corners", align_corners)
+    if checked_flag(name, "flatten_depth", flatten_depth) and dims != 3:
         raise argument_error(name, "flatten_depth", "False for images", flatten_depth, "only a volume has a depth")
     kernel = mode if isinstance(mode, SamplingKernel) else MODES.get(mode) if isinstance(mode, str) else None
     if kernel is None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nanostn import autograd, overwrites
-from nanostn.checks import argument_error, checked_flag, converted, describe, is_float32, same_float
+from nanostn.checks import LARGE, argument_error, checked_flag, converted, describe, is_float32, same_float
 from nanostn.kernels import matmul as matmul_kernels
 from nanostn.kernels.device_array import DeviceArray
 from nanostn.kernels.device_functions import as_array, contiguous, device_of, is_device, move
@@ -311,7 +311,7 @@ class Tensor:
     def reshape(self, *shape: Any) -> "Tensor":
         """The same entries in another shape; one size may be -1.   torch: Tensor.reshape"""
         given = _unpacked(shape)
-        sizes = tuple(-1 if n == -1 else n for n in given) if _are_whole(given) else ()
+        sizes = tuple(given) if _are_whole(given) and all(n < LARGE for n in given) else ()
         known = int(np.prod([n for n in sizes if n != -1], dtype=np.int64))
         if len(sizes) != len(given) or min(sizes, default=0) < -1 or sizes.count(-1) > 1 or (
                 (not known or self.size % known) if -1 in sizes else known != self.size):
@@ -365,7 +365,9 @@ def _plain(name: str, x: Any) -> Any:
     if isinstance(x, np.ma.MaskedArray):
         raise argument_error(name, "every input", "an array without a mask", f"a masked array {describe(x)}",
                              ".filled(value) gives one")
-    return np.asarray(x) if isinstance(x, np.ndarray | np.generic) else x
+    if not isinstance(x, np.ndarray | np.generic):
+        raise argument_error(name, "every input", "a tensor or an array", describe(x))
+    return np.asarray(x)
 
 
 def _check_float(array: Array) -> None:
@@ -433,7 +435,7 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
     """
     x = x if isinstance(x, Tensor) else Tensor(x)
     shape = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
-    if not _are_whole(shape):
+    if not _are_whole(shape) or not all(0 <= n < LARGE for n in shape):
         raise argument_error("broadcast_to", "shape", f"one that x {x.shape} can be repeated to", describe(shape))
     if x.shape == shape:
         return x
@@ -528,6 +530,8 @@ def divide(x, y):
 @op
 def negative(x):
     """-x   torch: torch.neg"""
+    if x.dtype.kind not in "fi":
+        raise argument_error("negative", "x", "signed numbers", describe(x))
     return -x, (lambda dy: -dy,)
 
 
@@ -721,6 +725,8 @@ def stack(xs: Sequence[Any], axis: int = 0) -> Tensor:
 
 
 def _sequence(name: str, xs: Sequence[Any]) -> list[Tensor]:
+    if not isinstance(xs, Sequence | np.ndarray | Tensor) or isinstance(xs, str | bytes):
+        raise argument_error(name, "xs", "a sequence with at least one tensor", describe(xs))
     tensors = [x if isinstance(x, Tensor) else Tensor(x) for x in xs]
     if not tensors:
         raise argument_error(name, "xs", "a sequence with at least one tensor", "an empty one")

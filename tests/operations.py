@@ -122,7 +122,7 @@ def _batch_norm(d):
 
 
 def _own_batch_norm(x, gamma, beta, running_mean, running_var, **options):
-    running = (np.array(a, x.dtype) if getattr(a, "dtype", 0) == np.float64 else a for a in (running_mean, running_var))
+    running = (np.array(a, getattr(x, "dtype", None)) if getattr(a, "dtype", 0) == np.float64 else a for a in (running_mean, running_var))
     return F.batch_norm(x, gamma, beta, *running, **options)
 
 
@@ -242,7 +242,8 @@ FUNCTIONS = {
     "spatial_transform": Operation(F.spatial_transform, _spatial_transform, _torch_transform,
                                    options={"transformation": "family", "size": "size", **SAMPLING}),
     "spline_prefilter": Operation(F.spline_prefilter, _spline_prefilter,
-                                  options={"padding_mode": "padding_mode", "align_corners": "flag"}, any_axes=True, also={
+                                  options={"padding_mode": "padding_mode", "align_corners": "flag"}, any_axes=True,
+                                  also={
                                       f"{n} axes": lambda n=n: F.spline_prefilter(np.ones((2,) * n)) for n in (3, 6)}),
     "broadcast_to": Operation(F.broadcast_to, _repeated, lambda T, x, shape: x.expand(*shape) if shape else x,
                               np.broadcast_to, {"shape": "shape"}, view=True, any_dtype=True, any_axes=True),
