@@ -117,9 +117,9 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return declare
 
 
-def c_function(function: Callable[..., Any], signature: Any, **options: Any) -> CFunc:
+def c_function(function: Callable[..., Any], signature: Any, **options: Any) -> Any:
     """cfunc(signature, **options)(function), from the disk where it is kept."""
-    found = CFunc(function, normalize_signature(signature), {}, options)
+    found: Any = CFunc(function, normalize_signature(signature), {}, options)
     found._cache = Cache(function)
     found.compile()
     return found

@@ -9,6 +9,7 @@ Numba is imported when the first kernel is compiled: a program whose kernels all
 
 import contextlib
 import ctypes
+import os
 import struct
 import threading
 import types
@@ -78,6 +79,13 @@ class GPU:
         self._computed, self._uploaded = call(driver.cuEventCreate, timing), call(driver.cuEventCreate, timing)
         self._modules: list[Any] = []  # a function lives as long as its module
         self.packing = threading.Lock()
+        self._forked = False
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._in_child)
+
+    def _in_child(self) -> None:
+        """The driver refuses a process that was forked after it was opened; nor can memory be given back there."""
+        self._forked, self._current, self.packing = True, threading.local(), threading.Lock()
 
     def peak(self) -> float:
         """float32 operations in a second, at most: a product and a sum in each lane and cycle."""
@@ -87,6 +95,9 @@ class GPU:
     def enter(self) -> None:
         """Make the context this thread's; others than the one that opened the GPU may use it."""
         if not getattr(self._current, "ready", False):
+            if self._forked:
+                raise DeviceError("a GPU cannot be used in a process that was forked after it was opened: start the "
+                                  "process by spawn or forkserver")
             call(driver.cuCtxSetCurrent, self._context)
             self._current.ready = True
 
@@ -101,8 +112,9 @@ class GPU:
         return int(address)
 
     def free(self, memory: int) -> None:
-        self.enter()
-        call(driver.cuMemFree, memory)
+        if not self._forked:
+            self.enter()
+            call(driver.cuMemFree, memory)
 
     def reuse(self, memory: int) -> None:
         """What is in it stays."""
@@ -134,9 +146,10 @@ class GPU:
         return np.frombuffer(memory, np.uint8)
 
     def _unpin(self, address: int) -> None:
-        self.enter()
-        call(driver.cuStreamSynchronize, self.uploads)  # a copy under way may still read it
-        call(driver.cuMemFreeHost, address)
+        if not self._forked:
+            self.enter()
+            call(driver.cuStreamSynchronize, self.uploads)  # a copy under way may still read it
+            call(driver.cuMemFreeHost, address)
 
     def synchronize(self) -> None:
         self.enter()

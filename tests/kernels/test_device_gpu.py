@@ -1,6 +1,7 @@
 """The GPU as a device, over a stand-in for the driver that checks every call."""
 
 import gc
+import os
 import threading
 
 import numpy as np
@@ -336,3 +337,26 @@ def test_a_kernel_on_disk_that_the_driver_refuses_is_compiled_again(opened, kern
     driver.cuModuleLoadData = lambda image: (refusals.pop(), None) if refusals else before(image)
     declared[np.float32]
     assert len(compiled) == 2 and not refusals and driver.refused == OK
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_is_refused_and_frees_nothing(opened, capfd):
+    gpu, driver = opened()
+    array, pinned = device_array.empty(5, np.float32), gpu.pinned(8)
+    gpu.packing.acquire()  # a launch under way in another thread
+    pid = os.fork()
+    if pid == 0:
+        driver.initialised = False  # so the stand-in fails where it is called
+        errors = 0
+        with gpu.packing:
+            for use in (lambda: device_array.empty(5, np.float32), array.numpy, gpu.free_bytes):
+                try:
+                    use()
+                except DeviceError as error:
+                    errors += "forked after it was opened" in str(error)
+        del array, pinned
+        gc.collect()
+        os._exit(errors)
+    gpu.packing.release()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3 and capfd.readouterr().err == ""
+    assert gpu.free_bytes() > 0  # the parent goes on

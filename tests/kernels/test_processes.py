@@ -51,7 +51,7 @@ def child(run):
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        signal.alarm(60)  # rather than to hang
+        signal.alarm(280)  # rather than to hang
         os.write(writer, str(run()).encode())
         os._exit(0)
     os.close(writer)
@@ -128,7 +128,7 @@ def run(tmp_path, way, first=True, **settings):
     program.write_text(PROGRAM, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "NUMBA_NUM_THREADS": "2", **settings}
     done = subprocess.run([sys.executable, program, way, "kernels first" if first else ""], env=environment, text=True,
-                          capture_output=True, timeout=300)
+                          capture_output=True, timeout=400)
     assert done.returncode == 0 and "Terminating" not in done.stderr, done.stderr
     return done.stdout.split("\n")
 
