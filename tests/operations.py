@@ -122,7 +122,8 @@ def _batch_norm(d):
 
 
 def _own_batch_norm(x, gamma, beta, running_mean, running_var, **options):
-    running = (np.array(a, getattr(x, "dtype", None)) if getattr(a, "dtype", 0) == np.float64 else a for a in (running_mean, running_var))
+    dtype = getattr(x, "dtype", None)
+    running = (np.array(a, dtype) if getattr(a, "dtype", 0) == np.float64 else a for a in (running_mean, running_var))
     return F.batch_norm(x, gamma, beta, *running, **options)
 
 
