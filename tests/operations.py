@@ -244,8 +244,8 @@ FUNCTIONS = {
                                    options={"transformation": "family", "size": "size", **SAMPLING}),
     "spline_prefilter": Operation(F.spline_prefilter, _spline_prefilter,
                                   options={"padding_mode": "padding_mode", "align_corners": "flag"}, any_axes=True,
-                                  also={
-                                      f"{n} axes": lambda n=n: F.spline_prefilter(np.ones((2,) * n)) for n in (3, 6)}),
+                                  also={"3 axes": lambda: F.spline_prefilter(np.ones((2, 2, 2))),
+                                        "6 axes": lambda: F.spline_prefilter(np.ones((1,) * 6))}),
     "broadcast_to": Operation(F.broadcast_to, _repeated, lambda T, x, shape: x.expand(*shape) if shape else x,
                               np.broadcast_to, {"shape": "shape"}, view=True, any_dtype=True, any_axes=True),
     "concatenate": Operation(lambda *xs, axis=0: F.concatenate(xs, axis), _joined,
