@@ -100,7 +100,7 @@ class SpatialTransformer(Module):
 
     def _check_start(self, theta: Any) -> None:
         """An error where the last layer gives the identity, but theta is something else. Once; a GPU is waited for."""
-        last: Any = dict(self.localisation.named_modules())[self._new]
+        last: Any = dict(self.localisation.named_modules())[self._new or ""]
         self._new = None
         start = self._start(last).astype(last.bias.dtype)
         if np.any(move(last.weight.data, "cpu")) or np.any(move(last.bias.data, "cpu") != start):

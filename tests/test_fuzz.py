@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests import fuzz
+from . import fuzz
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests import mutation
+from . import mutation
 
 SOURCE = ("def double(x):\n    return x * 2\n\n\ndef same(x):\n    return x * 1\n\n\n"
           "def fall(x):\n    while x > 0:\n        x = x - 1\n    return x\n")
