@@ -38,6 +38,7 @@ def test_an_endless_loop_is_ended(copy):
     assert outcome(copy, 11, "-", "+", limit=4) == "time"
 
 
+@pytest.mark.skipif(not (mutation.ROOT / "kernels").is_dir(), reason="an installed copy has no sources to alter")
 def test_every_mutant_of_the_table_is_a_program():
     for file, tests in mutation.TESTS.items():
         source = (mutation.ROOT / file).read_text(encoding="utf-8")
