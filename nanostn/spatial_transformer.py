@@ -6,7 +6,6 @@ import numpy as np
 
 from nanostn import overwrites
 from nanostn.checks import argument_error, checked_size, describe
-from nanostn.kernels.device_functions import move
 from nanostn.layers import Conv2d, Conv3d, Dense, Flatten, Sequential
 from nanostn.module import Module
 from nanostn.sampler import SamplingKernel, checked_options, spatial_transform
@@ -23,7 +22,7 @@ class SpatialTransformer(Module):
     the identity as its bias, so a new transformer passes the image on (and training starts from the plain network).
     That of a displacement field may end in a convolution as well, with a filter for each coordinate. In a Sequential it
     is the last module; in a network of one's own the only layer that fits, or the one that is named: `regression`. That
-    theta begins at the identity is checked when it is first computed, unless the weights have changed. Transformers may
+    theta begins at the identity is checked when the CPU first computes it, unless the weights have changed. Transformers may
     follow each other, or several may look at one input. Other options: `spatial_transform`.
 
         theta = st.theta(U)              # to be looked at, or fed forward to the rest of the network
@@ -99,14 +98,17 @@ class SpatialTransformer(Module):
         return theta
 
     def _check_start(self, theta: Any) -> None:
-        """An error where the last layer gives the identity, but theta is something else. Once; a GPU is waited for."""
+        """An error where the last layer gives the identity, but theta is something else. Once, and on the CPU: a look
+        at the GPU's would wait for it."""
         last: Any = dict(self.localisation.named_modules())[self._new or ""]
         self._new = None
+        if self.localisation.device == "cuda":
+            return
         start = self._start(last).astype(last.bias.dtype)
-        if np.any(move(last.weight.data, "cpu")) or np.any(move(last.bias.data, "cpu") != start):
+        if np.any(last.weight.data) or np.any(last.bias.data != start):
             return  # loaded, or trained
         identity = np.ravel(self.transformation.identity()).astype(last.bias.dtype)
-        found = move(theta.data, "cpu").reshape(len(theta.data), -1) if isinstance(theta, Tensor) else np.empty((1, 0))
+        found = theta.data.reshape(len(theta.data), -1) if isinstance(theta, Tensor) else np.empty((1, 0))
         if found.shape[1] != len(identity) or np.any((found != identity) & ~np.isnan(found)):  # NaN is the image's
             raise argument_error("SpatialTransformer", "the first theta", f"the identity of {self.transformation!r}",
                                  describe(found[0] if found.size and len(identity) < 9 else theta),

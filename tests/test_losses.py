@@ -82,3 +82,18 @@ def test_labels_may_change_before_backward():
 def test_labels_may_be_a_list():
     logits = Tensor(np.array([[0.0, np.log(3.0)]]))  # probabilities 1/4 and 3/4
     np.testing.assert_allclose(cross_entropy(logits, [1]).data, np.log(4 / 3), rtol=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, np.nan, np.inf, None, "1", True, 1e300, 10**400, np.ones(2)])
+def test_alpha_is_checked(alpha):
+    x = Tensor(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="triplet_hinge: alpha should be a number of 0 or more, received "):
+        triplet_hinge(x, x, x, alpha)
+
+
+def test_a_loss_without_its_arrays():
+    x = np.zeros((2, 3))
+    with pytest.raises(ValueError, match=r"mse_loss: target should be \(2, 3\) like x, and not empty, received None"):
+        mse_loss(x, None)
+    with pytest.raises(ValueError, match="mse_loss: x should be a float32 or float64 array, received None"):
+        mse_loss(None, x)
