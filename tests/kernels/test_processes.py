@@ -104,6 +104,23 @@ def fork_amid(pause):
     return found
 
 
+def fork_while_held(lock):
+    """A process forked while another thread has a lock."""
+    held, pause = threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            held.set()
+            pause.wait(0.3)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
+    found = child(everything)
+    holder.join()
+    return found
+
+
 if __name__ == "__main__":
     way, first = sys.argv[1], sys.argv[2] == "kernels first"
     before = [everything()] if first else []
@@ -115,6 +132,9 @@ if __name__ == "__main__":
     elif way == "limits":
         print(child(limits) if first else child(threads.get_threads))
         found = []
+    elif way == "held":
+        # another thread compiles, or is about to hold BLAS to one thread
+        found = [fork_while_held(lock) for lock in (threads.global_compiler_lock, threads._lock)]
     elif way == "amid":
         found = fork_amid(0.01)
     else:
@@ -153,6 +173,11 @@ def test_the_other_ways_to_start_one(tmp_path, way):
 @forks
 def test_forked_amid_the_work_of_threads(tmp_path):
     assert run(tmp_path, "amid") == ["1", ""]
+
+
+@forks
+def test_forked_while_another_thread_holds_locks(tmp_path):
+    assert run(tmp_path, "held", first=False) == ["1", ""]
 
 
 @forks
