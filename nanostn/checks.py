@@ -109,14 +109,19 @@ def converted(op: str, argument: str, value: Any, dtype: Any) -> np.ndarray:
 
 
 def checked_number(op: str, argument: str, value: Any, low: float = -math.inf, high: float = math.inf,
-                   nan: bool = False) -> float:
-    """A real number from `low` to `high`, either included, as a Python number; or NaN, where `nan` allows it."""
+                   nan: bool = False, below: bool = False) -> float:
+    """A real number from `low` to `high`, either included, as a Python number; or NaN, where `nan` allows it.
+
+    With `below`, `high` itself is too high. A `high` of LARGEST means any finite number.
+    """
     real = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
     held = real and (not isinstance(value, int) or -LARGEST <= value <= LARGEST)  # an integer may exceed any float
-    if not (held and low <= value <= high) and not (nan and real and value != value):
-        bounds = [f"of {low:g} or more"] * (low > -math.inf) + [f"of at most {high:g}"] * (high < math.inf)
-        between = f"from {low:g} to {high:g}" if len(bounds) == 2 else "".join(bounds)
-        raise argument_error(op, argument, f"a number {between}".rstrip(), describe(value))
+    inside = held and low <= value <= high and not (below and value == high)
+    if not inside and not (nan and real and value != value):
+        finite, bounded = "finite " * (high == LARGEST), high < LARGEST
+        bounds = [f"of {low:g} or more"] * (low > -math.inf) + [f"of at most {high:g}"] * bounded
+        between = f"from {low:g} to {'below ' * below}{high:g}" if len(bounds) == 2 else "".join(bounds)
+        raise argument_error(op, argument, f"a {finite}number {between}".rstrip(), describe(value))
     return float(value)
 
 

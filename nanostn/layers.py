@@ -222,9 +222,7 @@ class Dropout(Module):
     """In training, zero each entry with probability `rate` and divide the others by 1 - rate.   torch: nn.Dropout"""
 
     def __init__(self, rate: float = 0.5, generator: np.random.Generator | None = None):
-        if checked_number("Dropout", "rate", rate, 0, 1) == 1:
-            raise argument_error("Dropout", "rate", "in [0, 1)", rate)
-        self.rate = rate
+        self.rate = checked_number("Dropout", "rate", rate, 0, 1, below=True)
         self.generator = _generator("Dropout", generator)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -158,10 +158,9 @@ class SGD(Optimiser):
                          weight_decay=weight_decay)
         for group in self.groups:
             checked_flag("SGD", "nesterov", group["nesterov"])
-            momentum = checked_number("SGD", "momentum", group["momentum"], 0, 1)
-            if momentum == 1 or (group["nesterov"] and not momentum):
-                expected = "above 0 and below 1 with nesterov=True" if group["nesterov"] else "from 0 to below 1"
-                raise argument_error("SGD", "momentum", expected, group["momentum"])
+            momentum = checked_number("SGD", "momentum", group["momentum"], 0, 1, below=True)
+            if group["nesterov"] and not momentum:
+                raise argument_error("SGD", "momentum", "above 0 and below 1 with nesterov=True", group["momentum"])
 
     def update(self, arrays: list[tuple[Array, ...]], group: dict[str, Any], steps: int) -> None:
         updates.sgd(arrays, group["learning_rate"], group["momentum"], group["weight_decay"], group["nesterov"])
@@ -180,8 +179,10 @@ class Adam(Optimiser):
     def __init__(self, parameters: Any, learning_rate: float = 0.001, betas: tuple[float, float] = (0.9, 0.999),
                  eps: float = 1e-8, weight_decay: float = 0.0):
         two = isinstance(betas, tuple | list) and len(betas) == 2
-        if not two or any(checked_number("Adam", "betas", b, 0, 1) == 1 for b in betas):
+        if not two:
             raise argument_error("Adam", "betas", "two numbers from 0 to below 1", describe(betas))
+        for beta in betas:
+            checked_number("Adam", "betas", beta, 0, 1, below=True)
         checked_number("Adam", "eps", eps, 0, LARGEST)
         self.betas, self.eps = betas, eps
         super().__init__(parameters, learning_rate=learning_rate, weight_decay=weight_decay)

@@ -22,8 +22,8 @@ class SpatialTransformer(Module):
     the identity as its bias, so a new transformer passes the image on (and training starts from the plain network).
     That of a displacement field may end in a convolution as well, with a filter for each coordinate. In a Sequential it
     is the last module; in a network of one's own the only layer that fits, or the one that is named: `regression`. That
-    theta begins at the identity is checked when the CPU first computes it, unless the weights have changed. Transformers may
-    follow each other, or several may look at one input. Other options: `spatial_transform`.
+    theta begins at the identity is checked when the CPU first computes it, unless the weights have changed.
+    Transformers may follow each other, or several may look at one input. Other options: `spatial_transform`.
 
         theta = st.theta(U)              # to be looked at, or fed forward to the rest of the network
         V = st.transform(U, theta)       # st(U) is the two in one

@@ -131,13 +131,13 @@ def test_cosine_decay():
     (lambda p: optim.SGD([]), "at least one parameter"),
     (lambda p: optim.SGD([p, p]), "in one group only"),
     (lambda p: optim.SGD([np.ones(2)]), "nn.Parameter objects"),
-    (lambda p: optim.SGD([p], learning_rate=-1), "learning_rate should be zero or more, received -1"),
+    (lambda p: optim.SGD([p], learning_rate=-1), "learning_rate should be a finite number of 0 or more, received -1"),
     (lambda p: optim.SGD([p], nesterov=True), "momentum should be above 0"),
-    (lambda p: optim.SGD([p], momentum=-1.0), "momentum should be from 0 to below 1, received -1.0"),
+    (lambda p: optim.SGD([p], momentum=-1.0), "momentum should be a number from 0 to below 1, received -1.0"),
     (lambda p: optim.SGD([{"parameters": [p], "momentum": 0.0}], momentum=0.9, nesterov=True), "momentum should be"),
     (lambda p: optim.SGD([{"learning_rate": 1.0}]), "every parameter group should be a dict with 'parameters'"),
     (lambda p: optim.SGD([{"parameters": [p]}, p]), "groups and single parameters do not mix"),
-    (lambda p: optim.Adam([p], betas=(1.0, 0.9)), "betas should be two numbers"),
+    (lambda p: optim.Adam([p], betas=(1.0, 0.9)), "betas should be a number from 0 to below 1"),
     (lambda p: optim.SGD([{"parameters": [p], "lr": 1}]), "some of .*learning_rate.*received .'lr'"),
     (lambda p: optim.StepDecay(optim.SGD([p]), every=0), "positive number of steps"),
     (lambda p: optim.CosineDecay(optim.SGD([p]), total=0), "positive number of steps"),
@@ -237,9 +237,9 @@ def test_a_parameter_that_has_changed_is_refused_before_anything_moves():
 
 def test_the_bounds_of_momentum_and_of_decay():
     p = parameter([1.0], [1.0])
-    with pytest.raises(ValueError, match="SGD: momentum should be from 0 to below 1, received 1.0"):
+    with pytest.raises(ValueError, match="SGD: momentum should be a number from 0 to below 1, received 1.0"):
         optim.SGD([p], momentum=1.0)
-    with pytest.raises(ValueError, match="SGD: momentum should be from 0 to below 1, received 1.5"):
+    with pytest.raises(ValueError, match="SGD: momentum should be a number from 0 to below 1, received 1.5"):
         optim.SGD([p], momentum=1.5)
     sgd = optim.SGD([p], learning_rate=1.0)
     decay = optim.StepDecay(sgd, every=1, factor=0.5)  # 1 is the least that is allowed
