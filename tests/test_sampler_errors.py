@@ -150,9 +150,11 @@ def test_numbers_that_cannot_lie_outside(number):
         grid_sample(np.ones((1, 1, 3, 4)), np.zeros((1, 2, 2, 2)), padding_mode=number)
 
 
-@pytest.mark.parametrize("grid", [None, 3.0, np.zeros((1, 2))])
-def test_what_is_no_grid(grid):
-    with pytest.raises(ValueError, match=r"grid_sample: grid should be \(N, H', W', 2\)"):
+@pytest.mark.parametrize("grid, words", [(None, "Tensor: data should be numbers, .* received None"),
+                                         (3.0, r"grid_sample: grid should be \(N, H', W', 2\)"),
+                                         (np.zeros((1, 2)), r"grid_sample: grid should be \(N, H', W', 2\)")])
+def test_what_is_no_grid(grid, words):
+    with pytest.raises(ValueError, match=words):
         grid_sample(np.ones((1, 1, 3, 4)), grid)
 
 
