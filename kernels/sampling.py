@@ -29,6 +29,7 @@ from .sampling_gradients import backward as _backward
 from .sampling_gradients import gradients_on_device
 from .sampling_gradients import reach as _reach
 from .tiles import entries, layout, read_tile
+from .totals import ROWS
 from .workers import Kernel
 
 TILE = 1 << 18  # entries of a tile, if a second-level cache is to hold two
@@ -160,14 +161,16 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
     elif parts > 1:
         images = _margins(U, volume, planes, lanes, blocks, outside)
     dU = np.empty((groups if one_U else N, *given.shape[1:]) if wanted_U else (0,) * given.ndim, U.dtype)
-    dM = np.zeros((N, blocks * parts, *M.shape[1:]), U.dtype)
-    dgrid = np.empty((blocks, groups if one_M else N, *grid.shape[1:]) if wanted_points else (0, 0, 0, 0), U.dtype)
+    dM = np.zeros((N, blocks * parts, *M.shape[1:]))  # the sums of runs, however many, are added up in float64
+    dgrid = np.empty((blocks, groups if one_M else N, *grid.shape[1:]) if wanted_points else (0, 0, 0, 0),
+                     np.float64 if one_M and N > ROWS else U.dtype)
     _backward(groups * blocks * parts, U.size + dV.size * layers, U, M, basis, grid, scale, centre, *size3, layers,
               *way, padding, outside, planes, lanes, run, parts, groups, images, reach, dV.reshape(N, C, P), wanted_U,
               wanted_points, _volume(dU), dM, dgrid)
     dpoints = dgrid.sum(axis=0) if on_grid else dM.sum(axis=1)
     if one_M:
         dpoints = dpoints.sum(axis=0, keepdims=True)
+    dpoints = dpoints.astype(U.dtype, copy=False)
     if one_U:
         dU = dU.sum(axis=0, keepdims=True)
     return dU if wanted_U else None, dpoints if wanted_points else nothing

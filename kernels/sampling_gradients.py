@@ -11,6 +11,7 @@ from .points import GRID, PLANE, WIDTHS, add_dM, coordinates, through_quotient, 
 from .sampling_forward import BLOCKS, PROBLEM, USERS, WAYS, WIDENED, Problem, cpu, steps_of_a_point
 from .sums import LANES, Scatter, largest, scaling, sum_parts
 from .tiles import read_run, read_tile, steps, write_tile
+from .totals import ROWS
 from .workers import Kernel
 
 
@@ -30,6 +31,9 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
     values = np.empty((planes, run * lanes), U.dtype)
     own = np.empty(planes * plane if wanted_points and not len(images) else 0, U.dtype)
     target = np.empty(planes * plane if wanted_U else 0, U.dtype)
+    # A tile takes so many points in U's dtype; then what they have added moves on to float64.
+    leg, most = max(ROWS, 2 * plane // lanes), (-(-N // groups) if len(U) < N else 1) * layers * P
+    sums, walked = np.empty(target.size if most > leg else 0, np.float64), 0
     target_points = np.empty((M.shape[2], run), U.dtype)
     near = linear.workspace(run, U.dtype)
     tables = taps.workspace(run, taps_used, grid.shape[2] > dims, U.dtype)
@@ -48,7 +52,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
             if wanted_points and not len(images) and (n == first_n or not one_U):
                 read_tile(U, n_U, c, top, slices, volume, planes, lanes, outside, tile)
             if wanted_U and (n == first_n or not one_U):
-                target[:] = zero
+                target[:], sums[:], walked = zero, 0.0, 0
             dM_part = dM[n, block * parts + part]
             for start in range(begin, end, run):
                 count = min(run, end - start)
@@ -79,6 +83,11 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                                 taps.slopes(tile, values[p], p * plane, tables, count, volume, lanes, p > 0, g)
                             if wanted_U:
                                 taps.scatter(values[p], p * plane, tables, count, lanes, target)
+                    walked += count
+                    if sums.size > 0 and walked >= leg:
+                        for i in range(target.size):
+                            sums[i], target[i] = sums[i] + target[i], zero
+                        walked = 0
                     if not wanted_points:
                         continue
                     if k is None and padding != ZEROS:
@@ -92,6 +101,8 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                     for a in range(M.shape[1]):
                         add_dM(g[a], basis, point, count, target_points, dM_part[a])
             if wanted_U and (n == last_n - 1 or not one_U):
+                for i in range(sums.size):
+                    target[i] += sums[i]
                 write_tile(target, group if one_U else n, c, top, slices, volume, planes, lanes, dU)
 
 

@@ -115,6 +115,8 @@ def spatial_transform(U: Any, theta: Any, transformation: Transformation, size: 
     U (N, C, H, W), theta (N, parameters) of `transformation`, `size` = (H', W') -> V (N, C, H', W'); U (N, C, D, H, W)
     and (D', H', W') for a family in 3D. N of U or of theta may be 1. Options and errors as in `grid_sample`.
     `antialias` and families without a constant basis (learned basis, displacements) do make the grid.
+    d theta jumps where a point crosses a pixel (eq. 7), and float32 knows a place 5,000 pixels out to 0.0005: where M
+    puts whole rows of points onto pixels of a large noisy image, rounding chooses their sides. float64 knows better.
     torch: grid_sample(U, affine_grid(theta, (N, C, H', W')), ...), for the affine families
     """
     name = "spatial_transform"
