@@ -2,6 +2,9 @@
 
 A window of a volume is pooled over (H, W) slice by slice, and then over D. For the mean that is clear; of equal maxima
 the first in the order (d, h, w) stays, since it is the first of the first slice that has one.
+
+NaN counts as larger than every number, infinity too, and as equal to NaN: a window that holds any is NaN, and the first
+of them takes its gradient (PyTorch gives it to the last). So on both devices.
 """
 
 from typing import Any
@@ -15,7 +18,7 @@ from nanostn.tensor import Array, Tensor, op
 
 
 def max_pool2d(x: Any, kernel_size: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0) -> Tensor:
-    """The largest entry of each window; the first of several equal ones takes the gradient.
+    """The largest entry of each window, NaN if it has one; the first of several equal ones takes the gradient.
 
         y[n, c, p, q] = max over i, j of x[n, c, p stride + i - padding, q stride + j - padding]
 
@@ -27,7 +30,7 @@ def max_pool2d(x: Any, kernel_size: PerAxis, stride: PerAxis | None = None, padd
 
 
 def max_pool3d(x: Any, kernel_size: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0) -> Tensor:
-    """The largest entry of each window; the first of several equal ones takes the gradient.
+    """The largest entry of each window, NaN if it has one; the first of several equal ones takes the gradient.
 
         y[n, c, o, p, q] = max over i, j, k of
                            x[n, c, o stride + i - padding, p stride + j - padding, q stride + k - padding]

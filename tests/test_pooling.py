@@ -37,25 +37,37 @@ def test_volumes_by_hand():
     np.testing.assert_allclose(padded.data[0, 0], np.array([[[8], [15]], [[27], [27]]]) / 6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("options", [(2, None, 0), ((2, 3, 2), (1, 2, 1), (1, 1, 0)), (3, 2, 1)])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_first_of_equal_maxima_of_a_volume(rng, options, dtype):
-    """First in the order d, h, w over the window's inside, by a search over every window."""
-    x = Tensor(rng.integers(0, 3, (2, 2, 5, 6, 4)).astype(dtype), requires_grad=True)
-    y = max_pool3d(x, *options)
-    window, stride, padding = (v if isinstance(v, tuple) else (v,) * 3 for v in (options[0], options[1] or 2,
-                                                                                 options[2]))
-    dy = rng.integers(1, 9, y.shape).astype(dtype)
-    expected = np.zeros_like(x.data)
-    for n, c, *place in np.ndindex(*y.shape):
+def by_search(x, dy, window, stride, padding):
+    """Values and dx of max-pooling: of each window the first of the largest, where NaN is larger than all numbers."""
+    y, dx = np.empty_like(dy), np.zeros_like(x)
+    for n, c, *place in np.ndindex(*dy.shape):
         begin = [o * s - p for o, s, p in zip(place, stride, padding, strict=True)]
         inside = tuple(slice(max(0, b), b + k) for b, k in zip(begin, window, strict=True))
-        values = x.data[n, c][inside]
-        assert y.data[(n, c, *place)] == values.max()
-        first = np.unravel_index(np.argmax(values), values.shape)
-        expected[(n, c, *(i + s.start for i, s in zip(first, inside, strict=True)))] += dy[(n, c, *place)]
+        values = x[n, c][inside]
+        order = np.isnan(values) if np.isnan(values).any() else values
+        first = np.unravel_index(np.argmax(order), values.shape)  # NumPy's is the first
+        y[(n, c, *place)] = values[first]
+        dx[(n, c, *(i + s.start for i, s in zip(first, inside, strict=True)))] += dy[(n, c, *place)]
+    return y, dx
+
+
+@pytest.mark.parametrize("special", [[0.0, 1.0, 2.0], [np.nan, 1.0, np.inf, -np.inf, -2.0], [np.nan, -np.inf], [np.nan]])
+@pytest.mark.parametrize("pool, options", [
+    (max_pool2d, (2, None, 0)), (max_pool2d, ((3, 2), (1, 2), 1)), (max_pool2d, (3, 2, (0, 1))),
+    (max_pool3d, (2, None, 0)), (max_pool3d, ((2, 3, 2), (1, 2, 1), (1, 1, 0))), (max_pool3d, (3, 2, 1))])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_first_of_the_largest(rng, special, pool, options, dtype):
+    """First in the order (d,) h, w of what a window has inside; NaN wins, the first of several too."""
+    axes = 2 if pool is max_pool2d else 3
+    x = Tensor(rng.choice(special, (2, 2, *[5, 6, 4][-axes:])).astype(dtype), requires_grad=True)
+    window, stride, padding = (v if isinstance(v, tuple) else (v,) * axes
+                               for v in (options[0], options[1] or options[0], options[2]))
+    y = pool(x, *options)
+    dy = rng.integers(1, 9, y.shape).astype(dtype)
     y.backward(dy)
-    np.testing.assert_array_equal(x.grad, expected)
+    values, dx = by_search(x.data, dy, window, stride, padding)
+    np.testing.assert_array_equal(y.data, values)
+    np.testing.assert_array_equal(x.grad, dx)
 
 
 def test_padding_never_wins():
