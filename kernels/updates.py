@@ -26,15 +26,17 @@ def sgd(arrays, learning_rate, momentum, weight_decay, nesterov):
     _launch(_sgd_device, arrays, options)
 
 
-def adam(arrays, step, learning_rate, beta1, beta2, eps, weight_decay):
+def adam(arrays, step, learning_rate, beta1, beta2, eps, weight_decay, decoupled):
     """For each (p, g, m, v) of a list:
 
     m, v <- moving means of g and g^2 (g with weight_decay p);  p <- p - learning_rate m^ / (sqrt(v^) + eps).
 
-    Step 1 is the first: m^ = m / (1 - beta1^step), v^ = v / (1 - beta2^step). Kingma and Ba 2015, algorithm 1.
+    Step 1 is the first: m^ = m / (1 - beta1^step), v^ = v / (1 - beta2^step). Kingma and Ba 2015, algorithm 1. A
+    `decoupled` decay is not in g, but makes (1 - learning_rate weight_decay) p of p before the step (AdamW).
     """
+    decay, kept = (0.0, 1 - learning_rate * weight_decay) if decoupled else (float(weight_decay), 1.0)
     options = (learning_rate / (1 - beta1**step), float(beta1), float(beta2), 1 / math.sqrt(1 - beta2**step),
-               float(eps), float(weight_decay))
+               float(eps), decay, kept)
     for p, g, m, v in _on_cpu(arrays):
         _adam(p.size, 4 * p.size, p.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1), *options)
     _launch(_adam_device, arrays, options)
@@ -79,13 +81,13 @@ def _sgd_step(p, g, velocity, rate, momentum, decay, nesterov):
 
 
 @nb.njit(inline="always")
-def _adam_step(p, g, m, v, rate, beta1, beta2, correction, eps, decay):
+def _adam_step(p, g, m, v, rate, beta1, beta2, correction, eps, decay, kept):
     """p, m and v after the step."""
     one = type(p)(1)
     slope = g + decay * p
     m = m + (one - beta1) * (slope - m)
     v = v + (one - beta2) * (slope * slope - v)
-    return p - rate * m / (math.sqrt(v) * correction + eps), m, v
+    return kept * p - rate * m / (math.sqrt(v) * correction + eps), m, v
 
 
 def _sgd_items(first, last, p, g, velocity, learning_rate, momentum, weight_decay, nesterov):
@@ -96,12 +98,13 @@ def _sgd_items(first, last, p, g, velocity, learning_rate, momentum, weight_deca
         p[i], velocity[i] = _sgd_step(p[i], g[i], velocity[i], rate, momentum_, decay, nesterov)
 
 
-def _adam_items(first, last, p, g, m, v, rate, beta1, beta2, correction, eps, weight_decay):
+def _adam_items(first, last, p, g, m, v, rate, beta1, beta2, correction, eps, weight_decay, kept):
     T = p.dtype.type
-    rate_, b1, b2, correction_, eps_, decay = T(rate), T(beta1), T(beta2), T(correction), T(eps), T(weight_decay)
+    rate_, b1, b2, correction_, eps_ = T(rate), T(beta1), T(beta2), T(correction), T(eps)
+    decay, kept_ = T(weight_decay), T(kept)
     for item in range(first, last):
         i = np.uint64(item)
-        p[i], m[i], v[i] = _adam_step(p[i], g[i], m[i], v[i], rate_, b1, b2, correction_, eps_, decay)
+        p[i], m[i], v[i] = _adam_step(p[i], g[i], m[i], v[i], rate_, b1, b2, correction_, eps_, decay, kept_)
 
 
 _sgd = Kernel(_sgd_items)
@@ -122,16 +125,17 @@ def _sgd_device(T):
     return sgd
 
 
-@cuda_kernel("T* " * 4 * TOGETHER + "int " * TOGETHER + "T T T T T T")
+@cuda_kernel("T* " * 4 * TOGETHER + "int " * TOGETHER + "T T T T T T T")
 def _adam_device(T):
     of = chosen()
 
     def adam(p, g, m, v, p1, g1, m1, v1, p2, g2, m2, v2, p3, g3, m3, v3, p4, g4, m4, v4, p5, g5, m5, v5,
-             p6, g6, m6, v6, p7, g7, m7, v7, n, n1, n2, n3, n4, n5, n6, n7, rate, beta1, beta2, correction, eps, decay):
+             p6, g6, m6, v6, p7, g7, m7, v7, n, n1, n2, n3, n4, n5, n6, n7, rate, beta1, beta2, correction, eps, decay,
+             kept):
         k = cuda.blockIdx.y
         p, g = of(k, p, p1, p2, p3, p4, p5, p6, p7), of(k, g, g1, g2, g3, g4, g5, g6, g7)
         m, v = of(k, m, m1, m2, m3, m4, m5, m6, m7), of(k, v, v1, v2, v3, v4, v5, v6, v7)
         n = of(k, n, n1, n2, n3, n4, n5, n6, n7)
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            p[i], m[i], v[i] = _adam_step(p[i], g[i], m[i], v[i], rate, beta1, beta2, correction, eps, decay)
+            p[i], m[i], v[i] = _adam_step(p[i], g[i], m[i], v[i], rate, beta1, beta2, correction, eps, decay, kept)
     return adam

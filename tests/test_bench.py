@@ -74,7 +74,7 @@ def test_one_side_measures_every_row(monkeypatch):
 
 def test_memory_of_a_case():
     code = "from nanostn import bench; print(bench.memory('nanostn', 'thin plate spline, 16 points', way=0, threads=1))"
-    megabytes = float(bench._process("-c", code))  # a process's peak is that of all that it did before, so one of its own
+    megabytes = float(bench._process("-c", code))  # the peak of this process is that of other tests
     assert np.isnan(megabytes) or 0 <= megabytes < 1000
 
 

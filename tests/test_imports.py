@@ -26,7 +26,7 @@ LAYERS = [
      "nanostn.losses", "nanostn.normalisation", "nanostn.pooling", "nanostn.reductions", "nanostn.transformations",
      "nanostn.grid_generator", "nanostn.sampler", "nanostn.spline", "nanostn.functional"],
     ["nanostn.datasets", "nanostn.initialisers", "nanostn.layers", "nanostn.spatial_transformer",
-     "nanostn.nn", "nanostn.optim", "nanostn.checkpoints"],
+     "nanostn.nn", "nanostn.optimisers", "nanostn.schedules", "nanostn.optim", "nanostn.checkpoints"],
     ["nanostn.models"],
     ["nanostn"],  # training, drawing, verification: the applications
     ["nanostn.experiments"],

@@ -52,6 +52,9 @@ def test_adam_by_hand():
      lambda o, ps: o.SGD(ps, lr=0.1, momentum=0.9, nesterov=True)),
     (lambda o, ps: o.Adam(ps, learning_rate=0.1, weight_decay=0.02),
      lambda o, ps: o.Adam(ps, lr=0.1, weight_decay=0.02)),
+    (lambda o, ps: o.AdamW(ps, learning_rate=0.1), lambda o, ps: o.AdamW(ps, lr=0.1)),
+    (lambda o, ps: o.AdamW([{"parameters": ps, "weight_decay": 0.5}], 0.1, (0.8, 0.95), 1e-3),
+     lambda o, ps: o.AdamW(ps, 0.1, (0.8, 0.95), 1e-3, weight_decay=0.5)),
 ])
 def test_ten_steps_as_in_pytorch(make, torch_make, rng):
     torch = pytest.importorskip("torch")
@@ -81,10 +84,10 @@ def test_a_parameter_without_gradient_stays():
     assert q.grad is None
 
 
-@pytest.mark.parametrize("kind", ["SGD", "Adam"])
+@pytest.mark.parametrize("kind", ["SGD", "Adam", "AdamW"])
 def test_state_goes_on_to_the_same_bits(kind, rng):
     def make(p):
-        return (optim.SGD([p], learning_rate=0.1, momentum=0.9) if kind == "SGD" else optim.Adam([p]))
+        return (optim.SGD([p], learning_rate=0.1, momentum=0.9) if kind == "SGD" else getattr(optim, kind)([p]))
 
     gradients = rng.normal(size=(6, 3))
     p = nn.Parameter(np.ones(3))
@@ -127,6 +130,103 @@ def test_cosine_decay():
     np.testing.assert_allclose(rates, [2, 1 + np.sqrt(0.5), 1, 1 - np.sqrt(0.5), 0, 0], atol=1e-15)
 
 
+def test_decay_apart_from_the_gradient_by_hand():
+    p = parameter([2.0, 2.0], [0.3, 0.0])
+    adam = optim.AdamW([p], learning_rate=0.1, weight_decay=0.5)
+    adam.step()  # 0.95 of each stays; then a step of the learning rate, where there is a gradient
+    np.testing.assert_allclose(p.data, [1.9 - 0.1, 1.9], rtol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_clipping_by_hand(dtype):
+    p, q = parameter(dtype([1, 1]), dtype([3, 0])), parameter(dtype([[1]]), dtype([[-4]]))
+    none = nn.Parameter(dtype([1]))
+    kept = p.grad
+    assert optim.clip_gradients([p, q, none], 5.0) == 5.0 and p.grad is kept  # at the limit nothing is scaled
+    assert optim.clip_gradients(iter([p, q, none]), 1) == 5.0
+    np.testing.assert_allclose(p.grad, [0.6, 0], rtol=1e-6)
+    np.testing.assert_allclose(q.grad, [[-0.8]], rtol=1e-6)
+    assert p.grad.dtype == q.grad.dtype == dtype and none.grad is None
+    np.testing.assert_array_equal(kept, [3, 0])  # whoever else holds it
+    assert optim.clip_gradients([none], 1.0) == 0.0 == optim.clip_gradients([], 1.0)
+    optim.clip_gradients([p], 0)
+    assert not p.grad.any()
+
+
+def test_clipping_of_extremes():
+    """Squares of 1e30 are beyond float32, those of 1e-30 vanish in it."""
+    for size in (1e30, 1e-30):
+        p = parameter(np.ones(4, np.float32), np.full(4, size, np.float32))
+        np.testing.assert_allclose(optim.clip_gradients([p], size), 2 * size, rtol=1e-6)
+        np.testing.assert_allclose(p.grad, size / 2, rtol=1e-6)
+    for bad in (np.nan, np.inf):
+        p, q = parameter(np.ones(2), [1.0, 2.0]), parameter(np.ones(2), [1.0, bad])
+        with pytest.raises(ValueError, match="clip_gradients: every gradient should be of a finite norm, received one"):
+            optim.clip_gradients([p, q], 0.1)
+        np.testing.assert_array_equal(p.grad, [1.0, 2.0])
+
+
+def test_clipping_as_in_pytorch(rng):
+    torch = pytest.importorskip("torch")
+    gradients = [rng.normal(size=(3, 4)), rng.normal(size=5)]
+    ours = [parameter(np.ones_like(g), g) for g in gradients]
+    theirs = [torch.nn.Parameter(torch.ones(g.shape, dtype=torch.float64)) for g in gradients]
+    for q, g in zip(theirs, gradients, strict=True):
+        q.grad = torch.tensor(g)
+    assert optim.clip_gradients(ours, 0.7) == pytest.approx(torch.nn.utils.clip_grad_norm_(theirs, 0.7).item())
+    for p, q in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(p.grad, q.grad, rtol=1e-5)  # PyTorch adds 1e-6 to the norm
+
+
+def rates_of(schedule, optimiser, steps):
+    found = []
+    for _ in range(steps):
+        found.append(optimiser.groups[0]["learning_rate"])
+        schedule.step()
+    return found
+
+
+def test_warm_up_by_hand():
+    sgd = optim.SGD([nn.Parameter(np.ones(1))], learning_rate=2.0)
+    np.testing.assert_allclose(rates_of(optim.LinearWarmUp(sgd, 4), sgd, 6), [0.5, 1, 1.5, 2, 2, 2])
+    sgd = optim.SGD([nn.Parameter(np.ones(1))], learning_rate=2.0)
+    schedule = optim.LinearWarmUp(sgd, 2, then=optim.StepDecay(sgd, every=2, factor=0.1))
+    np.testing.assert_allclose(rates_of(schedule, sgd, 7), [1, 2, 2, 2, 0.2, 0.2, 0.02])
+
+
+def test_warm_up_goes_on_from_its_state():
+    def parts():
+        sgd = optim.SGD([nn.Parameter(np.ones(1))], learning_rate=2.0)
+        return sgd, lambda: optim.LinearWarmUp(sgd, 3, then=optim.CosineDecay(sgd, 4))
+
+    sgd, make = parts()
+    schedule = make()
+    whole = rates_of(schedule, sgd, 2)
+    states = sgd.state(), schedule.state()
+    whole += rates_of(schedule, sgd, 5)
+    sgd, make = parts()
+    sgd.load_state(states[0])  # its rate is warm already when the schedule is made
+    schedule = make()
+    schedule.load_state(states[1])
+    assert rates_of(schedule, sgd, 5) == whole[2:]
+
+
+def test_warm_up_as_in_pytorch():
+    torch = pytest.importorskip("torch")
+    sgd = optim.SGD([nn.Parameter(np.ones(1))], learning_rate=2.0)
+    schedule = optim.LinearWarmUp(sgd, 4, then=optim.CosineDecay(sgd, 5))
+    theirs = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=2.0)
+    of_torch = torch.optim.lr_scheduler
+    both = of_torch.SequentialLR(theirs, [of_torch.LinearLR(theirs, 1 / 4, total_iters=3),
+                                          of_torch.CosineAnnealingLR(theirs, 5)], milestones=[4])
+    expected = []
+    for _ in range(8):
+        expected.append(theirs.param_groups[0]["lr"])
+        theirs.step()
+        both.step()
+    np.testing.assert_allclose(rates_of(schedule, sgd, 8), expected, rtol=1e-12)
+
+
 @pytest.mark.parametrize("call, message", [
     (lambda p: optim.SGD([]), "at least one parameter"),
     (lambda p: optim.SGD([p, p]), "in one group only"),
@@ -141,6 +241,14 @@ def test_cosine_decay():
     (lambda p: optim.SGD([{"parameters": [p], "lr": 1}]), "some of .*learning_rate.*received .'lr'"),
     (lambda p: optim.StepDecay(optim.SGD([p]), every=0), "positive number of steps"),
     (lambda p: optim.CosineDecay(optim.SGD([p]), total=0), "positive number of steps"),
+    (lambda p: optim.AdamW([p], betas=0.9), "AdamW: betas should be two numbers from 0 to below 1, received 0.9"),
+    (lambda p: optim.LinearWarmUp(optim.SGD([p]), steps=0), "LinearWarmUp: steps should be a positive number of steps"),
+    (lambda p: optim.LinearWarmUp(optim.SGD([p]), 3, then=optim.CosineDecay(optim.SGD([p]), 3)),
+     "LinearWarmUp: then should be a schedule for the same optimiser, or None"),
+    (lambda p: optim.clip_gradients(p, 1.0), "clip_gradients: parameters should be a list of nn.Parameter objects"),
+    (lambda p: optim.clip_gradients([p, 3], 1.0), "clip_gradients: parameters should be nn.Parameter objects"),
+    (lambda p: optim.clip_gradients([p], -1.0), "clip_gradients: max_norm should be a finite number of 0 or more"),
+    (lambda p: optim.clip_gradients([p], np.nan), "clip_gradients: max_norm should be a finite number of 0 or more"),
     (lambda p: optim.Adam([p]).load_state(optim.SGD([p]).state()), "state of another model or optimiser"),
 ])
 def test_errors(call, message):

@@ -51,7 +51,7 @@ def by_search(x, dy, window, stride, padding):
     return y, dx
 
 
-@pytest.mark.parametrize("special", [[0.0, 1.0, 2.0], [np.nan, 1.0, np.inf, -np.inf, -2.0], [np.nan, -np.inf], [np.nan]])
+@pytest.mark.parametrize("special", [[0.0, 1.0, 2.0], [np.nan, 1.0, np.inf, -np.inf, -2.0], [np.nan, -np.inf]])
 @pytest.mark.parametrize("pool, options", [
     (max_pool2d, (2, None, 0)), (max_pool2d, ((3, 2), (1, 2), 1)), (max_pool2d, (3, 2, (0, 1))),
     (max_pool3d, (2, None, 0)), (max_pool3d, ((2, 3, 2), (1, 2, 1), (1, 1, 0))), (max_pool3d, (3, 2, 1))])

@@ -10,7 +10,8 @@ from nanostn.kernels.device_array import is_device, to_device
 UPDATES = [
     (1, lambda arrays, _: updates.sgd(arrays, 0.1, 0.0, 0.0, False)),
     (1, lambda arrays, _: updates.sgd(arrays, 0.1, 0.9, 0.01, True)),
-    (2, lambda arrays, step: updates.adam(arrays, step, 0.1, 0.9, 0.99, 1e-8, 0.01)),
+    (2, lambda arrays, step: updates.adam(arrays, step, 0.1, 0.9, 0.99, 1e-8, 0.01, False)),
+    (2, lambda arrays, step: updates.adam(arrays, step, 0.1, 0.9, 0.99, 1e-8, 0.3, True)),
 ]
 
 
@@ -59,7 +60,7 @@ def parameter(values, gradient):
     return p
 
 
-@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, optim.AdamW])
 def test_an_optimiser_and_its_state(kind):
     here, there = nn.Parameter(np.array([1.0, 2.0], np.float32)), parameter([1.0, 2.0], [0.5, -1.0])
     here.grad = there.grad.numpy()
@@ -78,6 +79,14 @@ def test_an_optimiser_and_its_state(kind):
     there.grad = to_device(np.ones(2, np.float32))
     ours.step()
     assert again.state()["group 0"][name].tobytes() != memory.numpy().tobytes()
+
+
+def test_clipped_gradients():
+    there = [parameter([1.0, 2.0], [3.0, 0.0]), parameter([1.0], [-4.0]), nn.Parameter(np.ones(2, np.float32))]
+    np.testing.assert_allclose(optim.clip_gradients(there, 10.0), 5.0)
+    np.testing.assert_allclose(optim.clip_gradients(there, 1.0), 5.0)
+    for p, clipped in zip(there, ([0.6, 0.0], [-0.8]), strict=False):
+        np.testing.assert_allclose(p.grad.numpy(), clipped, rtol=1e-6)
 
 
 def test_a_parameter_that_moved():

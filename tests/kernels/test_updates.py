@@ -22,14 +22,16 @@ def test_sgd(rng, momentum, decay, nesterov, dtype):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_adam(rng, dtype):
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_adam(rng, dtype, decoupled):
     p = rng.standard_normal((3, 5)).astype(dtype)
     expected, mean, square = p.astype(np.float64), 0, 0
     m, v = np.zeros_like(p), np.zeros_like(p)
     for step in (1, 2, 3):
         g = rng.standard_normal(p.shape).astype(dtype)
-        updates.adam([(p, g, m, v)], step, 0.1, 0.9, 0.99, 1e-8, 0.1)
-        slope = g + 0.1 * expected
+        updates.adam([(p, g, m, v)], step, 0.1, 0.9, 0.99, 1e-8, 0.3, decoupled)
+        slope = g + (0.0 if decoupled else 0.3) * expected
         mean, square = 0.9 * mean + 0.1 * slope, 0.99 * square + 0.01 * slope**2
-        expected = expected - 0.1 * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.99**step)) + 1e-8)
+        expected = ((1 - 0.1 * 0.3 if decoupled else 1) * expected
+                    - 0.1 * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.99**step)) + 1e-8))
     np.testing.assert_allclose(p, expected, rtol=1e-4 if dtype == np.float32 else 1e-10)
