@@ -4,6 +4,7 @@ A slope is the derivative from the right. Beyond its radius a kernel is not aske
 wherever x lies.
 """
 
+import numpy as np
 from numba import cfunc, njit
 
 from .caching import c_function
@@ -116,6 +117,11 @@ class Interpolation:
 
     def __getstate__(self):
         return {**self.__dict__, "_pointers": {}}  # compiled code is not copied
+
+    def radius_in(self, dtype):
+        """The largest number of a dtype that is not beyond the radius: 1.7 in float32 is."""
+        radius = np.dtype(dtype).type(self.radius)
+        return float(radius if float(radius) <= self.radius else np.nextafter(radius, radius.dtype.type(0)))
 
     def pointers(self, dtype):
         if dtype not in self._pointers:

@@ -2,7 +2,7 @@
 
     y = gamma (x - mean) scale + beta,    scale = 1 / sqrt(var + eps)
 
-x (N, C) or (N, C, H, W), C-contiguous; the others (C,). On a GPU sums over a channel are made in parts, by blocks that
+x (N, C) or (N, C, ...), C-contiguous; the others (C,). On a GPU sums over a channel are made in parts, by blocks that
 depend on the shape only, and the parts are added in their order. A thread sums differences from the first entry that it
 sees, so that no mean, however far from zero, swallows the variance.
 """
@@ -34,10 +34,10 @@ def batch_statistics(x, running_mean, running_var, momentum, eps):
         _batch_device[T](*over(C), counts, means, squares, running_mean, running_var, mean, scale, parts, C, momentum,
                          eps, unbiased)
         return mean, scale
-    axes = (0, 2, 3)[:x.ndim - 1]
+    axes = (0, *range(2, x.ndim))
     T = x.dtype.type
     mean = average(x, axes)
-    difference = x - mean.reshape((-1, 1, 1)[:x.ndim - 1])
+    difference = x - mean.reshape(_along(x))
     var = average(difference * difference, axes)
     running_mean += T(momentum) * (mean - running_mean)
     running_var += T(momentum) * (var * T(unbiased) - running_var)
@@ -61,7 +61,7 @@ def normalise(x, mean, scale, gamma, beta):
         blocks, threads, sizes, _ = _grid(x, 4, 1 << 20)
         _normalise_device[x.dtype.type](blocks, threads, x, mean, scale, gamma, beta, y, *sizes)
         return y
-    shape = (-1, 1, 1)[:x.ndim - 1]
+    shape = _along(x)
     return (x - mean.reshape(shape)) * (scale * gamma).reshape(shape) + beta.reshape(shape)
 
 
@@ -82,7 +82,7 @@ def normalise_dx(x, dy, mean, scale, gamma, batch, wanted=True):
         blocks, threads, sizes, _ = _grid(x, 4, 1 << 20)
         _dx_device[T](blocks, threads, x, dy, mean, scale, gamma, dgamma, dbeta, dx, share, bool(batch), *sizes)
         return dx, dgamma, dbeta
-    axes, shape = (0, 2, 3)[:x.ndim - 1], (-1, 1, 1)[:x.ndim - 1]
+    axes, shape = (0, *range(2, x.ndim)), _along(x)
     centred = (x - mean.reshape(shape)) * scale.reshape(shape)
     dbeta, dgamma = total(dy, axes), total(dy * centred, axes)
     dx = None
@@ -93,6 +93,11 @@ def normalise_dx(x, dy, mean, scale, gamma, batch, wanted=True):
             dx = dy - part * dbeta.reshape(shape) - centred * (part * dgamma).reshape(shape)
         dx = dx * (gamma * scale).reshape(shape)
     return dx, dgamma, dbeta
+
+
+def _along(x):
+    """The shape in which an array (C,) broadcasts with x."""
+    return (-1,) + (1,) * (x.ndim - 2)
 
 
 def _power(n):

@@ -51,14 +51,14 @@ def _way(U, volume, grid, kernel, padding):
     """Kind, k, slope and radius of a kernel and its taps along an axis; no k, where neighbours stand together."""
     dims = 3 if volume else 2
     widened = grid.shape[2] > dims
-    adjacent = kernel.kind in (NEAREST, BILINEAR) and padding != WRAP
+    adjacent, radius = kernel.kind in (NEAREST, BILINEAR) and padding != WRAP, kernel.radius_in(U.dtype)
     planes, lanes, _, _ = layout(U.shape[1], kernel.kind == NEAREST)
     if adjacent and not widened and entries(planes, *U.shape[2:], volume, lanes) < PLACES:
-        return kernel.kind, None, None, kernel.radius, 0
+        return kernel.kind, None, None, radius, 0
     width = 1.0
     if widened and grid.size:
         width = min(np.fmax.reduce(grid[..., dims:], axis=None, initial=1.0), max(U.shape[2:]))
-    return kernel.kind, *kernel.pointers(U.dtype), kernel.radius, int(np.ceil(2 * kernel.radius * width))
+    return kernel.kind, *kernel.pointers(U.dtype), radius, int(np.ceil(2 * kernel.radius * width))
 
 
 def _volume(U):

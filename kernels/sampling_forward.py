@@ -169,7 +169,7 @@ class Problem:
         three = (1,) * (3 - self.dims)
         self.arguments = (self.step, self.C, self.P, self.layers, *three, *U.shape[2:], *three, *size, self.rows,
                           self.K, self.columns, kernel.kind, padding,
-                          *map(self.T, (kernel.radius, outside, *scale, *three)))
+                          *map(self.T, (kernel.radius_in(self.T), outside, *scale, *three)))
 
     @property
     def constants(self):

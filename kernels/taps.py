@@ -58,7 +58,7 @@ _clamped = formulas(np.floor, njit(**inner))
 
 
 @njit(**inner)
-def _weigh(centre, rate, count, taps, used, kind, k, slope, u, w, d, e):
+def _weigh(centre, rate, count, taps, used, kind, k, slope, radius, u, w, d, e):
     """Weights, and their derivatives with respect to x and to s."""
     T = w.dtype.type
     a = T(-0.75) if kind == BICUBIC else T(-0.5)
@@ -80,8 +80,9 @@ def _weigh(centre, rate, count, taps, used, kind, k, slope, u, w, d, e):
                 w_t[j], d_t[j] = b_spline(u[j]), b_spline_slope(u[j])
         else:
             for j in range(count):
-                if t < used[j]:  # a table of somebody's may end at the radius
-                    w_t[j], d_t[j] = k(u[j]), slope(u[j])
+                if t < used[j]:  # a table of somebody's may end at the radius, which rounding may overstep
+                    inside = min(max(u[j], -T(radius)), T(radius))
+                    w_t[j], d_t[j] = k(inside), slope(inside)
         if len(e) > 0:
             for j in range(count):
                 d_t[j] *= rate[j]
@@ -156,7 +157,7 @@ def _axis(points, a, axis, count, size, first, slices, step, kind, k, slope, rad
             m = padded(np.int64(start[j]) + t, size, padding)
             m -= first if m >= 0 else 0
             at[t, j] = (m + 1) * step if m < slices and m >= 0 else 0
-    _weigh(centre, rate, count, taps, used, kind, k, slope, buffers[4], w, d, e)
+    _weigh(centre, rate, count, taps, used, kind, k, slope, radius, buffers[4], w, d, e)
     if widened:
         _normalise(used, count, w, d, e)
     for j in range(count):

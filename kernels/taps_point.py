@@ -39,16 +39,22 @@ def _retyped(function, T):
 
 
 def _weight_on_device(T, functions):
-    """(k, slope) of a kernel at u."""
+    """(k, slope) of a kernel at u; somebody's k may end at its radius, which rounding may overstep."""
     if functions is not None:
         k, slope = (device_function(_retyped(f, T)) for f in functions)
-        return device_function(lambda u, kind: (T(k(u)), T(slope(u))))
+
+        @device_function
+        def inside(u, kind, radius):
+            u = min(max(u, -radius), radius)
+            return T(k(u)), T(slope(u))
+
+        return inside
     flat, tent, cubic, spline = (device_function(f) for f in (box, hat, keys, b_spline))
     flat_slope, tent_slope, cubic_slope, spline_slope = (
         device_function(f) for f in (box_slope, hat_slope, keys_slope, b_spline_slope))
 
     @device_function
-    def weight(u, kind):
+    def weight(u, kind, radius):
         if kind == NEAREST:
             return flat(u), flat_slope(u)
         if kind == BILINEAR:
@@ -81,19 +87,19 @@ def on_device(T, dims, way, functions, add):
         if way == WIDENED:
             for t in range(used):
                 u = (centre - T(t)) * rate
-                w, d = weight(u, kind)
+                w, d = weight(u, kind, radius)
                 total, slope, growth = total + w, slope + d * rate, growth - u * d * rate
         if total == T(0):
             total, slope, growth = T(1), T(0), T(0)
         stays = near or custom  # the sum of other kernels' weights is 1 and has no slope
-        return np.int64(before) + 1, centre, rate, used, stays, total, slope, growth, size, kind, padding
+        return np.int64(before) + 1, centre, rate, used, stays, total, slope, growth, size, kind, padding, radius
 
     @device_function
     def tap(along, t):
         """The pixel that a tap reads, or -1; its weight, and the derivatives with respect to x and s."""
-        first, centre, rate, _, stays, total, slope, growth, size, kind, padding = along
+        first, centre, rate, _, stays, total, slope, growth, size, kind, padding, radius = along
         u = (centre - T(t)) * rate
-        w, d = weight(u, kind)
+        w, d = weight(u, kind, radius)
         e = T(0)
         if way == WIDENED:
             w, d = w / total, d * rate

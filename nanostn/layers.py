@@ -204,8 +204,9 @@ class BatchNorm2d(Module):
     buffers = ("running_mean", "running_var")
 
     def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1, dtype: Any = np.float32):
-        channels, dtype = _size("BatchNorm2d", channels), checked_dtype("BatchNorm2d", dtype)
-        checked_number("BatchNorm2d", "eps", eps, 0, LARGEST), checked_number("BatchNorm2d", "momentum", momentum, 0, 1)
+        name = type(self).__name__
+        channels, dtype = _size(name, channels), checked_dtype(name, dtype)
+        checked_number(name, "eps", eps, 0, LARGEST), checked_number(name, "momentum", momentum, 0, 1)
         self.gamma, self.beta = Parameter(np.ones(channels, dtype)), Parameter(np.zeros(channels, dtype))
         self.running_mean, self.running_var = np.zeros(channels, dtype), np.ones(channels, dtype)
         self.eps, self.momentum = eps, momentum
@@ -215,7 +216,15 @@ class BatchNorm2d(Module):
                             momentum=self.momentum, eps=self.eps)
 
     def __repr__(self) -> str:
-        return f"BatchNorm2d({self.gamma.size}, eps={self.eps}, momentum={self.momentum})"
+        return f"{type(self).__name__}({self.gamma.size}, eps={self.eps}, momentum={self.momentum})"
+
+
+class BatchNorm1d(BatchNorm2d):
+    """As BatchNorm2d, of (N, C) or (N, C, L).   torch: nn.BatchNorm1d(channels, eps, momentum)"""
+
+
+class BatchNorm3d(BatchNorm2d):
+    """As BatchNorm2d, of volumes (N, C, D, H, W).   torch: nn.BatchNorm3d(channels, eps, momentum)"""
 
 
 class Dropout(Module):

@@ -3,7 +3,9 @@
 from nanostn.layers import (
     AvgPool2d,
     AvgPool3d,
+    BatchNorm1d,
     BatchNorm2d,
+    BatchNorm3d,
     Conv2d,
     Conv3d,
     Dense,
@@ -18,6 +20,6 @@ from nanostn.module import Module, Parameter
 from nanostn.spatial_transformer import SpatialTransformer
 
 __all__ = [
-    "AvgPool2d", "AvgPool3d", "BatchNorm2d", "Conv2d", "Conv3d", "Dense", "Dropout", "Flatten", "MaxPool2d",
-    "MaxPool3d", "Module", "Parameter", "ReLU", "Sequential", "SpatialTransformer",
+    "AvgPool2d", "AvgPool3d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Conv2d", "Conv3d", "Dense", "Dropout",
+    "Flatten", "MaxPool2d", "MaxPool3d", "Module", "Parameter", "ReLU", "Sequential", "SpatialTransformer",
 ]

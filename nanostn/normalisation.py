@@ -9,22 +9,25 @@ from nanostn.kernels import normalisation as kernels
 from nanostn.kernels.device_functions import contiguous, device_of
 from nanostn.tensor import Array, Tensor, op
 
+_AXES = {2: "N C", 3: "N C L", 4: "N C H W", 5: "N C D H W"}
+
 
 def batch_norm(x: Any, gamma: Any, beta: Any, running_mean: Array, running_var: Array, training: bool,
                momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
     """Give every channel mean beta and standard deviation gamma.
 
-        y = gamma (x - mean) / sqrt(var + eps) + beta        x (N, C) or (N, C, H, W), the others (C,)
+        y = gamma (x - mean) / sqrt(var + eps) + beta
 
-    In training, mean and (biased) variance are the batch's, and the running ones move in place by `momentum`
-    towards the batch's mean and unbiased variance; otherwise they are the running ones.
+    x is (N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W), the others (C,). In training, mean and (biased) variance
+    are the batch's, and the running ones move in place by `momentum` towards the batch's mean and unbiased variance;
+    otherwise they are the running ones.
     torch: F.batch_norm(x, running_mean, running_var, gamma, beta, training, momentum, eps)
     """
-    if getattr(x, "ndim", 0) not in (2, 4):
-        raise argument_error("batch_norm", "x", "(N, C) or (N, C, H, W)", describe(x))
+    if getattr(x, "ndim", 0) not in _AXES:
+        raise argument_error("batch_norm", "x", "(N, C), (N, C, L), (N, C, H, W) or (N, C, D, H, W)", describe(x))
     per_channel = {"gamma": gamma, "beta": beta, "running_mean": running_mean, "running_var": running_var}
     patterns: dict[str, Any] = {name: (value, "C") for name, value in per_channel.items()}
-    sizes("batch_norm", x=(x, "N C" if x.ndim == 2 else "N C H W"), **patterns)
+    sizes("batch_norm", x=(x, _AXES[x.ndim]), **patterns)
     same_float("batch_norm", x=x, **per_channel)
     if isinstance(running_mean, Tensor) or isinstance(running_var, Tensor):
         raise argument_error("batch_norm", "running_mean and running_var", "arrays", "tensors",

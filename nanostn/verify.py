@@ -155,7 +155,9 @@ def _layers() -> Iterator[Case]:
     yield layer("nn.AvgPool2d", nn.AvgPool2d(2), (2, 3, 7, 6))
     yield layer("nn.MaxPool3d", nn.MaxPool3d(2), (2, 2, 4, 5, 6))
     yield layer("nn.AvgPool3d", nn.AvgPool3d(2), (2, 2, 4, 5, 6))
+    yield layer("nn.BatchNorm1d", nn.BatchNorm1d(3), (4, 3, 5))
     yield layer("nn.BatchNorm2d", nn.BatchNorm2d(3), (4, 3, 2, 5))
+    yield layer("nn.BatchNorm3d", nn.BatchNorm3d(2), (2, 2, 2, 3, 2))
     dropout = nn.Dropout(0.4)
 
     def redrawn(x: Tensor) -> Tensor:

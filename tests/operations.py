@@ -114,7 +114,7 @@ def _numpy_cross_entropy(x, labels):
 
 def _batch_norm(d):
     C, training = d.size(), d.pick(True, False)
-    shape = d.pick((4, C), (3, C, 2, 3))
+    shape = d.pick((4, C), (4, C, 3), (3, C, 2, 3), (2, C, 3, 1, 2))
     per_channel = [d.array(C, low=0.5) for _ in range(3)]
     return [d.array(*shape), *per_channel[:2]], {
         "running_mean": d.array(C), "running_var": per_channel[2], "training": training,
@@ -230,7 +230,11 @@ FUNCTIONS = {
     "avg_pool3d": pooling(3, F.avg_pool3d, torch_op("avg_pool3d"), kinks=False),
     "batch_norm": Operation(_own_batch_norm, _batch_norm, _torch_batch_norm,
                             options={"training": "flag", "momentum": "number", "eps": "0 or more",
-                                     "running_mean": "array", "running_var": "array"}),
+                                     "running_mean": "array", "running_var": "array"},
+                            any_axes=True, also={  # of x
+                                "axes of x": lambda: F.batch_norm(np.ones((2,) * 6), *np.ones((4, 2)), True),
+                                "axes of gamma": lambda: F.batch_norm(np.ones((2, 3)), np.ones((1, 3)),
+                                                                      *np.ones((3, 3)), True)}),
     "cross_entropy": Operation(F.cross_entropy, _cross_entropy, lambda T, x, labels: T.nn.functional.cross_entropy(
         x, T.tensor(np.asarray(labels, np.int64))), _numpy_cross_entropy, {"labels": "labels"}),
     "mse_loss": Operation(F.mse_loss, lambda d: (lambda s: ([d.array(*s), d.array(*s)], {}))(d.sizes(0, 3)),

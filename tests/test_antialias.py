@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nanostn.gradcheck import gradcheck
-from nanostn.sampler import grid_sample, spatial_transform
+from nanostn.sampler import SamplingKernel, grid_sample, spatial_transform
 from nanostn.tensor import Tensor
 from nanostn.transformations import Affine, Affine3d, Projective, ThinPlateSpline
 
@@ -150,3 +150,21 @@ def test_a_horizon_in_view_sends_no_nan_to_theta(rng):
         V.backward(np.ones_like(V.data))
         found.append(inputs[1].grad)
     assert np.allclose(found[0], found[1], rtol=1e-9, atol=1e-9) and np.isfinite(found[2]).all()
+
+
+@pytest.mark.parametrize("radius", [0.5, 1.0, 1.7, 2.3])
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_kernel_is_not_asked_beyond_its_radius(rng, radius, antialias, dtype):
+    """Nor where the distance of a pixel at the radius itself is rounded up; 1.7 in float32 is beyond 1.7."""
+    limit = float(radius)
+    kernel = SamplingKernel(lambda x: 1.0 if abs(x) <= limit else np.nan,
+                            lambda x: 0.0 if abs(x) <= limit else np.nan, radius)
+    for n in (7, 33, 1000, 5000):
+        x = (rng.integers(0, 10 * n, 300) / 10).round(1)  # many of them `radius` from a pixel, nearly
+        grid = np.zeros((1, 2, 300, 2))
+        grid[..., 0] = x / ((n - 1) / 2) - 1
+        U, points = Tensor(np.ones((1, 1, 2, n), dtype), True), Tensor(grid.astype(dtype), True)
+        V = grid_sample(U, points, kernel, antialias=antialias)
+        V.backward(np.ones(V.shape, dtype))
+        assert np.isfinite(V.data).all() and np.isfinite(U.grad).all() and np.isfinite(points.grad).all()

@@ -37,8 +37,9 @@ LAYERS = {
     "MaxPool3d": ({"kernel_size": 2}, (2, 2, 4, 5, 3), POOLED, lambda T: T.nn.MaxPool3d(2)),
     "AvgPool2d": ({"kernel_size": 3, "padding": 1}, (2, 3, 4, 5), POOLED, lambda T: T.nn.AvgPool2d(3, padding=1)),
     "AvgPool3d": ({"kernel_size": 2}, (2, 2, 4, 5, 3), POOLED, lambda T: T.nn.AvgPool3d(2)),
-    "BatchNorm2d": ({"channels": 3}, (4, 3, 2, 5), {"channels": COUNT, "eps": NONSENSE["0 or more"], "dtype": DTYPES,
-                    "momentum": NONSENSE["number"][1:]}, lambda T: T.nn.BatchNorm2d(3)),
+    **{f"BatchNorm{d}d": ({"channels": 3}, (4, 3, *shape), {
+        "channels": COUNT, "eps": NONSENSE["0 or more"], "dtype": DTYPES, "momentum": NONSENSE["number"][1:]},
+        lambda T, d=d: getattr(T.nn, f"BatchNorm{d}d")(3)) for d, shape in ((1, (5,)), (2, (2, 5)), (3, (2, 3, 2)))},
     "Dropout": ({"rate": 0.0}, (3, 4), {"rate": NONSENSE["rate"], "generator": NONSENSE["generator"][1:]},
                 lambda T: T.nn.Dropout(0.0)),
     "ReLU": ({}, (3, 4), {}, lambda T: T.nn.ReLU()),

@@ -11,11 +11,11 @@ def state(channels, dtype=np.float64):
     return np.full(channels, 2.0, dtype), np.full(channels, 3.0, dtype)
 
 
-@pytest.mark.parametrize("shape", [(5, 3), (2, 3, 4, 5)])
+@pytest.mark.parametrize("shape", [(5, 3), (2, 3, 4), (2, 3, 4, 5), (2, 3, 2, 4, 3)])
 def test_training_gives_mean_beta_and_deviation_gamma(rng, shape):
     gamma, beta = np.array([1.0, 2.0, 3.0]), np.array([-1.0, 0.0, 1.0])
     y = batch_norm(Tensor(rng.normal(7, 4, shape)), gamma, beta, *state(3), training=True, eps=0.0).data
-    axes = (0, 2, 3)[:len(shape) - 1]
+    axes = (0, *range(2, len(shape)))
     np.testing.assert_allclose(y.mean(axis=axes), beta, atol=1e-12)
     np.testing.assert_allclose(y.std(axis=axes), gamma)
 
@@ -31,7 +31,7 @@ def test_running_statistics_by_hand():
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("shape", [(5, 3), (2, 3, 2, 4)])
+@pytest.mark.parametrize("shape", [(5, 3), (4, 3, 2), (2, 3, 2, 4), (2, 3, 1, 2, 3)])
 def test_gradients(rng, shape, training):
     inputs = [Tensor(rng.standard_normal(s), requires_grad=True) for s in (shape, (3,), (3,))]
     gradcheck(lambda *a: batch_norm(*a, *state(3), training=training), inputs, name="batch_norm")
@@ -41,8 +41,8 @@ def test_messages():
     x = Tensor(np.zeros((4, 3)))
     with pytest.raises(ValueError, match=r"batch_norm: gamma should be \(C,\) with C = 3 from x"):
         batch_norm(x, np.ones(4), np.ones(4), *state(4), training=True)
-    with pytest.raises(ValueError, match=r"batch_norm: x should be \(N, C\) or \(N, C, H, W\)"):
-        batch_norm(Tensor(np.zeros((4, 3, 2))), np.ones(3), np.ones(3), *state(3), training=True)
+    with pytest.raises(ValueError, match=r"batch_norm: x should be \(N, C\), \(N, C, L\), \(N, C, H, W\) or \("):
+        batch_norm(Tensor(np.zeros((4, 3, 2, 1, 1, 2))), np.ones(3), np.ones(3), *state(3), training=True)
     with pytest.raises(ValueError, match="batch_norm: x should be more than one value per channel in training"):
         batch_norm(x[:1], np.ones(3), np.ones(3), *state(3), training=True)
 
