@@ -11,6 +11,7 @@ import numpy as np
 from .device_array import empty, is_device
 from .device_functions import contiguous
 from .launch import FULL, block, cuda, cuda_kernel, over
+from .totals import total
 from .trees import tree
 
 
@@ -21,7 +22,7 @@ def softmax(x, axis):
     if x.size == 0:  # there is no maximum
         return x.copy()
     y = np.exp(x - x.max(axis=axis, keepdims=True))
-    y /= y.sum(axis=axis, keepdims=True)
+    y /= total(y, axis, keepdims=True)
     return y
 
 
@@ -29,7 +30,7 @@ def softmax_dx(y, dy, axis):
     """dx = y (dy - sum of y dy)."""
     if is_device(y):
         return _along(_softmax_dx_device, axis, False, y, dy)
-    return y * (dy - (y * dy).sum(axis=axis, keepdims=True))
+    return y * (dy - total(y * dy, axis, keepdims=True))
 
 
 def log_softmax(x, axis):
@@ -39,14 +40,14 @@ def log_softmax(x, axis):
     if x.size == 0:
         return x.copy()
     largest = x.max(axis=axis, keepdims=True)
-    return x - largest - np.log(np.exp(x - largest).sum(axis=axis, keepdims=True))
+    return x - largest - np.log(total(np.exp(x - largest), axis, keepdims=True))
 
 
 def log_softmax_dx(y, dy, axis):
     """dx = dy - softmax(x) sum of dy."""
     if is_device(y):
         return _along(_softmax_dx_device, axis, True, y, dy)
-    return dy - np.exp(y) * dy.sum(axis=axis, keepdims=True)
+    return dy - np.exp(y) * total(dy, axis, keepdims=True)
 
 
 def cross_entropy_each(logits, labels):
@@ -59,17 +60,17 @@ def cross_entropy_each(logits, labels):
     if is_device(logits):
         N, classes = logits.shape
         T, losses, slope = logits.dtype.type, empty(N, logits.dtype), empty(logits.shape, logits.dtype)
-        blocks, threads, total = _rows(N, classes, 1)
-        _cross_entropy_device[T, total](blocks, threads, contiguous(logits), contiguous(labels), losses, slope, N,
+        blocks, threads, most = _rows(N, classes, 1)
+        _cross_entropy_device[T, most](blocks, threads, contiguous(logits), contiguous(labels), losses, slope, N,
                                         classes)
         return losses, slope
     samples = np.arange(len(labels))
     shifted = logits - logits.max(axis=1, keepdims=True)
     slope = np.exp(shifted)
-    total = slope.sum(axis=1, keepdims=True)
-    slope /= total
+    sums = slope.sum(axis=1, keepdims=True)
+    slope /= sums
     slope[samples, labels] -= 1
-    return np.log(total[:, 0]) - shifted[samples, labels], slope
+    return np.log(sums[:, 0]) - shifted[samples, labels], slope
 
 
 def cross_entropy(logits, labels):
@@ -103,8 +104,8 @@ def _along(kernel, axis, log, *arrays):
     classes, inner = shape[axis], math.prod(shape[axis % len(shape) + 1:])
     result = empty(shape, arrays[0].dtype)
     rows = result.size // max(classes, 1)
-    blocks, threads, total = _rows(rows, classes, inner)
-    kernel[result.dtype.type, total, log](blocks, threads, *map(contiguous, arrays), result, rows, classes, inner)
+    blocks, threads, most = _rows(rows, classes, inner)
+    kernel[result.dtype.type, most, log](blocks, threads, *map(contiguous, arrays), result, rows, classes, inner)
     return result
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nanostn.functional import grid_sample, spatial_transform
+from nanostn.functional import grid_sample, log_softmax, softmax, spatial_transform
 from nanostn.tensor import Tensor
 from nanostn.transformations import Affine
 
@@ -70,3 +70,14 @@ def test_what_is_shared_by_many_images(rng, shared):
     else:
         check(*single_and_double(lambda U: spatial_transform(
             U, Tensor(np.repeat(THETA, N, axis=0).astype(U.dtype)), Affine(), size=(3, 4)), U, dV=dV), 5e-7)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_softmax_over_very_many_rows(rng, log):
+    """Rows lie behind each other in memory: NumPy alone would add them up one by one."""
+    x = rng.normal(size=(2**20, 2)).astype(np.float32)
+    dy = rng.random(x.shape, np.float32) + np.float32(1)
+    f = log_softmax if log else softmax
+    (single, double), exact = single_and_double(lambda x: f(x, axis=0), x, dV=dy), f(x.astype(np.float64), axis=0).data
+    check(single, double, 2e-6)
+    np.testing.assert_allclose(f(x, axis=0).data, exact, rtol=2e-6)
