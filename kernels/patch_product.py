@@ -74,6 +74,8 @@ def convolve(x, weight, bias, size, stride, padding):
 def convolve_dweight(x, dy, window, stride, padding):
     """dweight and dbias, which share a memory."""
     F, C, K = dy.shape[1], x.shape[1], x.shape[1] * prod(window)
+    if K == 0:  # a product without columns would not be launched, nor the bias summed
+        return empty((F, C, *window), x.dtype), dy.sum(axis=(0, *range(2, dy.ndim)))
     both = empty(F * K + F, x.dtype)
     _launch([_dweight(x.shape, (F, C, *window), dy.shape, stride, padding)], True, dy, x, None, both)
     strides = (K, *(prod(window[axis:]) for axis in range(len(window) + 1)))

@@ -36,8 +36,12 @@ def test_nothing(case, N, C):
     inputs = [Tensor(to_device(np.ones(s, np.float32)), requires_grad=True) for s in shapes]
     y = f(*inputs)
     assert y.shape == shape and y.device == "cuda"
+    if C == 0 and case in ("conv2d", "conv3d", "dense"):
+        assert (y.numpy() == 1).all()  # the bias
     y.backward(to_device(np.ones(shape, np.float32)))
     for x in inputs:
         assert x.grad.shape == x.shape
         if N == 0:
             assert not x.grad.numpy().any()  # a sum of nothing
+        elif x is inputs[-1] and case in ("conv2d", "conv3d", "dense"):  # the bias has its sum without channels, too
+            assert (x.grad.numpy() == y.size // y.shape[1]).all()
