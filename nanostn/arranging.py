@@ -1,4 +1,4 @@
-"""Entries put in another place: a margin around an array, an axis turned round."""
+"""Entries put in another place: a margin around an array, an axis turned round, several arrays joined."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -73,3 +73,45 @@ def flip(x: Any, axis: int | tuple[int, ...] | None = None) -> Tensor:
 @op
 def _flip(x: Array, *, axis: int | tuple[int, ...] | None) -> tuple[Array, Gradients]:
     return np.flip(x, axis), (lambda dy: np.flip(dy, axis),)
+
+
+@op
+def _concatenate(*xs: Array, axis: int) -> tuple[Array, Gradients]:
+    lead = (slice(None),) * (axis % xs[0].ndim)
+    ends = np.cumsum([0] + [x.shape[axis] for x in xs])
+
+    def part(i: int) -> Any:
+        place = (*lead, slice(ends[i], ends[i + 1]))
+        return lambda dy: dy[place]
+
+    return np.concatenate(xs, axis=axis), tuple(part(i) for i in range(len(xs)))
+
+
+def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
+    """Join tensors along an axis that exists.   torch: torch.cat"""
+    xs = _sequence("concatenate", xs)
+    check_axis("concatenate", xs[0].ndim, axis, one=True)
+    for x in xs:
+        if any(n != m for i, (n, m) in enumerate(zip(x.shape, xs[0].shape, strict=True)) if i != axis % x.ndim):
+            raise argument_error("concatenate", "every tensor", f"{xs[0].shape} but for axis {axis}", describe(x))
+    return _concatenate(*xs, axis=axis)
+
+
+def stack(xs: Sequence[Any], axis: int = 0) -> Tensor:
+    """Join tensors of one shape along a new axis.   torch: torch.stack"""
+    xs = _sequence("stack", xs)
+    check_axis("stack", xs[0].ndim + 1, axis, one=True)
+    place = axis % (xs[0].ndim + 1)
+    return concatenate([x.reshape(x.shape[:place] + (1,) + x.shape[place:]) for x in xs], axis=place)
+
+
+def _sequence(name: str, xs: Sequence[Any]) -> list[Tensor]:
+    if not isinstance(xs, Sequence | np.ndarray | Tensor) or isinstance(xs, str | bytes):
+        raise argument_error(name, "xs", "a sequence with at least one tensor", describe(xs))
+    tensors = [x if isinstance(x, Tensor) else Tensor(x) for x in xs]
+    if not tensors:
+        raise argument_error(name, "xs", "a sequence with at least one tensor", "an empty one")
+    for x in tensors:
+        if x.dtype != tensors[0].dtype or x.ndim != tensors[0].ndim:
+            raise argument_error(name, "every tensor", f"like the first, {describe(tensors[0])}", describe(x))
+    return tensors

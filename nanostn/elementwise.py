@@ -1,4 +1,4 @@
-"""Entry by entry: choices between two, limits, the magnitude, sine and cosine.
+"""Entry by entry: choices between two, limits, the magnitude, sine and cosine, exp, log and the square root.
 
 Where one side of a kink has to be chosen, the derivative at it is that of the side named in the docstring.
 """
@@ -132,3 +132,26 @@ def cos(x: Array) -> tuple[Array, Gradients]:
     """The cosine of an angle in radians; dx = -dy sin(x).   torch: torch.cos(x)"""
     same_float("cos", x=x)
     return np.cos(x), (lambda dy: -dy * np.sin(x),)
+
+
+@op
+def exp(x: Array) -> tuple[Array, Gradients]:
+    """e ** x   torch: torch.exp"""
+    same_float("exp", x=x)
+    y = np.exp(x)
+    return y, (lambda dy: dy * y,)
+
+
+@op
+def log(x: Array) -> tuple[Array, Gradients]:
+    """The natural logarithm.   torch: torch.log"""
+    same_float("log", x=x)
+    return np.log(x), (lambda dy: dy / x,)
+
+
+@op
+def sqrt(x: Array) -> tuple[Array, Gradients]:
+    """The square root.   torch: torch.sqrt"""
+    same_float("sqrt", x=x)
+    y = np.sqrt(x)
+    return y, (lambda dy: dy / (y + y),)

@@ -7,7 +7,7 @@ they name. Other operations (layers, losses, the sampler) live in files of their
 
 import functools
 import operator
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -551,29 +551,6 @@ def power(x, *, exponent: float):
     return x ** x.dtype.type(exponent), (dx,)
 
 
-@op
-def exp(x):
-    """e ** x   torch: torch.exp"""
-    same_float("exp", x=x)
-    y = np.exp(x)
-    return y, (lambda dy: dy * y,)
-
-
-@op
-def log(x):
-    """The natural logarithm.   torch: torch.log"""
-    same_float("log", x=x)
-    return np.log(x), (lambda dy: dy / x,)
-
-
-@op
-def sqrt(x):
-    """The square root.   torch: torch.sqrt"""
-    same_float("sqrt", x=x)
-    y = np.sqrt(x)
-    return y, (lambda dy: dy / (y + y),)
-
-
 def matmul(x: Any, y: Any) -> Tensor:
     """The matrix product over the last two axes; leading axes broadcast.   torch: torch.matmul
 
@@ -692,45 +669,3 @@ def _to(x, *, device):
 def _astype(x, *, dtype):
     before = x.dtype
     return x.astype(dtype), (lambda dy: dy.astype(before),)
-
-
-@op
-def _concatenate(*xs, axis):
-    lead = (slice(None),) * (axis % xs[0].ndim)
-    ends = np.cumsum([0] + [x.shape[axis] for x in xs])
-
-    def part(i):
-        place = (*lead, slice(ends[i], ends[i + 1]))
-        return lambda dy: dy[place]
-
-    return np.concatenate(xs, axis=axis), tuple(part(i) for i in range(len(xs)))
-
-
-def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
-    """Join tensors along an axis that exists.   torch: torch.cat"""
-    xs = _sequence("concatenate", xs)
-    check_axis("concatenate", xs[0].ndim, axis, one=True)
-    for x in xs:
-        if any(n != m for i, (n, m) in enumerate(zip(x.shape, xs[0].shape, strict=True)) if i != axis % x.ndim):
-            raise argument_error("concatenate", "every tensor", f"{xs[0].shape} but for axis {axis}", describe(x))
-    return _concatenate(*xs, axis=axis)
-
-
-def stack(xs: Sequence[Any], axis: int = 0) -> Tensor:
-    """Join tensors of one shape along a new axis.   torch: torch.stack"""
-    xs = _sequence("stack", xs)
-    check_axis("stack", xs[0].ndim + 1, axis, one=True)
-    place = axis % (xs[0].ndim + 1)
-    return concatenate([x.reshape(x.shape[:place] + (1,) + x.shape[place:]) for x in xs], axis=place)
-
-
-def _sequence(name: str, xs: Sequence[Any]) -> list[Tensor]:
-    if not isinstance(xs, Sequence | np.ndarray | Tensor) or isinstance(xs, str | bytes):
-        raise argument_error(name, "xs", "a sequence with at least one tensor", describe(xs))
-    tensors = [x if isinstance(x, Tensor) else Tensor(x) for x in xs]
-    if not tensors:
-        raise argument_error(name, "xs", "a sequence with at least one tensor", "an empty one")
-    for x in tensors:
-        if x.dtype != tensors[0].dtype or x.ndim != tensors[0].ndim:
-            raise argument_error(name, "every tensor", f"like the first, {describe(tensors[0])}", describe(x))
-    return tensors

@@ -5,7 +5,8 @@ import pytest
 
 from nanostn import Tensor, gradcheck
 from nanostn import functional as F
-from nanostn.tensor import broadcast_to, concatenate, matmul, stack
+from nanostn.arranging import concatenate, stack
+from nanostn.tensor import broadcast_to, matmul
 
 OPERATIONS = {
     "add": (lambda x, y: x + y, [(2, 3), (3,)]),
