@@ -7,11 +7,10 @@ import numpy as np
 from nanostn.checks import LARGE, argument_error, checked_flag, checked_size, describe
 from nanostn.kernels.coordinates import target_points
 from nanostn.module import Module, Parameter
-from nanostn.tensor import Tensor
+from nanostn.tensor import Tensor, checked_dtype
 from nanostn.transformations.base import Transformation, source_points
 from nanostn.transformations.control_points import numbers
 
-FLOATS = (np.float32, np.float64, "float32", "float64", np.dtype(np.float32), np.dtype(np.float64))
 NOISE = 0.1  # standard deviation of the rows that are not coordinates, beside coordinates up to 1
 
 
@@ -38,8 +37,7 @@ class LearnedBasis(Transformation, Module):  # type: ignore[misc]  # `parameters
                  align_corners: bool = True, dtype: Any = np.float32):
         self.size = checked_size("LearnedBasis", size, None)
         self.dims, self.align_corners = len(self.size), checked_flag("LearnedBasis", "align_corners", align_corners)
-        if dtype is None or dtype not in FLOATS:
-            raise argument_error("LearnedBasis", "dtype", "float32 or float64", describe(dtype))
+        dtype = checked_dtype("LearnedBasis", dtype)
         if generator is not None and not isinstance(generator, np.random.Generator):
             raise argument_error("LearnedBasis", "generator", "a np.random.Generator or None", describe(generator))
         if isinstance(K, bool) or not isinstance(K, int | np.integer) or not self.dims < K < LARGE:
