@@ -8,8 +8,7 @@ from pathlib import Path
 
 from nanostn.checks import argument_error, describe
 
-from .locations import data_directory
-from .mnist import FILES, IdxFile
+from .mnist import FILES, IdxFile, folder_of, place_of, size_of
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 
@@ -28,7 +27,7 @@ def fetch(name: str, data_dir: str | os.PathLike | None = None, mirrors: Sequenc
     except ImportError:
         raise ModuleNotFoundError('fetch: downloading needs pooch; install it with `pip install "nanostn[app]"`') \
             from None
-    folder = data_directory(data_dir) / name
+    folder = folder_of(data_dir, files)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -37,8 +36,8 @@ def fetch(name: str, data_dir: str | os.PathLike | None = None, mirrors: Sequenc
         raise argument_error("fetch", "data_dir", "a folder that can be written", f"{folder} ({error})") from None
     pooch.get_logger().setLevel(logging.WARNING)
     for file in files:
-        place, failures = folder / file.name, []
-        if place.is_file() and pooch.file_hash(str(place)) == file.sha256:
+        place, failures = place_of(folder, file), []
+        if place and pooch.file_hash(str(place)) == (file.sha256 if place.name == file.name else file.unpacked):
             continue
         for mirror in mirrors:
             print(f"fetching {mirror}{file.name}", file=sys.stderr, flush=True)
@@ -69,9 +68,10 @@ def available(data_dir: str | os.PathLike | None = None, files: tuple[IdxFile, .
     place unnoticed.
     """
     found = {"digits": "drawn by the program"}
-    folder = data_directory(data_dir) / "mnist"
-    present = [(folder / file.name).stat().st_size == file.bytes for file in files if (folder / file.name).is_file()]
+    folder = folder_of(data_dir, files)
+    present = {file: place for file in files if (place := place_of(folder, file))}
     if present:
-        whole = len(present) == len(files) and all(present)
+        whole = len(present) == len(files) and all(place.stat().st_size == size_of(place, file)
+                                                   for file, place in present.items())
         found["mnist"] = str(folder) + ("" if whole else ", incomplete or damaged (nanostn data fetch mnist)")
     return found

@@ -16,6 +16,11 @@ def cache_directory() -> Path:
     return Path(base).expanduser() / "nanostn"
 
 
+def named_directory(data_dir: str | os.PathLike | None = None) -> str | os.PathLike | None:
+    """The directory that somebody named, by an argument or by $NANOSTN_DATA, or None."""
+    return data_dir or os.environ.get("NANOSTN_DATA") or None
+
+
 def data_directory(data_dir: str | os.PathLike | None = None) -> Path:
     """Where data sets are looked for and fetched to, each in a folder of its name."""
-    return Path(data_dir or os.environ.get("NANOSTN_DATA") or cache_directory()).expanduser()
+    return Path(named_directory(data_dir) or cache_directory()).expanduser()

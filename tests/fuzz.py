@@ -21,6 +21,7 @@ import signal
 import sys
 import tempfile
 import time
+import zlib
 import traceback
 from pathlib import Path
 from unittest import mock
@@ -88,7 +89,7 @@ class Kinds:
         self.folder = folder
         raw = (2051).to_bytes(4, "big") + b"".join(n.to_bytes(4, "big") for n in (3, 5, 4)) + bytes(range(60))
         self.idx_raw, self.idx_valid = raw, gzip.compress(raw, mtime=0)
-        self.idx_file = IdxFile("x", len(self.idx_valid), (3, 5, 4), hashlib.sha256(self.idx_valid).hexdigest())
+        self.idx_file = IdxFile("x.gz", len(self.idx_valid), (3, 5, 4), "", "")
         save(folder / "valid.h5", {"model": {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.float64(2)},
                                    "epoch": 3, "name": "é", "on": True})
         self.body = (folder / "valid.h5").read_bytes()[512:]
@@ -105,11 +106,23 @@ class Kinds:
         return gzip.compress(flipped(draw, self.idx_raw), compresslevel=1)
 
     def eat_idx(self, content):
+        """Gzipped, and as they are."""
         from nanostn.datasets.mnist import read_idx
 
-        (self.folder / "x").write_bytes(content)
+        try:
+            raw = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error):
+            raw = content
         # The digest is that of the altered file: it is looked at last, and what stands before it has to be right alone.
-        read_idx(self.folder / "x", self.idx_file._replace(sha256=hashlib.sha256(content).hexdigest()))
+        file, errors = self.idx_file._replace(unpacked=hashlib.sha256(raw).hexdigest()), []
+        for name, body in (("x.gz", content), ("x", raw)):
+            (self.folder / name).write_bytes(body)
+            try:
+                read_idx(self.folder / name, file)
+            except ValueError as error:
+                errors.append(error)
+        for error in errors:
+            raise error
 
     def checkpoint(self, draw):
         if draw.randrange(4):

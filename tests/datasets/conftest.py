@@ -23,7 +23,8 @@ def made(tmp_path):
     for name, shape in (("train-images.gz", (5, 28, 28)), ("train-labels.gz", (5,)),
                         ("t10k-images.gz", (3, 28, 28)), ("t10k-labels.gz", (3,))):
         arrays.append(rng.integers(10, size=shape, dtype=np.uint8))
-        content = gzip.compress(idx(arrays[-1]), mtime=0)
+        unpacked = idx(arrays[-1])
+        content = gzip.compress(unpacked, mtime=0)
         (tmp_path / "mnist" / name).write_bytes(content)
-        files.append(IdxFile(name, len(content), shape, hashlib.sha256(content).hexdigest()))
+        files.append(IdxFile(name, len(content), shape, *(hashlib.sha256(c).hexdigest() for c in (content, unpacked))))
     return tmp_path, tuple(files), arrays

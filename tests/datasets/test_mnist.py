@@ -18,6 +18,46 @@ def test_reads_what_was_written(made):
         np.testing.assert_array_equal(received, wanted)
 
 
+def unpack(folder):
+    for path in folder.glob("*.gz"):
+        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+@pytest.mark.parametrize("given", ["parent", "itself"])
+def test_unpacked_files_and_the_folder_itself(made, unpacked, given):
+    data_dir, files, arrays = made
+    if unpacked:
+        unpack(data_dir / "mnist")
+    place = data_dir if given == "parent" else data_dir / "mnist"
+    assert datasets.available(place, files)["mnist"] == str(data_dir / "mnist")
+    for received, wanted in zip(mnist(place, files), arrays, strict=True):
+        np.testing.assert_array_equal(received, wanted)
+
+
+def test_unpacked_files_are_verified_too(made):
+    data_dir, files, arrays = made
+    unpack(data_dir / "mnist")
+    path = data_dir / "mnist" / "train-images"
+    whole = path.read_bytes()
+    for content, message in ((idx(arrays[0] ^ 1), "the original with sha256 .* altered; fetch it again"),
+                             (whole[:-1], r"shape \(5, 28, 28\), received \(5, 28, 28\) in 3919 bytes"),
+                             (idx(arrays[1]), "magic number 2051, received magic number 2049"),
+                             (b"", "magic number 2051, received magic number 0")):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="mnist: .*train-images should be .*" + message):
+            mnist(data_dir, files)
+    path.write_bytes(whole[:-1])
+    assert datasets.available(data_dir, files)["mnist"].endswith("incomplete or damaged (nanostn data fetch mnist)")
+
+
+def test_gzipped_again_is_the_same_file(made):
+    """Its bytes differ, what is in it does not."""
+    data_dir, files = replaced(made, gzip.compress(idx(made[2][0]), compresslevel=1))
+    np.testing.assert_array_equal(mnist(data_dir, files)[0], made[2][0])
+
+
 def test_missing(made):
     data_dir, files, _ = made
     (data_dir / "mnist" / "t10k-images.gz").unlink()
