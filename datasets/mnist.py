@@ -57,7 +57,7 @@ def mnist(data_dir: str | os.PathLike | None = None,
     if missing := [file.name for file, place in places.items() if place is None]:
         raise FileNotFoundError(f"mnist: {folder} should be a folder with the files of MNIST, received none named "
                                 f"{', '.join(missing)}; fetch them with `nanostn data fetch mnist`, or say where they "
-                                "lie with --data-dir or NANOSTN_DATA")
+                                "lie with --data-dir or NANOSTN_DATA, or train on drawn ones with --data digits")
     return tuple(read_idx(place, file) for file, place in places.items() if place)
 
 

@@ -76,7 +76,8 @@ def _parser() -> Parser:
 
     report = command("report", _report, "pictures of runs: learning curves, sampling grids; one HTML page")
     report.add_argument("run_dirs", metavar="RUN_DIR", nargs="+", help="written by nanostn train")
-    report.add_argument("--output", metavar="DIR", help="for page and pictures (default: report/ in RUN_DIR)")
+    report.add_argument("--output", metavar="DIR", help="for page and pictures (default: report/ in RUN_DIR, of "
+                                                         "several runs a new folder comparison beside the first)")
     place(report)
 
     verify = command("verify", _verify, "operations and layers against finite differences, on a GPU against the CPU; "

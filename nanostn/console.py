@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -19,25 +20,35 @@ from nanostn.kernels.device_errors import NO_DRIVER, DeviceError
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, and whose help keeps its lines as they are written."""
+    """An ArgumentParser whose errors are one line, and whose help keeps its lines as they are written.
+
+    Where the arguments stand in a `file`, an error is a ValueError.
+    """
+
+    file: str | None = None
 
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
 
     def error(self, message: str) -> NoReturn:
+        if self.file is not None:
+            raise ValueError(message)
         self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+DIGITS = 18  # at most: 64 bits hold them, whatever they are
 
 
 def positive(text: str) -> int:
     """An argument that counts something."""
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > DIGITS or int(text) < 1:
         raise argparse.ArgumentTypeError(f"should be a positive integer, received {text!r}")
     return int(text)
 
 
 def natural(text: str) -> int:
     """An argument such as a seed."""
-    if not text.isdecimal():
+    if not text.isdecimal() or len(text) > DIGITS:
         raise argparse.ArgumentTypeError(f"should be an integer, 0 or more, received {text!r}")
     return int(text)
 
@@ -68,6 +79,8 @@ def guarded(command: Callable[..., int]) -> Callable[..., int]:
     """Turn what a user can cause into a line on stderr and an exit code; a mistake of ours keeps its traceback."""
     @functools.wraps(command)
     def run(*arguments: Any, **options: Any) -> int:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # the names of files may be no text
         try:
             code = command(*arguments, **options)
             sys.stdout.flush()  # here, and not while Python ends, where nobody can catch an error
@@ -82,6 +95,8 @@ def guarded(command: Callable[..., int]) -> Callable[..., int]:
             if not isinstance(error, NotFinite):
                 raise
             code, message = 1, str(error)
+        except MemoryError as error:
+            code, message = 1, f"out of memory ({error}): smaller networks, batches or data may fit"
         except ModuleNotFoundError as error:
             if error.name is not None:  # not one of the sentences that name the extra to install
                 raise

@@ -15,7 +15,7 @@ import numpy as np
 from nanostn import drawing, no_grad
 from nanostn.grid_generator import sampling_grid
 from nanostn.nn import Module, SpatialTransformer
-from nanostn.runs import Revived, RunDirectory
+from nanostn.runs import Revived, RunDirectory, new_folder
 from nanostn.tensor import Tensor
 
 IMAGES = 12
@@ -51,12 +51,18 @@ def movement(model: Module, images: np.ndarray) -> np.ndarray:
 
 
 def write(revived: Sequence[Revived], output: str | Path | None = None) -> Path:
-    """Write index.html and its PNG files to `output` (else report/ in the first run) and return the page's path.
+    """Write index.html and its PNG files to `output` and return the page's path.
 
-    Several runs share the learning curves and the table, for comparison. Needs matplotlib (extra `app`).
+    Without an `output` the page of a run goes to report/ in its directory, and one of several, which share the table
+    and the learning curves for comparison, to a new folder beside the first: it replaces no other page. Needs
+    matplotlib (extra `app`).
     """
     runs = [run for run, *_ in revived]
-    folder = Path(output) if output is not None else runs[0].path / "report"
+    if output is not None:
+        folder = Path(output)
+    else:
+        first = runs[0].path
+        folder = first / "report" if len(runs) == 1 else new_folder(first.absolute().parent, "comparison")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -86,7 +92,7 @@ def write(revived: Sequence[Revived], output: str | Path | None = None) -> Path:
                         f'<img alt="{html.escape(title)}" src="data:image/png;base64,{image}">')
     page = folder / "index.html"
     page.write_text(_PAGE.format(title=html.escape(_heading(runs)), table=_table(runs), sections="\n".join(sections)),
-                    encoding="utf-8")
+                    encoding="utf-8", errors="backslashreplace")  # a directory's name may be no text
     return page
 
 

@@ -23,11 +23,13 @@ import numpy as np
 
 from nanostn import checkpoints
 from nanostn._version import version
+from nanostn.checks import LARGEST
 from nanostn.module import Module
 
 _FILES = ("config.json", "metrics.csv", "checkpoint.h5", "result.json")
 _STATE = {"model", "optimiser", "schedule", "random", "progress", "history"}  # what a checkpoint of a run holds
 _COLUMNS = {"epoch", "steps", "train_loss", "seconds"}  # of metrics.csv, whatever else an experiment measures
+_NUMBERS = {"epochs", "steps", "parameters", "seconds"}  # in result.json
 
 
 class RunDirectory:
@@ -90,6 +92,10 @@ class RunDirectory:
         config.pop("version", None)  # which version wrote it is for the reader; it is no setting
         return cls(path, config)
 
+    def damaged(self, name: str, reason: str) -> ValueError:
+        """The error for a file of the run that is not as it should be."""
+        return _damaged(self.path / name, "JSON", reason)
+
     def check_same(self, config: Mapping[str, Any]) -> None:
         """A resumed run must be the same run, else its result would belong to neither."""
         for name in [*self.config, *config]:
@@ -128,14 +134,20 @@ class RunDirectory:
                 rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
         except (ValueError, TypeError, csv.Error):  # TypeError: a row that is shorter or longer than the first
             rows = [{}]
-        if not all(_COLUMNS <= row.keys() for row in rows):
+        if not all(_COLUMNS <= row.keys() and all(map(_is_number, row.values())) for row in rows):
             raise _damaged(path, "a table of numbers")
         return rows
 
     def result(self) -> dict[str, Any] | None:
         """What result.json holds, or None where the run is not finished."""
         path = self.path / "result.json"
-        return _Record(path) if path.is_file() else None
+        if not path.is_file():
+            return None
+        result = _Record(path)
+        for name, value in result.items():
+            if (name in _NUMBERS or name.startswith("test_")) and not _is_number(value):
+                raise _damaged(path, "JSON", f"has {name} = {value!r}")
+        return result
 
     def finish(self, result: Mapping[str, Any]) -> None:
         self._write_json("result.json", result)
@@ -160,9 +172,21 @@ def _json(contents: Mapping[str, Any]) -> str:
     return json.dumps(contents, indent=2, allow_nan=False) + "\n"
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
 def _taken(path: Path, name: str) -> ValueError:
     return ValueError(f"train: run directory should be a new one, received {str(path)!r}, which holds a run ({name}); "
                       "continue that one with --resume, or choose another with --run-dir")
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """name, name-2, name-3 ...: the first that is not there yet."""
+    number = 1
+    while (folder := parent / (name if number == 1 else f"{name}-{number}")).exists():
+        number += 1
+    return folder
 
 
 class Revived(NamedTuple):

@@ -21,8 +21,8 @@ import signal
 import sys
 import tempfile
 import time
-import zlib
 import traceback
+import zlib
 from pathlib import Path
 from unittest import mock
 

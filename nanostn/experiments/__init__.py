@@ -1,7 +1,7 @@
 """The paper's experiments: each a script of its own, `python -m nanostn.experiments.distorted_mnist --help`.
 
-An experiment is a module with `main(arguments, prog)`, and with `build_model(config)` and `load_data(config, data_dir)`
-from which a run that lies on disk is brought back to life.
+An experiment is a module with `main(arguments, prog)`, and with `check(run)`, `build_model(config)` and
+`load_data(config, data_dir)` from which a run that lies on disk is brought back to life.
 """
 
 import importlib
@@ -17,7 +17,7 @@ EXPERIMENTS = {"distorted-mnist": "the paper's table 1: distorted digits, with a
 
 def find(name: str) -> ModuleType:
     """The module of an experiment by its name on the command line."""
-    if name not in EXPERIMENTS:
+    if not isinstance(name, str) or name not in EXPERIMENTS:
         raise ValueError(f"experiment should be one of {', '.join(EXPERIMENTS)}, received {name!r}")
     return importlib.import_module("nanostn.experiments." + name.replace("-", "_"))
 
@@ -30,6 +30,7 @@ def revive(run_dir: str | Path, data_dir: str | None = None, device: str = "cpu"
     if state is None:
         raise FileNotFoundError(f"run directory should be one with a checkpoint, received {str(run_dir)!r}, "
                                 "whose training has not reached its first")
+    experiment.check(run)
     model = experiment.build_model(run.config)
     model.load_state(state["model"])
     with announced_compilation():

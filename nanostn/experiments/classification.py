@@ -81,9 +81,13 @@ def run(name: str, parser: Parser, build_model: Callable[[dict[str, Any]], Modul
         [name, config["model"], config["distortion"], config["data"], f"seed{config['seed']}"])))
     if options.resume:
         directory = RunDirectory.open(path)
+        check(directory, name, parser, epochs, **fixed)
         parser.set_defaults(**directory.config)  # what is not given again stays as it was
         directory.check_same(settings(name, parser.parse_args(arguments), epochs, **fixed))
         config = directory.config
+    elif options.data is None and config["data"] == "digits":
+        print(f"MNIST was not found in {datasets.data_directory()} (nanostn data fetch mnist): training on digits that "
+              "the program draws", flush=True)
     with announced_compilation():
         data = load_data(config, options.data_dir)
     if not options.resume:
@@ -169,12 +173,36 @@ def result(config: dict[str, Any], outcome: dict[str, Any]) -> dict[str, Any]:
     return {key: config[key] for key in ("experiment", "model", "data", "distortion", "seed")} | outcome
 
 
+def check(run: RunDirectory, name: str, parser: Parser, epochs: int = EPOCHS, **fixed: Any) -> None:
+    """An error unless config.json says what the command line could have said: somebody may have edited it.
+
+    Each setting goes through the parser as an option, so both have the same limits and the same words for them.
+    """
+    given = {key: value for key, value in run.config.items() if key not in ("experiment", *fixed)}
+    parser.file = "config.json"
+    try:
+        options = parser.parse_args([f"--{key.replace('_', '-')}={value}" for key, value in given.items()
+                                     if value is not None])
+        right = settings(name, options, epochs, **fixed)
+    except ValueError as error:
+        raise run.damaged("config.json", f"has settings that are none: {error}") from None
+    finally:
+        parser.file = None
+    if differing := sorted(right.keys() ^ run.config.keys()):
+        raise run.damaged("config.json", f"{'has no' if differing[0] in right else 'has an unknown'} {differing[0]!r}")
+    for key, value in run.config.items():
+        if value != right[key] or isinstance(value, bool):
+            raise run.damaged("config.json", f"has {key} = {value!r} for {right[key]!r}")
+
+
 def settings(name: str, options: argparse.Namespace, epochs: int = EPOCHS, **fixed: Any) -> dict[str, Any]:
     """What the run is: every option but the places, with the defaults that depend on others filled in."""
     given = {key: value for key, value in vars(options).items() if key not in (*_PLACES, "experiment")}
     config = {"experiment": name, **fixed, **given}
     if config["data"] is None:
-        config["data"] = "mnist" if "mnist" in datasets.available(options.data_dir) else "digits"
+        # Where a place was named, digits that nobody asked for would be a surprise: there, what is missing is said.
+        wanted = datasets.named_directory(options.data_dir) or "mnist" in datasets.available()
+        config["data"] = "mnist" if wanted else "digits"
     if config["epochs"] is None and config["steps"] is None:
         config["epochs"] = epochs
     for option, other, needed in (("momentum", "optimiser", "sgd"), ("decay", "schedule", "steps"),

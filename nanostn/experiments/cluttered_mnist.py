@@ -12,11 +12,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from nanostn.console import Parser
 from nanostn.experiments import classification
 from nanostn.models import build_lasagne
 from nanostn.nn import Module
+from nanostn.runs import RunDirectory
 
 NAME = "cluttered-mnist"
+EPOCHS = 14
 
 
 def build_model(config: dict[str, Any]) -> Module:
@@ -26,9 +29,16 @@ def build_model(config: dict[str, Any]) -> Module:
 load_data = classification.load_data
 
 
+def argument_parser(prog: str | None = None) -> Parser:
+    return classification.argument_parser(NAME, __doc__, ("st-cnn-affine", "cnn"), prog, EPOCHS)[0]
+
+
+def check(run: RunDirectory) -> None:
+    classification.check(run, NAME, argument_parser(), EPOCHS, distortion="TC")
+
+
 def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
-    parser, _ = classification.argument_parser(NAME, __doc__, ("st-cnn-affine", "cnn"), prog, epochs=14)
-    return classification.run(NAME, parser, build_model, arguments, epochs=14, distortion="TC")
+    return classification.run(NAME, argument_parser(prog), build_model, arguments, EPOCHS, distortion="TC")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import numpy as np
 from nanostn import drawing, report
 from nanostn.compilation import announced_compilation
 from nanostn.experiments import classification, distorted_mnist
-from nanostn.runs import Revived, RunDirectory
+from nanostn.runs import Revived, RunDirectory, new_folder
 from nanostn.training import Interrupted
 
 MODELS = ("cnn", "st-cnn-affine")
@@ -27,7 +27,7 @@ SETTINGS = ["--data", "digits", "--distortion", "RTS", "--filters", "24", "--bat
 
 def main(run_dir: str | None = None, settings: list[str] = SETTINGS, device: str = "cpu") -> int:
     """Train both networks, side by side, and show what the transformer does."""
-    folder = Path(run_dir) if run_dir else _new_folder(Path("runs"))
+    folder = Path(run_dir) if run_dir else new_folder(Path("runs"), "demo")  # which never touches an earlier one
     parser = distorted_mnist.argument_parser("nanostn demo")
     configs = [classification.settings(distorted_mnist.NAME, parser.parse_args([*settings, "--model", name]))
                for name in MODELS]
@@ -72,11 +72,3 @@ def _trained(folder: Path, configs: list[dict[str, Any]], runs: list[RunDirector
     else:
         print(f'for pictures: pip install "nanostn[app]", then: nanostn report {runs[1].path}')
     return 0
-
-
-def _new_folder(parent: Path) -> Path:
-    """demo, demo-2, demo-3 ...: a demo never touches an earlier one."""
-    number = 1
-    while (folder := parent / ("demo" if number == 1 else f"demo-{number}")).exists():
-        number += 1
-    return folder

@@ -10,6 +10,7 @@ The defaults get far in ten epochs: Adam at 0.001, which falls to zero along hal
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +20,10 @@ from nanostn.console import Parser, positive
 from nanostn.experiments import classification
 from nanostn.models import MODELS, build
 from nanostn.nn import Module
+from nanostn.runs import RunDirectory
 
 NAME = "distorted-mnist"
+MOST_FILTERS = 4096  # several GB of weights
 
 load_data = classification.load_data
 
@@ -29,14 +32,24 @@ def build_model(config: dict[str, Any]) -> Module:
     return build(config["model"], datasets.size_of(config["distortion"]), config["seed"], config["filters"])
 
 
+def _filters(text: str) -> int:
+    if positive(text) > MOST_FILTERS:
+        raise argparse.ArgumentTypeError(f"should be at most {MOST_FILTERS}, received {text!r}")
+    return int(text)
+
+
 def argument_parser(prog: str | None = None) -> Parser:
     parser, what = classification.argument_parser(NAME, __doc__, MODELS, prog)
     what.add_argument("--distortion", choices=datasets.kinds, default="RTS",
                       help="R rotated, RTS rotated, scaled and translated, P projective, E elastic, T translated, "
                            "TC translated among clutter (default: %(default)s)")
-    what.add_argument("--filters", type=positive, default=64, metavar="N",
+    what.add_argument("--filters", type=_filters, default=64, metavar="N",
                       help="of each convolution of the CNN; the paper has 32 to 64 (default: %(default)s)")
     return parser
+
+
+def check(run: RunDirectory) -> None:
+    classification.check(run, NAME, argument_parser())
 
 
 def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
