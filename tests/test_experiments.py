@@ -199,7 +199,7 @@ def test_files_of_another_program(tmp_path, capfd):
     resume = ["train", "distorted-mnist", "--run-dir", "run", "--resume"]
     for name, contents, words in [
             ("config.json", b'{"name": "webpack"}', "config.json should be JSON as .*, which has no 'experiment'"),
-            ("config.json", json.dumps({"experiment": "distorted-mnist"}).encode(), "which has no 'model'"),
+            ("config.json", json.dumps({"experiment": "distorted-mnist"}).encode(), "which has no 'batch_size'"),
             ("config.json", json.dumps({**config, "experiment": "imagenet"}).encode(), "experiment should be one of"),
             ("checkpoint.h5", (tmp_path / "other.h5").read_bytes(), "should be the checkpoint .* has no 'history'"),
             ("metrics.csv", b"epoch,steps\n1,one\n", "metrics.csv should be a table of numbers"),
