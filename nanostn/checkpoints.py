@@ -5,8 +5,9 @@
 
 A dict is a group, everything else a dataset. HDF5 leaves the first 512 bytes of a file to its owner: there stand a
 marker, a version and the checksum of all that follows, so that a file which is not ours, or was damaged, is refused
-before HDF5 reads a byte of it. Writing goes to a temporary file beside the target which then takes its name: whenever
-the power fails, either the old file is there or the new one.
+before HDF5 reads a byte of it. Strings are arrays of their UTF-8 bytes: HDF5's own strings of any length lie in a heap
+which, spoilt, it walks without end (version 1 had them, and is read). Writing goes to a temporary file beside the
+target which then takes its name: whenever the power fails, either the old file is there or the new one.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 from nanostn.checks import argument_error, describe
 from nanostn.kernels.device_functions import is_device
 
-VERSION = 1
+VERSION = 2
 DEPTH = 64  # dicts in each other; a state has five
 
 UNFINISHED = ".unfinished"  # how the names of files end that are being written
@@ -58,7 +59,8 @@ def save(path: str | os.PathLike[str], contents: Mapping[str, Any]) -> None:
             if kind == "dict":
                 file.create_group(name)
             else:
-                file.create_dataset(name, data=value).attrs["kind"] = kind
+                data = np.frombuffer(value.encode(), np.uint8) if kind == "str" else value
+                file.create_dataset(name, data=data).attrs["kind"] = np.bytes_(kind)
     body = buffer.getvalue()[_HEADER_SIZE:]
     header = _HEADER.format(VERSION, hashlib.sha256(body).hexdigest()).encode().ljust(_HEADER_SIZE, b"\0")
     write_atomically(path, lambda temporary: temporary.write_bytes(header + body))
@@ -90,8 +92,8 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     # and a file system without locks do as well, and nobody changes it in between.
     try:
         with h5py.File(io.BytesIO(contents), "r") as file:
-            return _read(path, file, 0)
-    except (OSError, RuntimeError, KeyError, TypeError, MemoryError, UnicodeError) as error:  # of h5py
+            return _read(path, file, 0, old=int(marked[1]) < 2)
+    except (OSError, RuntimeError, KeyError, TypeError, OverflowError, MemoryError, UnicodeError) as error:  # of h5py
         raise _refused(path, f"whose contents save would not write ({type(error).__name__}: {error})") from None
 
 
@@ -175,10 +177,10 @@ def _entries(prefix: str, contents: Mapping[str, Any], depth: int = 0) -> Iterat
             continue
         scalar = value.item() if isinstance(value, np.generic) else value
         whole = type(scalar) is not int or -2**63 <= scalar < 2**63
-        text = type(scalar) is not str or ("\0" not in scalar and _is_text(scalar))
+        text = type(scalar) is not str or _is_text(scalar)
         if type(scalar) not in _SCALARS.values() or not whole or not text:
             hint = "; .filled(value) gives one without a mask" if isinstance(value, np.ma.MaskedArray) else ""
-            raise ValueError(f"save: {name!r} should be an array, a number of 64 bits, a string without NUL or a dict "
+            raise ValueError(f"save: {name!r} should be an array, a number of 64 bits, a string of text or a dict "
                              f"of these, received {type(value).__name__}{hint}")
         yield name, type(scalar).__name__, scalar
 
@@ -191,7 +193,7 @@ def _is_text(string: str) -> bool:
         return False
 
 
-def _read(path: Path, group: Any, depth: int) -> dict[str, Any]:
+def _read(path: Path, group: Any, depth: int, old: bool) -> dict[str, Any]:
     """What `save` wrote: groups, and datasets that lie whole in the file. Everything else is refused, not followed."""
     import h5py
 
@@ -204,21 +206,37 @@ def _read(path: Path, group: Any, depth: int) -> dict[str, Any]:
             raise _refused(path, f"which links {key!r} to another place ({type(link).__name__})")
         item = group[key]
         if isinstance(item, h5py.Group):
-            contents[key] = _read(path, item, depth + 1)
+            contents[key] = _read(path, item, depth + 1, old)
             continue
-        kind = item.attrs.get("kind") if isinstance(item, h5py.Dataset) else None
-        if not isinstance(kind, str) or kind not in ("array", *_SCALARS):
+        kind = _kind(item, old) if isinstance(item, h5py.Dataset) else None
+        if kind not in ("array", *_SCALARS):
             raise _refused(path, f"in which {key!r} is of no kind that save writes")
         # Contents that do not lie in the file are made up by HDF5, of any size, or come from other files.
         if (item.chunks or item.is_virtual or item.external or item.shape is None
-                or (kind != "str" and item.id.get_storage_size() != item.size * item.dtype.itemsize)
+                or (not (old and kind == "str") and item.id.get_storage_size() != item.size * item.dtype.itemsize)
                 or (kind == "array" and item.dtype.kind not in "biuf")):
             raise _refused(path, f"in which {key!r} is stored as save would not store it")
         if kind == "array":
             contents[key] = item[()] if item.shape else np.asarray(item[()])
+            continue
+        if kind == "str" and not old:
+            if item.ndim != 1 or item.dtype != np.uint8:
+                raise _refused(path, f"in which {key!r} is no str")
+            contents[key] = item[()].tobytes().decode()
             continue
         if item.shape != () or (kind == "str") != (h5py.check_string_dtype(item.dtype) is not None) or (
                 kind != "str" and item.dtype.kind != {"bool": "b", "int": "i", "float": "f"}[kind]):
             raise _refused(path, f"in which {key!r} is no {kind}")
         contents[key] = _SCALARS[kind](item.asstr()[()] if kind == "str" else item[()])
     return contents
+
+
+def _kind(item: Any, old: bool) -> str | None:
+    """What a dataset says that it is; its type is looked at first, since to read a spoilt string may take for ever."""
+    if "kind" not in item.attrs:
+        return None
+    attribute = item.attrs.get_id("kind")
+    if attribute.shape != () or attribute.dtype.kind != ("O" if old else "S"):
+        return None
+    kind = item.attrs["kind"]
+    return kind if isinstance(kind, str) else kind.decode() if isinstance(kind, bytes) else None

@@ -84,7 +84,7 @@ class Kinds:
     def __init__(self, folder: Path):
         from nanostn.checkpoints import save
         from nanostn.datasets.mnist import IdxFile
-        from nanostn.experiments import EXPERIMENTS, find
+        from nanostn.experiments import EXPERIMENTS
 
         self.folder = folder
         raw = (2051).to_bytes(4, "big") + b"".join(n.to_bytes(4, "big") for n in (3, 5, 4)) + bytes(range(60))
@@ -98,7 +98,7 @@ class Kinds:
                       "--learning-rate", "train", "report", "evaluate", "verify", "bench", "info", "data", "list",
                       "fetch", "demo", "mnist", "cpu", "cuda", "auto", "0", "1", "-1", "1e400", "nan", "9" * 5000,
                       "", " ", "é", "\udcff", "\0", "²", "--", "-", "=", "--seed=-1", str(folder), *EXPERIMENTS]
-        self.experiments = [find(name) for name in EXPERIMENTS]
+        self.settings = {"model": "cnn", "seed": 0}
 
     def idx(self, draw):
         if draw.randrange(2):
@@ -135,7 +135,7 @@ class Kinds:
                 for name in "abc"[:draw.randrange(4)]:
                     self._hostile(draw, h5py, file, name)
             body = buffer.getvalue()[512:]
-        header = f"nanostn checkpoint, version 1, sha256 of the rest {hashlib.sha256(body).hexdigest()}\n"
+        header = f"nanostn checkpoint, version 2, sha256 of the rest {hashlib.sha256(body).hexdigest()}\n"
         return header.encode().ljust(512, b"\0") + body
 
     @staticmethod
@@ -159,9 +159,11 @@ class Kinds:
             item = file.create_dataset(name, data=h5py.Empty("f4"))
         else:
             item = file.create_dataset(name, data=draw.choice(
-                (1, 1.5, "é", b"\xff", [1, 2], np.float16(1), 1j, np.zeros(2, "i4,f4"), np.zeros((0, 3)), True)))
+                (1, 1.5, "é", b"\xff", np.full(3, 255, np.uint8), np.zeros(0, np.uint8), [1, 2], np.float16(1), 1j,
+                 np.zeros(2, "i4,f4"), np.zeros((0, 3)), True)))
         if draw.randrange(5):
-            item.attrs["kind"] = draw.choice(("array", "int", "float", "str", "bool", "dict", "", 3, [1, 2]))
+            item.attrs["kind"] = draw.choice(
+                tuple(map(np.bytes_, ("array", "int", "float", "str", "bool", "dict"))) + ("str", "", 3, [1, 2]))
 
     def eat_checkpoint(self, content):
         from nanostn.checkpoints import load
@@ -172,21 +174,31 @@ class Kinds:
     def _valid_config(self, draw):
         from nanostn.experiments import classification, distorted_mnist
 
-        options = distorted_mnist.argument_parser().parse_args([])
+        options = distorted_mnist.argument_parser().parse_args(["--data", "digits", "--filters", "2"])
         return classification.settings("distorted-mnist", options)
 
     def config(self, draw):
         return record(draw, {**self._valid_config(draw), "version": "1"})
 
     def eat_config(self, content):
-        from nanostn.experiments import classification, find
+        from nanostn.experiments import classification, distorted_mnist, find
         from nanostn.runs import RunDirectory
 
         (self.folder / "config.json").write_bytes(content)
         run = RunDirectory.open(self.folder)
-        model = find(run.config["experiment"]).build_model(run.config)
+        experiment = find(run.config["experiment"])
+        with mock.patch.object(distorted_mnist, "MOST_FILTERS", 8):  # what is above would take memory and time
+            experiment.check(run)
+        run.check_same({**run.config})
+        model = experiment.build_model(run.config)
         optimiser = classification.make_optimiser(run.config, model)
         classification.make_schedule(run.config, optimiser, 10)
+
+    def _reported(self, run):
+        """What the report makes of the numbers."""
+        from nanostn import report
+
+        report._table([run])
 
     def metrics(self, draw):
         return flipped(draw, b"epoch,steps,train_loss,seconds\n" + b"1,10,0.5,2.5\n" * draw.randrange(4))
@@ -195,16 +207,16 @@ class Kinds:
         from nanostn.runs import RunDirectory
 
         (self.folder / "metrics.csv").write_bytes(content)
-        RunDirectory(self.folder, {}).metrics()
+        self._reported(RunDirectory(self.folder, self.settings))
 
     def result(self, draw):
-        return record(draw, {"test_error": 1.5, "test_loss": 0.1, "epochs": 3, "seconds": 2.0})
+        return record(draw, {"test_error": 1.5, "test_loss": 0.1, "epochs": 3, "seconds": 2.0, "parameters": 5})
 
     def eat_result(self, content):
         from nanostn.runs import RunDirectory
 
         (self.folder / "result.json").write_bytes(content)
-        RunDirectory(self.folder, {}).result()
+        self._reported(RunDirectory(self.folder, self.settings))
 
     def cli(self, draw):
         return json.dumps([draw.choice(self.words) for _ in range(draw.randrange(1, 8))]).encode()

@@ -17,7 +17,7 @@ from nanostn.checkpoints import load, save
 CONTENTS = {
     "model": {"weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4), "empty": np.zeros((0, 3)),
               "flat": np.array(2.5)},
-    "numbers": {"steps": 7, "rate": 0.1, "done": True, "name": "größer", "big": -2**62},
+    "numbers": {"steps": 7, "rate": 0.1, "done": True, "name": "größer", "none": "", "NUL": "a\0b\0", "big": -2**62},
     "mask": np.array([True, False, True]),
     "nothing": {},
 }
@@ -52,7 +52,7 @@ def test_every_bit_counts_not_a_number_and_infinity_too(tmp_path):
     ({"a": np.array([{}], dtype=object)}, "received ndarray"),
     ({"a/b": 1}, "without NUL and '/', received 'a/b'"),
     ({"a\0b": 1}, "without NUL"), ({"a\udc80": 1}, "of text"),
-    ({"x": "a\0b"}, "a string without NUL"),
+    ({"x": "a\udc80"}, "a string of text"),
     ({"x": np.ma.masked_array([1.0], [True])}, "received MaskedArray; .filled"),
     ({"x": 1j}, "received complex"),
     ({3: 1}, "should be a string .* received 3"),
@@ -75,8 +75,8 @@ def test_missing_foreign_and_newer_files(tmp_path):
         with pytest.raises(ValueError, match=f"{name}.*a file of something else"):
             load(tmp_path / name)
     save(tmp_path / "newer", {"x": 1})
-    (tmp_path / "newer").write_bytes((tmp_path / "newer").read_bytes().replace(b"version 1", b"version 2"))
-    with pytest.raises(ValueError, match="format version 2"):
+    (tmp_path / "newer").write_bytes((tmp_path / "newer").read_bytes().replace(b"version 2", b"version 3"))
+    with pytest.raises(ValueError, match="format version 3"):
         load(tmp_path / "newer")
 
 
@@ -163,13 +163,21 @@ def test_save_refuses_what_nests_without_end(tmp_path):
             save(tmp_path / "y", contents)
 
 
-def signed(path, build, mangle=lambda body: body):
-    """A file with a right checksum whose contents `build(file)` makes."""
+def signed(path, build, mangle=lambda body: body, version=2):
+    """A file with a right checksum whose contents `build(file)` makes; kinds are bytes from version 2 on."""
     buffer = io.BytesIO()
+
+    def in_bytes(name, item):
+        kind = item.attrs.get("kind")
+        if isinstance(kind, str) and kind.isascii():
+            item.attrs["kind"] = np.bytes_(kind)
+
     with h5py.File(buffer, "w", userblock_size=512) as file:
         build(file)
+        if version > 1:
+            file.visititems(in_bytes)
     body = mangle(buffer.getvalue()[512:])
-    header = checkpoints._HEADER.format(1, hashlib.sha256(body).hexdigest()).encode().ljust(512, b"\0")
+    header = checkpoints._HEADER.format(version, hashlib.sha256(body).hexdigest()).encode().ljust(512, b"\0")
     path.write_bytes(header + body)
 
 
@@ -177,8 +185,8 @@ def entry(file, kind="array", **options):
     file.create_dataset("x", **({"data": np.arange(3.0)} | options)).attrs["kind"] = kind
 
 
-def thousand_levels(file):
-    for _ in range(1000):
+def levels(file, count):
+    for _ in range(count):
         file = file.create_group("d")
 
 
@@ -197,10 +205,41 @@ def inside_itself(file):
     lambda f: entry(f, "array", data=None, shape=(3,), dtype="f8", external=[("/etc/hostname", 0, 24)]),
     lambda f: entry(f, "array", data=h5py.Empty("f4")), lambda f: entry(f, compression="gzip"),
     lambda f: f.__setitem__("x", h5py.SoftLink("/y")), lambda f: f.__setitem__("x", h5py.ExternalLink("y.h5", "/")),
-    lambda f: f.__setitem__("x", np.dtype("f8")), thousand_levels, inside_itself])
-def test_hostile_contents_with_a_right_checksum(tmp_path, build):
+    lambda f: f.__setitem__("x", np.dtype("f8")), lambda f: levels(f, 1000), inside_itself])
+@pytest.mark.parametrize("version", [1, 2])
+def test_hostile_contents_with_a_right_checksum(tmp_path, build, version):
+    signed(tmp_path / "x", build, version=version)
+    with pytest.raises(ValueError, match="load: path should be a file written by nanostn.save, received"):
+        load(tmp_path / "x")
+
+
+@pytest.mark.parametrize("build", [
+    lambda f: entry(f, "str", data="text"), lambda f: entry(f, "str", data=np.uint8(3)),
+    lambda f: entry(f, "str", data=np.full(2, 255, np.uint8)), lambda f: entry(f, "str", data=np.zeros(2, np.int8)),
+    lambda f: entry(f, b"\xff"), lambda f: entry(f, b"")])
+def test_strings_that_are_none(tmp_path, build):
     signed(tmp_path / "x", build)
     with pytest.raises(ValueError, match="load: path should be a file written by nanostn.save, received"):
+        load(tmp_path / "x")
+
+
+def test_the_first_version_is_read(tmp_path):
+    """Its strings, and the names of kinds, were HDF5's strings of any length."""
+    def build(file):
+        for name, kind, value in (("a", "array", np.arange(3)), ("b", "bool", True), ("i", "int", 3), ("s", "str", "ü"),
+                                  ("f", "float", 0.5)):
+            file.create_dataset(name, data=value).attrs["kind"] = kind
+        file.create_group("d")
+
+    signed(tmp_path / "x", build, version=1)
+    back = load(tmp_path / "x")
+    np.testing.assert_array_equal(back.pop("a"), [0, 1, 2])
+    assert back == {"b": True, "i": 3, "s": "ü", "f": 0.5, "d": {}}
+    signed(tmp_path / "x", lambda f: entry(f, "array"), version=1)
+    assert load(tmp_path / "x")
+    content = (tmp_path / "x").read_bytes()
+    (tmp_path / "x").write_bytes(content.replace(b"version 1", b"version 2"))
+    with pytest.raises(ValueError, match="'x' is of no kind"):
         load(tmp_path / "x")
 
 
@@ -209,6 +248,17 @@ def test_a_body_cut_short_with_a_right_checksum(tmp_path):
         signed(tmp_path / "x", entry, lambda body, length=length: body[:length])
         with pytest.raises(ValueError, match="load: path should be"):
             load(tmp_path / "x")
+
+
+@pytest.mark.parametrize("high_byte", [0x7f, 0x80, 0xff])
+def test_addresses_beyond_64_bits_with_a_right_checksum(tmp_path, high_byte):
+    """The most significant byte of one of the addresses that HDF5's first block gives."""
+    for at in (31, 39, 47, 55):
+        signed(tmp_path / "x", entry, lambda body, at=at: body[:at] + bytes([high_byte]) + body[at + 1:])
+        try:
+            np.testing.assert_array_equal(load(tmp_path / "x")["x"], [0, 1, 2])  # HDF5 does not look at all of them
+        except ValueError as error:
+            assert "load: path should be a file written by nanostn.save" in str(error)
 
 
 def test_reading_needs_no_lock(tmp_path):
