@@ -70,7 +70,7 @@ TESTS |= {f"kernels/{name}.py": tests for name, tests in {
     "convolution": ["tests/kernels/test_convolution.py", "tests/test_convolution.py"],
     "convolution3d": ["tests/kernels/test_convolution3d.py", "tests/test_convolution.py"],
     "coordinates": ["tests/test_grid_generator.py", "tests/test_sampler.py"],
-    "division": ["tests/test_pooling.py"],
+    "division": ["tests/kernels/test_division.py", "tests/test_pooling.py"],
     "dropout": ["tests/kernels/test_dropout.py", "tests/test_layers.py"],
     "elementwise": ["tests/kernels/test_elementwise.py", "tests/test_activations.py"],
     "interpolation": ["tests/kernels/test_interpolation.py", *_SAMPLER],
@@ -95,7 +95,7 @@ KERNELS = [file for file in TESTS if file.startswith("kernels/")]
 # Where a function of kernels/ has any of these, outside of branches for arrays of the device, it runs on a GPU only.
 _GPU = re.compile(r"\bcuda(_kernel)?\b|\b(device_function|over|block|on_device|launch)\(|kernel\[|_device\[")
 _GPU_ONLY = {"Problem", "BLOCKS", "PROBLEM", "WAYS", "ADJACENT", "GRID", "(PLANE, BASIS, GRID)", "FEW", "PARTS", "EACH",
-             "_EITHER", "_LARGE", "_TYPES", "_power", "_scatter", "_stack", "_transposed", "check_count"}  # by name
+             "_EITHER", "_LARGE", "_TYPES", "_power", "_scatter", "_stack", "_transposed"}  # by name
 
 # Kernels whose second argument decides on the number of threads, which by design changes no bit (tests/kernels).
 _SPREAD = {"_forward", "_backward", "_reach", "_read_images", "_dweight", "_dx", "_dropout", "_relu", "_relu_dx",
