@@ -169,3 +169,11 @@ def test_a_case_draws_shapes_and_keeps_arrays():
     sizes = np.abs(drawn.data)
     assert sizes.min() >= 0.3 and sizes.max() <= 1.7 and (drawn.data < 0).any() and (drawn.data > 0).any()
     np.testing.assert_array_equal(kept.data, given)
+
+
+def test_a_comparison_takes_the_value_and_every_gradient():
+    w = Tensor(np.array([1.0, -2.0, 3.0]), requires_grad=True)
+    before = w.data
+    report = Case("product", lambda x: x * w, [(2, 3)], parameters=[w]).compare("cpu")
+    assert report.entries == 6 + 6 + 3 and report.error == 0
+    assert w.data is before and w.grad is None

@@ -80,6 +80,19 @@ def test_values_from_a_grid(rng, kernel, padding, widened):
         close(V, expected, 1e-12)
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
+def test_values_from_a_grid_of_points_wide_along_one_axis(rng, dims, kernel):
+    shape, size = (1, 2, 9, 7, 8)[:dims + 2], (2, 3, 2)[:dims]
+    U, x = rng.normal(size=shape), drawn(rng, 1, int(np.prod(size)), shape)
+    for axis in range(dims):
+        widths = np.ones_like(x)
+        widths[..., axis] = 3.5
+        expected = spec(U, x, kernel, "zeros", widths).reshape(*shape[:2], *size)
+        V = sampling.sample(U, *given_grid(x, shape, np.float64, widths), size, *options(kernel, "zeros"))
+        close(V, expected, 1e-12)
+
+
 @every
 def test_single_precision(rng, kernel, padding):
     for shape, size in IMAGES[:5] + VOLUMES[:2]:
