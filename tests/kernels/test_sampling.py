@@ -84,7 +84,7 @@ def test_values_from_a_grid(rng, kernel, padding, widened):
 @pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
 def test_values_from_a_grid_of_points_wide_along_one_axis(rng, dims, kernel):
     shape, size = (1, 2, 9, 7, 8)[:dims + 2], (2, 3, 2)[:dims]
-    U, x = rng.normal(size=shape), drawn(rng, 1, int(np.prod(size)), shape)
+    U, x = rng.normal(size=shape), rng.integers(64, 6 * 64, (1, int(np.prod(size)), dims)) / 64 + 1 / 128
     for axis in range(dims):
         widths = np.ones_like(x)
         widths[..., axis] = 3.5
