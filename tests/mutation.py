@@ -10,6 +10,7 @@ it is in an endless loop, if the limit is several times what the tests take.
 
 import argparse
 import ast
+import contextlib
 import json
 import os
 import random
@@ -264,19 +265,20 @@ def run_tests(copy: Path, tests: list[str], limit: float, keep: bool = False) ->
     environment.pop("NUMBA_CACHE_DIR", None)
     if not keep:  # of a kernel that is a mutant nothing
         environment["NANOSTN_MUTANT"] = "1"
-    process = subprocess.Popen([sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not gpu",
-                                *tests], cwd=copy, env=environment, start_new_session=True,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # A shell stands in between: a mutant may send signals to the parent of its process.
+    process = subprocess.Popen(["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-m", "pytest", "-x", "-q",
+                                "-p", "no:cacheprovider", "-m", "not gpu", *tests], cwd=copy, env=environment,
+                               start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         code = process.wait(limit)
     except subprocess.TimeoutExpired:
         return "time"
-    finally:
-        if process.poll() is None:  # an endless loop, or we are interrupted: the child and its own children
+    finally:  # an endless loop, or we are interrupted, or a mutant leaves processes behind
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-    if code not in (0, 1, 2):
-        return "failed" if code < 0 else f"error {code}"  # 4, 5: no tests found, which is no catch
+        process.wait()
+    if code in (3, 4, 5):  # no tests found, and the like: no catch
+        return f"error {code}"
     return "failed" if code else "survived"
 
 
