@@ -58,8 +58,9 @@ TESTS = {
     "nanostn/checkpoints.py": ["tests/test_checkpoints.py"],
     "nanostn/training.py": ["tests/test_training.py"],
     "nanostn/runs.py": ["tests/test_training.py", "tests/test_experiments.py"],
-    **{path.relative_to(ROOT).as_posix(): ["tests/test_transformations.py", "tests/test_piecewise_affine.py",
-                                           "tests/test_displacement.py", "tests/test_learned_basis.py"]
+    **{path.relative_to(ROOT).as_posix(): ["tests/test_transformations.py", "tests/test_grid_generator.py",
+                                           "tests/test_piecewise_affine.py", "tests/test_displacement.py",
+                                           "tests/test_learned_basis.py"]
        for path in sorted((ROOT / "nanostn/transformations").glob("*.py"))},
     "nanostn/transformations/fitting.py": ["tests/test_fitting.py"],
     "nanostn/transformations/pixels.py": ["tests/test_pixels.py"],
