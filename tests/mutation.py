@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # Each file's tests, the quickest first. Not here: the command line, reports, pictures and measurements.
 TESTS = {
-    "nanostn/autograd.py": ["tests/test_autograd.py", "tests/test_tensor.py"],
+    "nanostn/autograd.py": ["tests/test_autograd.py", "tests/test_overwrites.py", "tests/test_tensor.py"],
     "nanostn/tensor.py": ["tests/test_tensor.py", "tests/test_broadcasting.py", "tests/test_autograd.py"],
     "nanostn/elementwise.py": ["tests/test_elementwise.py"],
     "nanostn/reductions.py": ["tests/test_reductions.py"],
