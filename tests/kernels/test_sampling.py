@@ -192,9 +192,10 @@ def test_nothing_flows_from_a_horizon(rng, shape, size, padding):
     assert (left != dV).any()
     for basis in (None, points):
         source = given_M(np.concatenate([M, last], axis=1), basis)
-        (_, found), (_, expected) = (sampling.sample_gradients(U, *source, size, d, *way, False, True, True)
-                                     for d in (dV, left))
+        (_, found), (_, expected), (_, nothing) = (
+            sampling.sample_gradients(U, *source, size, d, *way, False, True, True) for d in (dV, left, 0 * dV))
         close(found, expected, 1e-13)
+        assert not nothing.any()
 
 
 @every
