@@ -198,3 +198,12 @@ def test_what_differs_between_devices_is_named(value, gradient, words):
             case.compare("cpu")
     else:
         assert 0 < case.compare("cpu").error < 1e-9
+
+
+def test_a_small_entry_is_not_lost_beside_a_large_one():
+    @op
+    def nearly(x):
+        return x * np.array([1.0, 1000.0]), (lambda dy: dy * np.array([1.002, 1000.0]),)
+
+    with pytest.raises(GradientError, match=r"nearly: input 0, entry \(0,\): the gradient should be"):
+        gradcheck(nearly, [wants(1.0, 1.0)], name="nearly", directions=0)
