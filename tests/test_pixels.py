@@ -133,6 +133,8 @@ def test_a_matrix_that_ends_in_zero_stays_homogeneous():
     theta = theta_from_pixels(G, (4, 4), (4, 4), inverse=True)
     back = pixels_from_theta(theta, Projective(), (4, 4), (4, 4), inverse=True)[0]
     np.testing.assert_allclose(back / back[0, 0], G, atol=1e-12)
+    # It is left as it is found: at the centre, (1.5, 1.5), the last row of G gives 3, and that of theta 1.
+    np.testing.assert_allclose(back, G / 3, atol=1e-12)
 
 
 def test_none_is_none():
