@@ -65,7 +65,7 @@ def normalise(x, mean, scale, gamma, beta):
     return (x - mean.reshape(shape)) * (scale * gamma).reshape(shape) + beta.reshape(shape)
 
 
-def normalise_dx(x, dy, mean, scale, gamma, batch, wanted=True):
+def normalise_dx(x, dy, mean, scale, gamma, batch, wanted):
     """dx (None where it is not wanted), dgamma, dbeta; with `batch`, mean and scale are of x and move with it."""
     share = x.shape[1] / max(x.size, 1)
     if is_device(x):

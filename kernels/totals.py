@@ -28,7 +28,7 @@ def average(x, axis=None, keepdims=False):
 
 
 def _rows(x, axis):
-    """How many sums NumPy adds up one after the other, to one entry of the result.
+    """How many sums NumPy adds up one after the other, to one entry of the result; x is not empty.
 
     It walks through memory, whatever the order of the axes, and adds in pairs along the innermost axes, where these are
     summed and lie without gaps.
@@ -43,4 +43,4 @@ def _rows(x, axis):
             break
         paired *= x.shape[a]
         run = abs(x.strides[a]) * x.shape[a]
-    return rows // paired if rows else 0
+    return rows // paired

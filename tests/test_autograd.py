@@ -53,9 +53,11 @@ def test_the_cotangent_given_is_not_changed():
 
 
 def test_backward_of_a_leaf_is_the_cotangent():
-    x = leaf(2)
-    x.backward(np.array([3.0, 4.0]))
+    x, dx = leaf(2), np.array([3.0, 4.0])
+    x.backward(dx)
     np.testing.assert_array_equal(x.grad, [3, 4])
+    dx[0] = 9
+    np.testing.assert_array_equal(x.grad, [3, 4])  # a copy of it
 
 
 def test_a_chain_of_100000_operations_differentiates():
@@ -183,10 +185,27 @@ def test_one_array_for_two_inputs_is_not_added_into():
             return d, d
         return x + y, gradients
 
-    x, y = leaf(2), leaf(2)
-    (careless(x, y) + x * 3.0).sum().backward()
-    np.testing.assert_array_equal(x.grad, [5, 5])
-    np.testing.assert_array_equal(y.grad, [2, 2])
+    for first in (False, True):
+        x, y = leaf(2), leaf(2)
+        other = x * 3.0 if first else None
+        z = careless(x, y)
+        (z + (other if first else x * 3.0)).sum().backward()  # the newest operation gives its gradient first
+        np.testing.assert_array_equal(x.grad, [5, 5])
+        np.testing.assert_array_equal(y.grad, [2, 2])
+
+
+def test_a_view_is_not_added_into():
+    kept = np.array([2.0, 3.0, 4.0])
+
+    @op
+    def reader(x):
+        return x * kept[:2], (lambda dz: kept[:2],)
+
+    x = leaf(2)
+    other = x * 3.0
+    (reader(x) + other).sum().backward()
+    np.testing.assert_array_equal(x.grad, [5, 6])
+    np.testing.assert_array_equal(kept, [2, 3, 4])
 
 
 def test_numbers_without_an_axis():

@@ -17,6 +17,7 @@ from nanostn.transformations import (
     Translation,
     theta_from_points,
 )
+from nanostn.transformations.fitting import _mapped
 
 CORNERS = np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
 FAMILIES = [(Translation(0.7), 1), (Attention(), 2), (Similarity(), 2), (Affine(), 3), (Projective(), 4),
@@ -35,6 +36,13 @@ def read_at(family, theta, target):
     homogeneous = np.concatenate([target, np.ones((*target.shape[:-1], 1))], axis=-1)
     rows = homogeneous @ family.matrix(theta).data.swapaxes(1, 2)
     return rows[..., :family.dims] / (rows[..., family.dims:] if rows.shape[-1] > family.dims else 1)
+
+
+def test_maps_of_points_that_turn_them():
+    points = np.array([[[1.0, 2], [3, 4]], [[5, 6], [7, 8]]])
+    turn = np.array([[0.0, -1, 10], [1, 0, 20], [0, 0, 1]])
+    assert _mapped(turn, points).tolist() == [[[8, 21], [6, 23]], [[4, 25], [2, 27]]]
+    assert _mapped(np.stack([turn, np.eye(3)]), points).tolist() == [[[8, 21], [6, 23]], [[5, 6], [7, 8]]]
 
 
 def test_an_affine_theta_by_hand():

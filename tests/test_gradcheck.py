@@ -1,5 +1,7 @@
 """The checker is checked: it must fail a wrong derivative by name, and know kinks."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -169,3 +171,39 @@ def test_a_case_draws_shapes_and_keeps_arrays():
     sizes = np.abs(drawn.data)
     assert sizes.min() >= 0.3 and sizes.max() <= 1.7 and (drawn.data < 0).any() and (drawn.data > 0).any()
     np.testing.assert_array_equal(kept.data, given)
+
+
+def test_a_comparison_takes_the_value_and_every_gradient():
+    w = Tensor(np.array([1.0, -2.0, 3.0]), requires_grad=True)
+    before = w.data
+    report = Case("product", lambda x: x * w, [(2, 3)], parameters=[w]).compare("cpu")
+    assert report.entries == 6 + 6 + 3 and report.error == 0
+    assert w.data is before and w.grad is None
+
+
+@pytest.mark.parametrize("value, gradient, words", [
+    (1e-3, 0, "the value differs from the CPU's by"), (0, 1e-3, "the gradient of input 0 differs"),
+    (np.inf, 0, r"the value should be \(2,\) float64 as on the CPU"), (1e-10, 1e-10, "")])
+def test_what_differs_between_devices_is_named(value, gradient, words):
+    times = itertools.count()
+
+    @op
+    def unsteady(x):
+        k = next(times)
+        return 2 * x + k * value, (lambda dy: 2 * dy * (1 + k * gradient),)
+
+    case = Case("unsteady", unsteady, [np.array([1.0, 2.0])])
+    if words:
+        with pytest.raises(GradientError, match=f"unsteady: {words}"):
+            case.compare("cpu")
+    else:
+        assert 0 < case.compare("cpu").error < 1e-9
+
+
+def test_a_small_entry_is_not_lost_beside_a_large_one():
+    @op
+    def nearly(x):
+        return x * np.array([1.0, 1000.0]), (lambda dy: dy * np.array([1.002, 1000.0]),)
+
+    with pytest.raises(GradientError, match=r"nearly: input 0, entry \(0,\): the gradient should be"):
+        gradcheck(nearly, [wants(1.0, 1.0)], name="nearly", directions=0)

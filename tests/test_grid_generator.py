@@ -127,6 +127,25 @@ def test_a_point_at_infinity_is_no_warning():
     assert np.allclose(grid[0, 0, 1:, 0], [0, 0.5])
 
 
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_nothing_flows_from_a_point_at_infinity(at):
+    """One of three images has its horizon in the first column, whose points give theta nothing; the others all give."""
+    values = np.array([[1.0, 0, 0, 0, 1, 0, 0.25, 0.5]] * 3)
+    values[at] = 1.0, 0, 0, 0, 1, 0, 1, 0
+    theta = Tensor(values, requires_grad=True)
+    grid = sampling_grid(theta, Projective(), (1, 3))
+    dV = np.arange(1.0, 19.0).reshape(grid.shape)
+    grid.backward(dV)
+    expected = np.zeros((3, 8))
+    for n in range(3):
+        for j, x_t in enumerate((-1.0, 0.0, 1.0)):
+            last = values[n, 6] * x_t + 1  # y_t is 0
+            if last:
+                d_x, d_y = dV[n, 0, j]
+                expected[n] += np.array([d_x * x_t, 0, d_x, d_y * x_t, 0, d_y, -d_x * x_t / last * x_t, 0]) / last
+    np.testing.assert_allclose(theta.grad, expected, rtol=1e-12)
+
+
 def test_errors():
     with pytest.raises(ValueError, match=r"affine_grid: theta should be \(N, 2, 3\)"):
         affine_grid(np.zeros((3, 2, 3)), (2, 1, 4, 5))

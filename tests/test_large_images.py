@@ -7,6 +7,7 @@ import pytest
 
 from nanostn.functional import grid_sample
 from nanostn.kernels import sampling
+from nanostn.kernels.interpolation import BILINEAR, NEAREST, ZEROS, Interpolation
 from nanostn.tensor import Tensor
 
 
@@ -22,6 +23,17 @@ def test_an_image_with_too_many_places_goes_through_tables(rng, monkeypatch):
         found.append((V.data, U.grad, grid.grad))
     for first, second in zip(*found, strict=True):
         np.testing.assert_allclose(first, second, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape, kind", [((1, 16, 8189, 1, 16381), BILINEAR), ((1, 16, 16381, 1, 16381), NEAREST),
+                                         ((1, 3, 2**15 - 3, 1, 21843), BILINEAR), ((1, 9, 29, 2**20 - 3, 1), BILINEAR)])
+def test_places_are_counted_with_channels_and_margins(shape, kind):
+    """(slices + 3) (rows + 3, in a volume) (columns + 3) times 3 channels, or 8 of 16, or lanes of 16: up to 2^31."""
+    volume, kernel = shape[3] > 1, Interpolation(kind)
+    for more in (0, 1):
+        U = np.broadcast_to(np.float32(0), (*shape[:2], shape[2] - 1 + more, *shape[3:]))
+        k = sampling._way(U, volume, np.empty((0, 0, 3 if volume else 2)), kernel, ZEROS)[1]
+        assert (k is None) == (more == 0)
 
 
 @pytest.mark.skipif("NANOSTN_LARGE" not in os.environ, reason="18 GB of memory; set NANOSTN_LARGE=1")

@@ -112,6 +112,7 @@ def test_it_learns_a_deformation_that_no_affine_map_has(rng):
     (((3, 4), 2), "LearnedBasis: K should be an integer, 3 or more, received 2"),
     (((2, 3, 4), 3), "K should be an integer, 4 or more"),
     (((3, 4), 3.0), "K should be an integer"),
+    (((3, 4), 1 << 31), "K should be an integer, 3 or more, received 2147483648"),
     (((3, 4), 3, np.zeros((3, 11))), r"initial should be finite numbers \(3, 12\), received \(3, 11\)"),
     (((3, 4), 3, np.full((3, 12), np.nan)), "initial should be finite"),
 ])

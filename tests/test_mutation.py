@@ -1,5 +1,8 @@
 """The tester of the tests: it catches a fault, lets an equal program live, ends a loop, and alters no checkout."""
 
+import functools
+from pathlib import Path
+
 import pytest
 
 from . import mutation
@@ -46,3 +49,34 @@ def test_every_mutant_of_the_table_is_a_program():
         for mutant in mutation.mutants(file, source)[::25]:
             assert source != mutation.mutated(source, mutant)
             compile(mutation.mutated(source, mutant), file, "exec")
+
+
+DEVICE = """def double(x):
+    if is_device(x):
+        return on_device(x, 3 * 4)
+    _max_pool(5, 6 + 1, x.reshape(-1))
+    return x * 2 if is_device(x) else x + x
+
+def thread(x):
+    return cuda.grid(1) + 7
+
+_device = cuda_kernel(thread, 8)
+"""
+
+
+def test_what_runs_on_a_gpu_only_is_left_as_it_is():
+    found = [(each.line, each.before) for each in mutation.mutants("kernels/any.py", DEVICE)]
+    assert found == [(4, "5"), (5, "+")]  # nor is the number of threads altered, nor the word -1
+
+
+def test_a_mutant_makes_stale_what_imports_it(tmp_path):
+    """In a copy: not all of the folder, as in the checkout."""
+    names = {"functools": functools, "Path": Path, "_short": str, "Cache": type("Cache", (), {})}
+    exec(mutation._CACHING, names)
+    versions = {}
+    for text in ("1", "2"):
+        for name, lines in {"a": "from .b import c", "b": "from . import d, e", "e": text, "other": ""}.items():
+            (tmp_path / f"{name}.py").write_text(lines)
+        names["_with_imports"].cache_clear()
+        versions[text] = {name: names["_with_imports"](tmp_path / f"{name}.py") for name in ("a", "b", "other")}
+    assert [versions["1"][name] == versions["2"][name] for name in ("a", "b", "other")] == [False, False, True]

@@ -133,6 +133,8 @@ def test_a_matrix_that_ends_in_zero_stays_homogeneous():
     theta = theta_from_pixels(G, (4, 4), (4, 4), inverse=True)
     back = pixels_from_theta(theta, Projective(), (4, 4), (4, 4), inverse=True)[0]
     np.testing.assert_allclose(back / back[0, 0], G, atol=1e-12)
+    # It is left as it is found: at the centre, (1.5, 1.5), the last row of G gives 3, and that of theta 1.
+    np.testing.assert_allclose(back, G / 3, atol=1e-12)
 
 
 def test_none_is_none():
@@ -153,6 +155,7 @@ def test_none_is_none():
     (np.eye(3, dtype=bool), {}, "matrix should be finite numbers"),
     ([[1, 2, 3], [2, 4, 6]], {}, "matrix should be a map that can be turned back, received one that cannot, number 0"),
     ([np.eye(3), np.zeros((3, 3))], {}, "that cannot, number 1"),
+    ([[1e7, 0, 0], [0, 1e-6, 0]], {}, "that cannot, number 0"),
     (np.zeros((3, 3)), {"inverse": True}, "reads the centre of the target at a finite place"),
     ([[1, 0, 0], [0, 1, 0], [1, 0, -2]], {"inverse": True}, "reads it at infinity"),  # 0 at x = 2, the centre of 5
     (SHIFT, {"source_size": (1, 5)}, "source_size should be two pixels or more"),

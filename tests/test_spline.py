@@ -8,6 +8,7 @@ import pytest
 from nanostn import Tensor, gradcheck
 from nanostn.functional import grid_sample, spline_prefilter
 from nanostn.kernels.coordinates import half_extent, target_points
+from nanostn.spline import _multiply, _solve
 
 MODES = [("zeros", True), (0.75, True), ("border", True), ("reflection", True), ("reflection", False), ("wrap", True)]
 SIZES = [(5, 7), (1, 4), (2, 3), (1, 1), (2, 2), (3, 1, 2), (4, 2, 5)]
@@ -123,6 +124,15 @@ def test_the_gradient_is_the_adjoint_in_float32(rng, mode, align_corners):
     np.testing.assert_array_equal(dc, before)
     assert U.grad.dtype == np.float32
     assert np.vdot(dc, c.data - outside) == pytest.approx(np.vdot(U.grad, U.data), rel=1e-4)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("ends", ["zeros", "edge", "centre", "wrap"])
+def test_products_with_inverses_solve_the_systems(rng, ends, transposed):
+    """As on a GPU."""
+    for shape in ((2, 3, 5, 4), (1, 2, 3, 1, 4), (0, 1, 2, 2)):
+        U = rng.standard_normal(shape)
+        np.testing.assert_allclose(_multiply(U, ends, transposed), _solve(U, ends, transposed), rtol=0, atol=1e-13)
 
 
 def test_views_are_taken_and_left_alone(rng):

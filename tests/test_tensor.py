@@ -283,6 +283,7 @@ def test_max_of_nothing():
     lambda x: x.reshape(2.0), lambda x: x.reshape(None), lambda x: x.reshape(-1, -1), lambda x: x.reshape(-2, 3),
     lambda x: x.reshape("6"), lambda x: x[:0].reshape(0, -1), lambda x: x.reshape(True, 6),
     lambda x: broadcast_to(x, 3.0), lambda x: broadcast_to(x, None), lambda x: broadcast_to(x, (2.0, 3)),
+    lambda x: broadcast_to(x[:1], (1 << 31, 3)),
     lambda x: x[5], lambda x: x[0.5], lambda x: x["a"], lambda x: x[0, 0, 0], lambda x: x[[0, 7]], lambda x: x[x],
     lambda x: x ** np.ones(2), lambda x: x ** x, lambda x: x ** None, lambda x: x ** float("nan"), lambda x: x ** 1e300,
     lambda x: x.astype("nonsense"), lambda x: x.astype(None), lambda x: x.astype(complex),

@@ -21,6 +21,7 @@ from nanostn.transformations import (
     Transformation,
     Translation,
 )
+from nanostn.transformations.base import KEPT
 
 FLAT = [Affine(), Attention(), Translation(), Similarity(), Projective(), ThinPlateSpline(4), ThinPlateSpline((3, 5)),
         ThinPlateSpline(4, regularisation=0.3), PiecewiseAffine(3), PiecewiseAffine((4, 2))]
@@ -263,3 +264,14 @@ def test_a_matrix_that_does_not_fit_its_basis_is_refused():
 
     with pytest.raises(ValueError, match="M should be"):
         Odd().grid(np.zeros((1, 4)), (3, 4))
+
+
+def test_the_last_bases_are_kept_and_no_more(monkeypatch):
+    family, made = Affine(), []
+    monkeypatch.setattr(family, "basis", lambda size, align: (made.append(size), target_points(size, align))[1],
+                        raising=False)
+    sizes = [(2, n + 1) for n in range(KEPT + 1)]
+    for size in (*sizes[:KEPT], *sizes[:KEPT], sizes[0], sizes[KEPT], sizes[0], sizes[1]):
+        family.kept_basis(size, True, np.zeros((1, 2, 3)))
+    assert made == [*sizes, sizes[1]]  # the one that was not asked for the longest went
+    assert len(family._kept) == KEPT

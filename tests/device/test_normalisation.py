@@ -17,7 +17,7 @@ def run(x, dy, per_channel, batch, put):
     else:
         mean, scale = normalisation.running_statistics(running_mean, running_var, EPS)
     y = normalisation.normalise(x, mean, scale, gamma, beta)
-    dx, dgamma, dbeta = normalisation.normalise_dx(x, dy, mean, scale, gamma, batch)
+    dx, dgamma, dbeta = normalisation.normalise_dx(x, dy, mean, scale, gamma, batch, True)
     return [a if put is np.asarray else a.numpy()
             for a in (mean, scale, running_mean, running_var, y, dx, dgamma, dbeta)]
 
@@ -92,6 +92,6 @@ def test_fifty_runs(rng):
     for _ in range(50):
         running = [to_device(np.ones(32, np.float32)) for _ in range(2)]
         mean, scale = normalisation.batch_statistics(x, *running, 0.1, 1e-5)
-        found = normalisation.normalise_dx(x, x, mean, scale, scale, True)
+        found = normalisation.normalise_dx(x, x, mean, scale, scale, True, True)
         runs.add(b"".join(a.numpy().tobytes() for a in (mean, scale, *running, *found)))
     assert len(runs) == 1

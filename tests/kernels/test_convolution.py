@@ -22,6 +22,15 @@ CASES = [
 ]
 
 
+def test_rows_of_a_tile(monkeypatch):
+    """As many as the buffer holds, but no fewer than have so many windows, and no more than there are."""
+    monkeypatch.setattr(convolution, "TILE", 1000)
+    monkeypatch.setattr(convolution, "WINDOWS", 12)
+    found = [convolution._rows_per_tile(*numbers) for numbers in
+             ((10, 20, 99), (10, 20, 3), (500, 5, 99), (500, 20, 99), (500, 0, 99), (0, 5, 99), (10, 20, 0))]
+    assert found == [5, 3, 3, 1, 99, 99, 1]
+
+
 def draw(rng, case, dtype=np.float64):
     N, C, H, W, F, window, stride, padding = case
     H_out, W_out = map(convolution.output_size, (H, W), window, stride, padding)

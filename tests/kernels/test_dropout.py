@@ -30,6 +30,14 @@ def test_entries_follow_from_key_and_number(rng, dtype, n):
     np.testing.assert_array_equal(dropout.dropout(x, rate, key), np.where(kept, x * dtype(1 / (1 - rate)), 0))
 
 
+def test_an_entry_at_the_threshold_stays():
+    counter, key = (3 << 32) + 5, 0x299F31D0A4093822
+    words = dropout.philox(*map(np.uint32, (5, 3, 0, 0, 0xA4093822, 0x299F31D0)))
+    for w, word in enumerate(words):
+        least = int(word) >> 8
+        assert [dropout._kept(counter, key, threshold)[w] for threshold in (least, least + 1)] == [True, False]
+
+
 def test_as_many_go_as_the_rate_says_and_keys_differ():
     x = np.ones((1000, 1003), np.float32)
     draws = (0.1, 1), (0.9, 1), (0.5, 1), (0.5, 2), (0.5, 1 << 40)

@@ -16,6 +16,7 @@ from .sampling_spec import (
     KERNELS,
     PADDINGS,
     VOLUMES,
+    centre,
     coordinates,
     drawn,
     drawn_widths,
@@ -77,6 +78,19 @@ def test_values_from_a_grid(rng, kernel, padding, widened):
         widths = drawn_widths(rng, x) if widened else None
         expected = spec(U, x, kernel, padding, widths).reshape(*shape[:2], *size)
         V = sampling.sample(U, *given_grid(x, shape, np.float64, widths), size, *options(kernel, padding))
+        close(V, expected, 1e-12)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
+def test_values_from_a_grid_of_points_wide_along_one_axis(rng, dims, kernel):
+    shape, size = (1, 2, 9, 7, 8)[:dims + 2], (2, 3, 2)[:dims]
+    U, x = rng.normal(size=shape), rng.integers(64, 6 * 64, (1, int(np.prod(size)), dims)) / 64 + 1 / 128
+    for axis in range(dims):
+        widths = np.ones_like(x)
+        widths[..., axis] = 3.5
+        expected = spec(U, x, kernel, "zeros", widths).reshape(*shape[:2], *size)
+        V = sampling.sample(U, *given_grid(x, shape, np.float64, widths), size, *options(kernel, "zeros"))
         close(V, expected, 1e-12)
 
 
@@ -144,6 +158,44 @@ def test_dU_and_dM(rng, kernel, padding):
                 along = rng.normal(size=M.shape) * 0.1
                 numeric = 0 if kernel == "nearest" else directional(lambda M, U=U: loss(U, M), M, along)
                 agree(numeric, dM, along, dV.size)
+
+
+@pytest.mark.parametrize("shape, size", [((2, 3, 4, 5), (3, 7)), ((1, 2, 4, 3, 5), (2, 4, 3))])
+@pytest.mark.parametrize("kernel", ["bilinear", "bicubic"])
+def test_a_denominator_of_1_changes_nothing(rng, shape, size, kernel):
+    """And its own gradient is - x dx, summed with the target points."""
+    U, M, points = rng.normal(size=shape), transformations(rng, shape[0], shape, size), target(size)
+    last = np.tile([0.0] * len(size) + [1.0], (shape[0], 1, 1))
+    dV = rng.normal(size=(*shape[:2], *size))
+    way = options(kernel, "zeros")
+    for basis in (None, points):
+        affine, projective = given_M(M, basis), given_M(np.concatenate([M, last], axis=1), basis)
+        close(sampling.sample(U, *projective, size, *way), sampling.sample(U, *affine, size, *way), 1e-13)
+        found, expected = (sampling.sample_gradients(U, *source, size, dV, *way, False, True, True)
+                           for source in (projective, affine))
+        close(found[0], expected[0], 1e-13)
+        close(found[1][:, :-1], expected[1], 1e-12)
+        x = coordinates(M, points, shape)
+        _, dx = sampling.sample_gradients(U, *given_grid(x, shape, np.float64), size, dV, *way, False, True, True)
+        flow = dx / given_grid(x, shape, np.float64)[3] * (x - centre(shape))
+        close(found[1][:, -1], -flow.sum(axis=2) @ points.T, 1e-12)
+
+
+@pytest.mark.parametrize("shape, size", [((2, 3, 4, 5), (3, 7)), ((1, 2, 4, 3, 5), (2, 4, 3))])
+@pytest.mark.parametrize("padding", ["zeros", "border"])
+def test_nothing_flows_from_a_horizon(rng, shape, size, padding):
+    """Where the denominator is 0: all is as if dV were 0 there, whose column is the one of x_t = -1."""
+    U, M, points = rng.normal(size=shape), transformations(rng, shape[0], shape, size), target(size)
+    last = np.tile([1.0] + [0.0] * (len(size) - 1) + [1.0], (shape[0], 1, 1))
+    dV, way = rng.normal(size=(*shape[:2], *size)), options("bilinear", padding)
+    left = np.where((points[0] == -1).reshape(size), 0, dV)
+    assert (left != dV).any()
+    for basis in (None, points):
+        source = given_M(np.concatenate([M, last], axis=1), basis)
+        (_, found), (_, expected), (_, nothing) = (
+            sampling.sample_gradients(U, *source, size, d, *way, False, True, True) for d in (dV, left, 0 * dV))
+        close(found, expected, 1e-13)
+        assert not nothing.any()
 
 
 @every

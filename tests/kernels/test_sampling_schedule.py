@@ -140,3 +140,15 @@ def test_one_image_is_work_for_many_cores(rng, monkeypatch, shape, size, kernel,
     for source in (given_M(M), given_grid(x, shape, np.float64)):
         everything(U, source, size, dV, kernel, padding)
     assert len(items) >= 6 and min(items) >= 4
+
+
+def test_how_work_is_divided(monkeypatch):
+    """Eight pieces or more where the batch has fewer, of 512 points or 8 slices at least; tiles that fit a cache."""
+    monkeypatch.setattr(sampling, "ITEMS", 8)
+    monkeypatch.setattr(sampling, "TILE", 1000)
+    monkeypatch.setattr(sampling, "TABLE", 4096)
+    assert [sampling._shares(images, 10**6) for images in (0, 1, 3, 8, 100)] == [8, 8, 3, 1, 1]
+    assert [sampling._shares(1, P) for P in (0, 1023, 1024, 2047)] == [1, 1, 2, 3]
+    assert [sampling._bands(images, 640, 1) for images in (0, 1, 3, 8, 100)] == [8, 8, 3, 1, 1]
+    assert [sampling._bands(8, slices, 20_001) for slices in (0, 15, 16, 160, 168, 640)] == [1, 1, 2, 20, 21, 21]
+    assert [sampling._run(2048, taps) for taps in (0, 1, 2, 3, 4096, 5000)] == [2048, 2048, 2048, 1365, 1, 1]
