@@ -117,8 +117,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], new: bool = Fa
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         if new:
-            os.link(temporary, path)
-            temporary.unlink()
+            _rename_new(temporary, path)
         else:
             os.replace(temporary, path)
     except BaseException as error:
@@ -127,6 +126,23 @@ def write_atomically(path: Path, write: Callable[[Path], object], new: bool = Fa
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def _rename_new(temporary: Path, path: Path) -> None:
+    """Rename to a name that no file has; of several processes at the same moment, one does."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: the name is taken first, and given its contents then
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            path.unlink()
+            raise
+    else:
+        temporary.unlink()
 
 
 def remove_unfinished(folder: Path) -> None:
