@@ -269,7 +269,7 @@ def _deferred_interrupt() -> Iterator[list[int]]:
             signal.signal(number, before[number])
             signal.raise_signal(number)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     taken = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     for number in taken:
         signal.signal(number, on_signal)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM in training: the step is finished, the state saved, the exit code right; a second does not wait."""
+"""Ctrl-C and SIGTERM in training: the step is finished, the state saved, the exit code right; a second is at once."""
 
 import errno
 import io
