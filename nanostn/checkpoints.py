@@ -11,6 +11,7 @@ the power fails, either the old file is there or the new one.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -34,6 +35,9 @@ UNFINISHED = ".unfinished"  # how the names of files end that are being written
 _HEADER_SIZE = 512
 _HEADER = "nanostn checkpoint, version {}, sha256 of the rest {}\n"
 _PATTERN = re.compile(_HEADER.format("([0-9]+)", "([0-9a-f]{64})").encode())
+
+# What os.link says on file systems without hard links: FAT, network shares, FUSE, phones, Windows.
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 _SCALARS = {"bool": bool, "int": int, "float": float, "str": str}
 
@@ -132,9 +136,10 @@ def _rename_new(temporary: Path, path: Path) -> None:
     """Rename to a name that no file has; of several processes at the same moment, one does."""
     try:
         os.link(temporary, path)
-    except FileExistsError:
-        raise
-    except OSError:  # a file system without hard links: the name is taken first, and given its contents then
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # the name is taken first, and given its contents then
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
         try:
             os.replace(temporary, path)
