@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nanostn.checkpoints import load, save
+from nanostn.checkpoints import load, remove_unfinished, save
 from nanostn.checks import argument_error, describe, sizes
 from nanostn.kernels.uploads import arrived, upload
 
@@ -95,6 +95,7 @@ def fixed_test_set(images: np.ndarray, labels: np.ndarray, kind: str, seed: int,
                             for i in range(0, max(len(images), 1), CHUNK)])
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(folder)
             save(path, {"images": x})
         except OSError as error:
             print(f"the distorted test set is made each time: {folder} cannot be written ({error.strerror})",

@@ -12,6 +12,7 @@ target which then takes its name: whenever the power fails, either the old file 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -35,6 +36,9 @@ UNFINISHED = ".unfinished"  # how the names of files end that are being written
 _HEADER_SIZE = 512
 _HEADER = "nanostn checkpoint, version {}, sha256 of the rest {}\n"
 _PATTERN = re.compile(_HEADER.format("([0-9]+)", "([0-9a-f]{64})").encode())
+
+# What os.link says on file systems without hard links: FAT, network shares, FUSE, phones, Windows.
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 _SCALARS = {"bool": bool, "int": int, "float": float, "str": str}
 
@@ -119,8 +123,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], new: bool = Fa
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         if new:
-            os.link(temporary, path)
-            temporary.unlink()
+            _rename_new(temporary, path)
         else:
             os.replace(temporary, path)
     except BaseException as error:
@@ -129,6 +132,24 @@ def write_atomically(path: Path, write: Callable[[Path], object], new: bool = Fa
         if isinstance(error, OSError):
             error.filename, error.filename2 = str(path), None
         raise
+
+
+def _rename_new(temporary: Path, path: Path) -> None:
+    """Rename to a name that no file has; of several processes at the same moment, one does."""
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # the name is taken first, and given its contents then
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            path.unlink()
+            raise
+    else:
+        temporary.unlink()
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -20,7 +20,7 @@ start here:
   nanostn report runs/distorted-mnist-...               what the transformer looks at, as a page of pictures
   nanostn verify                                        every gradient against finite differences
 
-Exit codes: 0 done, 1 the run failed, 2 wrong arguments, data or files, 130 interrupted.
+Exit codes: 0 done, 1 the run failed, 2 wrong arguments, data or files, 130 interrupted (143: SIGTERM).
 """
 
 _DATA_DIR = "holds a folder mnist with the four files (default: $NANOSTN_DATA, else the user's cache)"

@@ -1,7 +1,7 @@
 """How the program speaks on a terminal: one clear line for a mistake, and an exit code that tells what went wrong.
 
     0    done            2    wrong arguments, data or files
-    1    the run failed  130  interrupted with Ctrl-C
+    1    the run failed  130  interrupted with Ctrl-C, 143 with SIGTERM
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import functools
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -86,7 +87,7 @@ def guarded(command: Callable[..., int]) -> Callable[..., int]:
             sys.stdout.flush()  # here, and not while Python ends, where nobody can catch an error
             return code
         except KeyboardInterrupt as error:
-            code, message = 130, str(error) or "interrupted"
+            code, message = 128 + getattr(error, "signal", signal.SIGINT), str(error) or "interrupted"
         except DeviceError as error:
             code, message = 1, str(error)
         except ArithmeticError as error:

@@ -117,12 +117,21 @@ class RunDirectory:
         """Checkpoint and metrics; `history` has a dict per epoch, and travels inside the checkpoint too."""
         with self._writing():
             checkpoints.save(self.path / "checkpoint.h5", {**state, "history": json.dumps(history)})
+        self.save_metrics(history)
+
+    def save_metrics(self, history: list[dict[str, Any]]) -> None:
+        """Let metrics.csv be what the checkpoint says, if it is not."""
         table = io.StringIO()
         if history:
             rows = csv.DictWriter(table, fieldnames=list(history[0]), lineterminator="\n")
             rows.writeheader()
             rows.writerows(history)
-        self._write("metrics.csv", table.getvalue())
+        try:
+            same = (self.path / "metrics.csv").read_text(encoding="utf-8") == table.getvalue()
+        except (OSError, UnicodeError):
+            same = False
+        if not same:
+            self._write("metrics.csv", table.getvalue())
 
     def metrics(self) -> list[dict[str, float]]:
         """The rows of metrics.csv as numbers."""

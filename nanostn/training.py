@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,11 @@ from nanostn.tensor import Tensor
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, after the state was saved."""
+    """Ctrl-C or SIGTERM, after the state was saved."""
+
+    def __init__(self, message: str, number: int):
+        super().__init__(message)
+        self.signal = number
 
 
 @dataclass
@@ -81,7 +85,7 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
     `batches(epoch, start)` yields the batches of an epoch from its step `start` on; `loss(model, *batch)` gives a loss
     and a number of wrong answers (None: they are not counted); `evaluation(model)` the numbers to note after each
     epoch, under names that begin with test_; `report(line)` tells of them. Raises NotFinite where the run diverges (the
-    last checkpoint stays as it was), and Interrupted on Ctrl-C, after saving; a second Ctrl-C does not wait.
+    last checkpoint stays as it was), and Interrupted on Ctrl-C or SIGTERM, after saving; a second one does not wait.
     """
     keep = _Keeper(run, model, optimiser, schedule)
     at = keep.restore()
@@ -102,7 +106,7 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
                     advance(at)
                     if interrupted and at.step < last:
                         keep.save(at)
-                        raise Interrupted(f"interrupted after step {at.steps} of {steps}")
+                        raise Interrupted(f"interrupted after step {at.steps} of {steps}", interrupted[0])
                     if at.step == last:
                         break
             with announced_compilation():
@@ -116,7 +120,7 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
             keep.save(at)
             report(_line(at, steps, steps_per_epoch))
             if interrupted:
-                raise Interrupted(f"interrupted after step {at.steps} of {steps}")
+                raise Interrupted(f"interrupted after step {at.steps} of {steps}", interrupted[0])
     return {"epochs": at.epoch, "steps": at.steps, "parameters": model.count_parameters(), **outcome_of(at),
             "seconds": round(at.seconds, 1), "device": model.device, "version": version}
 
@@ -191,7 +195,9 @@ class _Keeper:
             self.schedule.load_state(saved["schedule"])
         for name, generator in self.generators.items():
             generator.bit_generator.state = json.loads(saved["random"][name])
-        return Progress(**saved["progress"], history=json.loads(saved["history"]))
+        history = json.loads(saved["history"])
+        self.run.save_metrics(history)  # of a process that ended after the checkpoint and before this
+        return Progress(**saved["progress"], history=history)
 
 
 def outcome_of(at: Progress) -> dict[str, float]:
@@ -236,22 +242,39 @@ def _bar(at: Progress, last: int) -> Iterator[Callable[[Progress], None]]:
         yield advance
 
 
+AGAIN = 0.2  # seconds: a signal that comes sooner is the first once more, as `timeout` and some shells send it twice
+
+
 @contextmanager
-def _deferred_interrupt() -> Iterator[list[bool]]:
-    """Ctrl-C waits for the end of a step, so that what is saved is whole: the list is empty until it comes."""
-    pressed: list[bool] = []
+def _deferred_interrupt() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM wait for the end of a step, so that what is saved is whole: the list is empty until one comes.
+
+    A second one does what it would do without this. A signal that is ignored, as under `nohup`, stays ignored.
+    """
+    came: list[int] = []
     if threading.current_thread() is not threading.main_thread():  # only the main thread receives signals
-        yield pressed
+        yield came
         return
+    since = 0.0
 
-    def on_interrupt(number: int, frame: Any) -> None:
-        if pressed:
-            raise KeyboardInterrupt
-        pressed.append(True)
-        print("\ninterrupted: saving after this step (once more to stop at once)", file=sys.stderr, flush=True)
+    def on_signal(number: int, frame: Any) -> None:
+        nonlocal since
+        if not came:
+            came.append(number)
+            since = time.monotonic()
+            # whatever becomes of the words, the state is saved: the terminal may be gone, or be in use by a bar
+            with suppress(OSError, RuntimeError, ValueError):
+                print("\ninterrupted: saving after this step (once more to stop at once)", file=sys.stderr, flush=True)
+        elif time.monotonic() - since >= AGAIN:
+            signal.signal(number, before[number])
+            signal.raise_signal(number)
 
-    before = signal.signal(signal.SIGINT, on_interrupt)
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    taken = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    for number in taken:
+        signal.signal(number, on_signal)
     try:
-        yield pressed
+        yield came
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in taken:
+            signal.signal(number, before[number])

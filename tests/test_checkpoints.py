@@ -1,5 +1,6 @@
 """Saving and loading: the same bits back, atomically, and a clear refusal of everything else."""
 
+import errno
 import hashlib
 import io
 import os
@@ -301,3 +302,24 @@ def test_what_the_dead_left_unfinished_goes_and_the_living_keep_theirs(tmp_path)
     (tmp_path / "kept").touch()
     checkpoints.remove_unfinished(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"kept", f".x.{parent}.unfinished", ".x.word.unfinished"}
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL])
+def test_a_new_file_where_there_are_no_hard_links(tmp_path, monkeypatch, number):
+    def no_links(*names):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", no_links)
+    path = tmp_path / "x"
+    checkpoints.write_atomically(path, lambda file: file.write_text("first"), new=True)
+    with pytest.raises(FileExistsError) as error:
+        checkpoints.write_atomically(path, lambda file: file.write_text("second"), new=True)
+    assert error.value.filename == str(path) and path.read_text() == "first" and os.listdir(tmp_path) == ["x"]
+
+    def full(*names):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.write_atomically(tmp_path / "y", lambda file: file.write_text("third"), new=True)
+    assert os.listdir(tmp_path) == ["x"]

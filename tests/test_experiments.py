@@ -72,7 +72,8 @@ def test_script_of_its_own(tmp_path):
     assert (tmp_path / "run" / "result.json").exists()
 
 
-def test_resume_after_ctrl_c(tmp_path, capfd, monkeypatch):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_resume_after_ctrl_c(number, code, tmp_path, capfd, monkeypatch):
     """Interrupted in the second epoch, resumed with nothing but the run directory: the bits of the run in one piece."""
     assert main([*DISTORTED, "--run-dir", "whole"]) == 0
     given = datasets.epoch_batches
@@ -80,11 +81,11 @@ def test_resume_after_ctrl_c(tmp_path, capfd, monkeypatch):
     def interrupting(*arguments):
         for batch in given(*arguments):
             if arguments[5] == 1:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
             yield batch
 
     monkeypatch.setattr(datasets, "epoch_batches", interrupting)
-    assert main([*DISTORTED, "--run-dir", "parts"]) == 130
+    assert main([*DISTORTED, "--run-dir", "parts"]) == code
     said = capfd.readouterr().err
     assert "after step 4 of 6" in said and "go on with: nanostn train distorted-mnist --run-dir parts --resume" in said
     monkeypatch.setattr(datasets, "epoch_batches", given)

@@ -110,7 +110,8 @@ def _train(config: dict[str, Any], model: Module, directory: RunDirectory, data:
     try:
         outcome = training.run()
     except Interrupted as interruption:
-        raise Interrupted(f"{interruption}; saved, go on with: {prog} --run-dir {path} --resume") from None
+        raise Interrupted(f"{interruption}; saved, go on with: {prog} --run-dir {path} --resume",
+                          interruption.signal) from None
     directory.finish(result(config, outcome))
     print(f"test error {outcome['test_error']:.2f} %; look at it with: nanostn report {path}")
     return 0

@@ -53,7 +53,8 @@ def _trained(folder: Path, configs: list[dict[str, Any]], runs: list[RunDirector
                         for training in trainings]
         except Interrupted as interruption:
             raise Interrupted(f"{interruption}; saved, go on with either network: nanostn train {distorted_mnist.NAME} "
-                              f"--run-dir {' or '.join(str(run.path) for run in runs)} --resume") from None
+                              f"--run-dir {' or '.join(str(run.path) for run in runs)} --resume",
+                              interruption.signal) from None
         print(f"epoch {epoch:>2}/{configs[0]['epochs']:<3}" + "".join(f"{o['test_error']:24.2f} %" for o in outcomes)
               + f"{sum(o['seconds'] for o in outcomes):8.0f} s", flush=True)
     for run, config, outcome in zip(runs, configs, outcomes, strict=True):

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -125,3 +127,11 @@ def test_an_interrupted_write_leaves_nothing(data, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         fixed_test_set(*data, "R", 0, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_unfinished_goes(data, tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / f".R-seed0.0a.{dead.pid}.unfinished").touch()
+    fixed_test_set(*data, "R", 0, tmp_path)
+    assert [path.suffix for path in tmp_path.iterdir()] == [".h5"]
