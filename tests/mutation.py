@@ -252,7 +252,6 @@ def main(arguments: list[str] | None = None) -> int:
         for line in options.report.read_text(encoding="utf-8").splitlines():
             *mutant, outcome = json.loads(line)
             done[Mutant(*mutant)] = outcome
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in a shell's background, by the tests too then
     finish = time.monotonic() + 60 * options.minutes
     with tempfile.TemporaryDirectory() as folder:
         copies: Queue[Path] = Queue()
