@@ -51,6 +51,7 @@ def child(place: Path, kill: Kill | None, arguments: list[str]) -> None:
     distorted_mnist.build_model = small_network
     digits = datasets.digits
     datasets.digits = lambda count, seed=0: digits(count // 100, seed)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     if kill is not None:
         plant(place, kill)
     (place / "started").touch()
