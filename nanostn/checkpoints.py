@@ -96,8 +96,10 @@ def load(path: str | os.PathLike[str]) -> dict[str, Any]:
     # and a file system without locks do as well, and nobody changes it in between.
     try:
         with h5py.File(io.BytesIO(contents), "r") as file:
-            return _read(path, file, 0, old=int(marked[1]) < 2)
-    except (OSError, RuntimeError, KeyError, TypeError, OverflowError, MemoryError, UnicodeError) as error:  # of h5py
+            return _read(file, 0, old=int(marked[1]) < 2)
+    except _Strange as error:
+        raise _refused(path, str(error)) from None
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, OverflowError, MemoryError) as error:  # of h5py
         raise _refused(path, f"whose contents save would not write ({type(error).__name__}: {error})") from None
 
 
@@ -174,6 +176,10 @@ def _lives(process: int) -> bool:
     return True
 
 
+class _Strange(Exception):
+    """What `save` would not write."""
+
+
 def _refused(path: Path, received: str) -> ValueError:
     return ValueError(f"load: path should be a file written by nanostn.save, received {str(path)!r}, {received}")
 
@@ -214,40 +220,40 @@ def _is_text(string: str) -> bool:
         return False
 
 
-def _read(path: Path, group: Any, depth: int, old: bool) -> dict[str, Any]:
+def _read(group: Any, depth: int, old: bool) -> dict[str, Any]:
     """What `save` wrote: groups, and datasets that lie whole in the file. Everything else is refused, not followed."""
     import h5py
 
     if depth > DEPTH:
-        raise _refused(path, f"whose contents are nested more than {DEPTH} deep")
+        raise _Strange(f"whose contents are nested more than {DEPTH} deep")
     contents: dict[str, Any] = {}
     for key in group:
         link = group.get(key, getlink=True)
         if not isinstance(link, h5py.HardLink):
-            raise _refused(path, f"which links {key!r} to another place ({type(link).__name__})")
+            raise _Strange(f"which links {key!r} to another place ({type(link).__name__})")
         item = group[key]
         if isinstance(item, h5py.Group):
-            contents[key] = _read(path, item, depth + 1, old)
+            contents[key] = _read(item, depth + 1, old)
             continue
         kind = _kind(item, old) if isinstance(item, h5py.Dataset) else None
         if kind not in ("array", *_SCALARS):
-            raise _refused(path, f"in which {key!r} is of no kind that save writes")
+            raise _Strange(f"in which {key!r} is of no kind that save writes")
         # Contents that do not lie in the file are made up by HDF5, of any size, or come from other files.
         if (item.chunks or item.is_virtual or item.external or item.shape is None
                 or (not (old and kind == "str") and item.id.get_storage_size() != item.size * item.dtype.itemsize)
                 or (kind == "array" and item.dtype.kind not in "biuf")):
-            raise _refused(path, f"in which {key!r} is stored as save would not store it")
+            raise _Strange(f"in which {key!r} is stored as save would not store it")
         if kind == "array":
             contents[key] = item[()] if item.shape else np.asarray(item[()])
             continue
         if kind == "str" and not old:
             if item.ndim != 1 or item.dtype != np.uint8:
-                raise _refused(path, f"in which {key!r} is no str")
+                raise _Strange(f"in which {key!r} is no str")
             contents[key] = item[()].tobytes().decode()
             continue
         if item.shape != () or (kind == "str") != (h5py.check_string_dtype(item.dtype) is not None) or (
                 kind != "str" and item.dtype.kind != {"bool": "b", "int": "i", "float": "f"}[kind]):
-            raise _refused(path, f"in which {key!r} is no {kind}")
+            raise _Strange(f"in which {key!r} is no {kind}")
         contents[key] = _SCALARS[kind](item.asstr()[()] if kind == "str" else item[()])
     return contents
 

@@ -262,6 +262,21 @@ def test_addresses_beyond_64_bits_with_a_right_checksum(tmp_path, high_byte):
             assert "load: path should be a file written by nanostn.save" in str(error)
 
 
+def test_numbers_of_a_precision_that_nothing_has(tmp_path):
+    """h5py's own error for a floating-point type of another layout than any of NumPy's is a ValueError too."""
+    layout = h5py.h5t.IEEE_F64LE.copy()
+    layout.set_fields(63, 52, 11, 0, 51)
+    layout.set_ebias(1 << 14)
+
+    def build(file):
+        made = h5py.Dataset(h5py.h5d.create(file.id, b"x", layout, h5py.h5s.create_simple((3,))))
+        made.attrs["kind"] = np.bytes_("array")
+
+    signed(tmp_path / "x", build)
+    with pytest.raises(ValueError, match="load: path should be a file written by nanostn.save, .*Insufficient"):
+        load(tmp_path / "x")
+
+
 def test_reading_needs_no_lock(tmp_path):
     """Somebody may hold the file locked, and the file system may know no locks."""
     path = tmp_path / "x"
