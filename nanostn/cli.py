@@ -146,10 +146,12 @@ def _info_kernels() -> None:
     except RuntimeError as error:
         print(f"\n{error}")
         return
+    files, functions = (max(map(len, names), default=0) + 2 for names in
+                        ([kernel.topic for kernel in found], [kernel.function for kernel in found]))
     if found:
-        print(f"\n{'file':<14}{'function':<24}{'kB':>6}  argument types")
+        print(f"\n{'file':<{files}}{'function':<{functions}}{'kB':>6}  argument types")
     for kernel in found:
-        print(f"{kernel.topic:<14}{kernel.function:<24}{kernel.size / 1000:6.0f}  {kernel.arguments}")
+        print(f"{kernel.topic:<{files}}{kernel.function:<{functions}}{kernel.size / 1000:6.0f}  {kernel.arguments}")
     size = sum(kernel.size for kernel in found)
     print("\nno kernel is compiled yet for these sources: the first step compiles what it needs and keeps it on disk"
           if not found else

@@ -464,7 +464,7 @@ def _is_numeric(value: Any) -> bool:
     return isinstance(value, (*OPERANDS, int, float, list, tuple, np.generic))
 
 
-def _compared(word: str, compare: Callable[[Array, Array], Array], x: Tensor, y: Any) -> Array:
+def _compared(word: str, compare: Callable[[Array, Any], Array], x: Tensor, y: Any) -> Array:
     """Truth values for all entries, broadcast; dtypes meet as NumPy's do, but on the GPU they are one."""
     other = y.data if isinstance(y, Tensor) else y
     if not isinstance(other, ARRAYS):
