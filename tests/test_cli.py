@@ -44,7 +44,7 @@ def test_info(capfd, tmp_path):
 
 @pytest.mark.parametrize(("outcome", "words"), [
     (([Compiled("pooling", "_max_pool", 52_400, "float32 4-D x2, int64")], {"there": 2_500_000}),
-     ["pooling       _max_pool                   52  float32 4-D x2, int64", "1 compiled, 0.1 MB", "there: 2.5 MB in"]),
+     ["pooling  _max_pool      52  float32 4-D x2, int64", "1 compiled, 0.1 MB", "there: 2.5 MB in"]),
     (([], {"there": 0}), ["no kernel is compiled yet", "there: 0.0 MB"]),
     (RuntimeError("Numba 9 keeps its cache in a way that is not known here"), ["Numba 9 keeps its cache"]),
 ])
