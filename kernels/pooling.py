@@ -11,10 +11,10 @@ All arrays are C-contiguous; window, stride and padding are pairs (vertical, hor
 import numba as nb
 import numpy as np
 
-from .convolution import output_size, pairs
 from .device_array import empty, is_device
 from .division import split
 from .launch import block, cuda, cuda_kernel
+from .windows import output_size, pairs
 from .workers import Kernel
 
 GRID = 65535  # blocks of a grid along its second and third axis

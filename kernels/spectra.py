@@ -18,6 +18,7 @@ D = 1. In a spectrum, S[(v, u, re/im), (c, d), (n, tile)], the tiles that are mu
 """
 
 import functools
+import math
 from typing import NamedTuple
 
 import numba as nb
@@ -27,7 +28,7 @@ from .blas import gemm, move16
 from .threads import one_blas_thread
 from .workers import Kernel
 
-LARGEST = 20  # pixels of a tile along an axis
+LARGEST = 20  # pixels of a tile along an axis, if a window is no larger
 PIECE = 64  # tiles that a worker transforms together: they fit its cache
 BLOCK = 256  # tiles that are multiplied together, in whole images
 WORTH = 0.6  # multiplications, of those of the sums over windows, below which spectra are quicker
@@ -42,8 +43,8 @@ class Plan(NamedTuple):
 
 
 @functools.lru_cache(maxsize=256)
-def plan(x_shape, weight_shape, stride, padding):
-    """The best cut for these shapes (N, C, D, H, W) and (F, C, kD, kH, kW), or None where sums over windows are better.
+def plan(x_shape, weight_shape, stride, padding, forced=False):
+    """The best cut for these shapes, or None where sums over windows are better (unless forced) or must be.
 
     Counted are the multiplications of all three passes, forward, dx and dweight.
     """
@@ -53,9 +54,10 @@ def plan(x_shape, weight_shape, stride, padding):
         return None
     D_out = D + 2 * padding[0] - kD + 1
     out = [n + 2 * p - k + 1 for n, p, k in zip(size, padding[1:], window, strict=True)]
-    best, least = None, WORTH * 3 * N * D_out * out[0] * out[1] * kD * window[0] * window[1] * C * F
-    for T_h in range(window[0], LARGEST + 1):
-        for T_w in range(window[1], LARGEST + 1):
+    direct = WORTH * 3 * N * D_out * out[0] * out[1] * kD * window[0] * window[1] * C * F
+    best, least = None, math.inf if forced else direct
+    for T_h in range(window[0], max(window[0], LARGEST) + 1):
+        for T_w in range(window[1], max(window[1], LARGEST) + 1):
             step = T_h - window[0] + 1, T_w - window[1] + 1
             tiles = -(-out[0] // step[0]), -(-out[1] // step[1])
             V = T_w // 2 + 1
