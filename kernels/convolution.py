@@ -36,7 +36,8 @@ def convolve(x, weight, bias, stride, padding, method="auto"):
 
 def _by_windows(kernels, x, weight, bias, stride, padding):
     window = weight.shape[2:]
-    y = kernels.convolve(x, weight, bias, tuple(map(output_size, x.shape[2:], window, stride, padding)), stride, padding)
+    size = tuple(map(output_size, x.shape[2:], window, stride, padding))
+    y = kernels.convolve(x, weight, bias, size, stride, padding)
 
     def gradients(dy, wants_dx, wants_dweight):
         dx = kernels.convolve_dx(dy, weight, x.shape[2:], stride, padding) if wants_dx else None

@@ -188,7 +188,8 @@ def _products_items(first, last, a, a_transposed, b, b_transposed, c, terms, ste
         for t in range(len(terms)):
             rows, columns, inner, at_a, at_b, at_c = terms[t]
             gemm(rows, columns, inner, a, at_a + item * steps[0, 0], steps[0, 1], a_transposed,
-                 b, at_b + item * steps[1, 0], steps[1, 1], b_transposed, c, at_c + item * steps[2, 0], steps[2, 1], add)
+                 b, at_b + item * steps[1, 0], steps[1, 1], b_transposed,
+                 c, at_c + item * steps[2, 0], steps[2, 1], add)
 
 
 def _transform_items(first, last, x, across, down, tiling, S):

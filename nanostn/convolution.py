@@ -65,7 +65,8 @@ def conv3d(x: Any, weight: Any, bias: Any = None, stride: PerAxis = 1, padding: 
 
     x (N, C, D, H, W), weight (F, C, kD, kH, kW), bias (F,) or None -> (N, F, D', H', W'), sizes as in `conv2d`.
     `stride` and `padding` are numbers or triples (depth, vertical, horizontal), `method` is as for `conv2d` (depth is
-    summed directly either way). Raises ValueError for shapes that do not fit.   torch: F.conv3d(x, weight, bias, stride, padding)
+    summed directly either way). Raises ValueError for shapes that do not fit.
+    torch: F.conv3d(x, weight, bias, stride, padding)
     """
     return _checked("conv3d", 3, x, weight, bias, stride, padding, method)
 

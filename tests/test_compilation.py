@@ -89,8 +89,8 @@ def test_another_way_of_numba_is_one_sentence(monkeypatch):
 def test_without_the_extra_for_gpus_kernels_are_listed(compiled):
     code = "import sys; sys.modules['cuda'] = None; from nanostn import cli; sys.exit(cli.main(['info', '--kernels']))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert re.search("^direct_convolution +_forward_items +[0-9]+ +float32", shown.stdout, re.MULTILINE) and not shown.stderr
-    assert "for these sources" in shown.stdout
+    assert re.search("^direct_convolution +_forward_items +[0-9]+ +float32", shown.stdout, re.MULTILINE)
+    assert "for these sources" in shown.stdout and not shown.stderr
 
 
 def test_where_nothing_is_kept_that_is_said(monkeypatch):
