@@ -74,9 +74,18 @@ class Sequential(Module):
         return len(self.modules)
 
     def forward(self, x: Any) -> Any:
-        for module in self.modules:
+        for module in _pools_first(self.modules):
             x = module(x)
         return x
+
+
+def _pools_first(modules: list[Module]) -> list[Module]:
+    """A ReLU stands behind the max-pools that follow it: the same values and gradients, of fewer entries."""
+    order = list(modules)
+    for i, after in enumerate(modules[1:]):
+        if type(order[i]) is ReLU and type(after) in (MaxPool2d, MaxPool3d):
+            order[i], order[i + 1] = after, order[i]
+    return order
 
 
 class Dense(Module):
