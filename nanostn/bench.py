@@ -110,8 +110,8 @@ def _show_kernels(best: dict[str, Found]) -> None:
 
 def _show_layers(best: dict[str, Found]) -> None:
     peak = 2e-6 * SIDE**3 / best["nanostn"].pop(PRODUCT)[0]
-    print("\nlayers of 2D convolution, forward and backward (dx, dweight, dbias); GFLOP/s of the sums over windows, however "
-          f"they\nare computed, and the share of what a product of large matrices reaches, {peak:.0f}")
+    print("\nlayers of 2D convolution, forward and backward (dx, dweight, dbias); GFLOP/s of the sums over windows, "
+          f"however\nthey are computed, and the share of what a product of large matrices reaches, {peak:.0f}")
     print(f"{'images, window, filters':<38}{'ms':>8}{'torch ms':>10}{'ratio':>7}{'GFLOP/s':>9}{'of peak':>9}")
     for name, (ours, operations) in best["nanostn"].items():
         theirs = best["torch"][name][0] if "torch" in best else float("nan")
