@@ -31,7 +31,8 @@ from .workers import Kernel
 LARGEST = 20  # pixels of a tile along an axis, if a window is no larger
 PIECE = 64  # tiles that a worker transforms together: they fit its cache
 BLOCK = 256  # tiles that are multiplied together, in whole images
-WORTH = 0.6  # multiplications, of those of the sums over windows, below which spectra are quicker
+ENTRY = 90  # multiplications that take as long as an entry of a spectrum, and
+COPY = 14  # as an entry of the copies that sums over windows make
 
 
 class Plan(NamedTuple):
@@ -46,28 +47,29 @@ class Plan(NamedTuple):
 def plan(x_shape, weight_shape, stride, padding, forced=False):
     """The best cut for these shapes, or None where sums over windows are better (unless forced) or must be.
 
-    Counted are the multiplications of all three passes, forward, dx and dweight.
+    Compared are the times of all three passes, forward, dx and dweight, in multiplications of a large product of
+    matrices. The constants are measured: those of a transform are quicker, since they stay in the cache, while an entry
+    of a spectrum has to be written and read several times.
     """
     N, C, D, *size = x_shape
-    F, _, kD, *window = weight_shape
+    F, _, kD, kH, kW = weight_shape
     if max(stride) > 1 or N * C * D == 0:
         return None
     D_out = D + 2 * padding[0] - kD + 1
-    out = [n + 2 * p - k + 1 for n, p, k in zip(size, padding[1:], window, strict=True)]
-    direct = WORTH * 3 * N * D_out * out[0] * out[1] * kD * window[0] * window[1] * C * F
+    H_out, W_out = (n + 2 * p - k + 1 for n, p, k in zip(size, padding[1:], (kH, kW), strict=True))
+    direct = 3 * N * D_out * kD * (H_out * W_out * kH * kW * C * F + COPY * (H_out + kH - 1) * W_out * kW * C)
     best, least = None, math.inf if forced else direct
-    for T_h in range(window[0], max(window[0], LARGEST) + 1):
-        for T_w in range(window[1], max(window[1], LARGEST) + 1):
-            step = T_h - window[0] + 1, T_w - window[1] + 1
-            tiles = -(-out[0] // step[0]), -(-out[1] // step[1])
-            V = T_w // 2 + 1
-            count = N * tiles[0] * tiles[1]
-            transforms = 2 * V * T_h * T_w + 4 * V * T_h * T_h
-            weights = 2 * V * window[0] * window[1] + 8 * V * T_h * window[0]
-            multiplications = (2 * count * (C * D + F * D_out) * transforms + 2 * C * F * kD * weights
-                               + 3 * count * D_out * kD * 4 * V * T_h * C * F)
-            if multiplications < least:
-                best, least = Plan((T_h, T_w), step, tiles), multiplications
+    for T_h in range(kH, max(kH, LARGEST) + 1):
+        for T_w in range(kW, max(kW, LARGEST) + 1):
+            tiles = -(-H_out // (T_h - kH + 1)), -(-W_out // (T_w - kW + 1))
+            columns, V = N * tiles[0] * tiles[1], T_w // 2 + 1
+            planes = 2 * columns * (C * D + F * D_out)  # that are transformed, forward and backward
+            products = 3 * columns * D_out * kD * 4 * V * T_h * C * F
+            transforms = planes * (2 * V * T_h * T_w + 4 * V * T_h * T_h) / 3
+            entries = V * T_h * (planes + 4 * C * F * kD)
+            if products + transforms + ENTRY * entries < least:
+                best = Plan((T_h, T_w), (T_h - kH + 1, T_w - kW + 1), tiles)
+                least = products + transforms + ENTRY * entries
     return best
 
 
