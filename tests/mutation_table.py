@@ -46,7 +46,9 @@ _SAMPLER = ["tests/kernels/test_sampling.py", "tests/kernels/test_sampling_sched
             "tests/test_antialias.py", "tests/test_hostile_coordinates.py"]
 TESTS |= {f"kernels/{name}.py": tests for name, tests in {
     "convolution": ["tests/kernels/test_convolution.py", "tests/test_convolution.py"],
-    "convolution3d": ["tests/kernels/test_convolution3d.py", "tests/test_convolution.py"],
+    "direct_convolution": ["tests/kernels/test_convolution.py"],
+    "spectra": ["tests/kernels/test_convolution.py"],
+    "windows": ["tests/kernels/test_convolution.py", "tests/kernels/test_pooling.py"],
     "coordinates": ["tests/test_grid_generator.py", "tests/test_sampler.py"],
     "division": ["tests/kernels/test_division.py", "tests/test_pooling.py"],
     "dropout": ["tests/kernels/test_dropout.py", "tests/test_layers.py"],
