@@ -65,7 +65,7 @@ TESTS |= {f"kernels/{name}.py": tests for name, tests in {
     "sampling_forward": _SAMPLER,
     "sampling_gradients": _SAMPLER,
     "taps": _SAMPLER,
-    "tiles": _SAMPLER,
+    "tiles": ["tests/kernels/test_tiles.py", *_SAMPLER],
     "totals": ["tests/kernels/test_totals.py"],
     "updates": ["tests/kernels/test_updates.py", "tests/test_optim.py"],
     "workers": ["tests/kernels/test_workers.py", "tests/kernels/test_threads.py"],
