@@ -178,9 +178,9 @@ def side(name: str, group: str, threads: int) -> Found:
                                       for way in range(len(ways))))
     elif group == "layers":
         convolution = _library(name, threads).convolution
-        for case in LAYERS:
-            arrays = layer(case, rng)
-            N, C, filters, side, window, padding = case
+        for numbers in LAYERS:
+            arrays = layer(numbers, rng)
+            N, C, filters, side, window, padding = numbers
             row = f"{N}x{C}x{side}x{side}, {window}x{window}" + f" padding {padding}" * (padding > 0) + f", {filters}"
             found[row] = [fastest(convolution(padding, *arrays), SECONDS),
                           3 * 2e-6 * arrays[-1].size * C * window * window]  # in millions, of all three products

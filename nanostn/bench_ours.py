@@ -43,7 +43,7 @@ def convolution(padding: int, x: np.ndarray, weight: np.ndarray, bias: np.ndarra
     """Forward and backward of a layer: y, dx, dweight and dbias."""
     def run() -> list[Any]:
         inputs = [Tensor(array, requires_grad=True) for array in (x, weight, bias)]
-        y = conv2d(*inputs, padding=padding)
+        y = conv2d(inputs[0], inputs[1], inputs[2], padding=padding)
         y.backward(dy)
         return [y.data, *(tensor.grad for tensor in inputs)]
 
