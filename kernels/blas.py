@@ -1,4 +1,4 @@
-"""Three instructions that Numba has no word for: a product of parts of matrices, a move of one vector, and a call.
+"""Instructions that Numba has no word for: a product of parts of matrices, moves of vectors, and a call.
 
 `np.dot` in compiled code takes whole contiguous matrices. The BLAS function behind it also takes a part of a matrix
 (where it starts, and how far apart its rows are) and can add to its result, which spares kernels most of their copies.
@@ -68,6 +68,40 @@ def move16(typingctx, target, at, source, start):
         return context.get_dummy_value()
 
     return types.void(target, types.int64, source, types.int64), generate
+
+
+@intrinsic
+def turn16(typingctx, target, at, target_step, source, start, source_step):
+    """target[at + j target_step + i] = source[start + i source_step + j] for i, j < 16: transposed in registers.
+
+    Blocks of 8, 4, 2 and 1 beside the diagonal change places, in all rows at once.
+    """
+    def generate(context, builder, signature, args):
+        target, at, target_step, source, start, source_step = args
+        vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), 16)
+
+        def line(array_type, array, first, step, i):
+            index = builder.add(first, builder.mul(step, ir.Constant(_size, i)))
+            return builder.bitcast(_entry(context, builder, array_type, array, index), vector.as_pointer())
+
+        def chosen(a, b, places):
+            places = ir.Constant(ir.VectorType(ir.IntType(32), 16), places)  # from 16 on: of b
+            return builder.shuffle_vector(a, b, places)
+
+        lines = [builder.load(line(signature.args[3], source, start, source_step, i), align=4) for i in range(16)]
+        for size in (8, 4, 2, 1):
+            above = [16 + j - size if j & size else j for j in range(16)]
+            below = [16 + j if j & size else j + size for j in range(16)]
+            for i in range(16):
+                if not i & size:
+                    a, b = lines[i], lines[i + size]
+                    lines[i], lines[i + size] = chosen(a, b, above), chosen(a, b, below)
+        for j in range(16):
+            builder.store(lines[j], line(signature.args[0], target, at, target_step, j), align=4)
+        return context.get_dummy_value()
+
+    size = types.int64
+    return types.void(target, size, size, source, size, size), generate
 
 
 @intrinsic

@@ -11,10 +11,10 @@ All arrays are C-contiguous; window, stride and padding are pairs (vertical, hor
 import numba as nb
 import numpy as np
 
-from .convolution import output_size, pairs
 from .device_array import empty, is_device
 from .division import split
 from .launch import block, cuda, cuda_kernel
+from .windows import output_size, pairs
 from .workers import Kernel
 
 GRID = 65535  # blocks of a grid along its second and third axis
@@ -78,7 +78,7 @@ def _inside(start, kernel, size):
 
 @nb.njit(nogil=True)
 def _halves(window, stride, padding):
-    """Whether windows are 2 x 2 side by side, by far the commonest: with constant bounds loops over them vanish."""
+    """Whether windows are 2 x 2 side by side, by far the commonest: rows of those become vectors."""
     return window == (2, 2) and stride == (2, 2) and padding == (0, 0)
 
 
@@ -88,17 +88,45 @@ def _larger(value, best):
     return (not value <= best) & (best == best)
 
 
+@nb.njit(nogil=True)
+def _largest_of_four(source, above, below, count, largest, places, at):
+    """A row of windows of 2 x 2, many at a time: what wins above, what wins below, and which of the two."""
+    for q in range(count):
+        a, b = source[np.uint64(above + 2 * q)], source[np.uint64(above + 2 * q + 1)]
+        c, d = source[np.uint64(below + 2 * q)], source[np.uint64(below + 2 * q + 1)]
+        second, fourth = _larger(b, a), _larger(d, c)
+        top, bottom = b if second else a, d if fourth else c
+        lower = _larger(bottom, top)
+        largest[np.uint64(at + q)] = bottom if lower else top
+        at_top, at_bottom = np.uint8(1) if second else np.uint8(0), np.uint8(3) if fourth else np.uint8(2)
+        places[np.uint64(at + q)] = at_bottom if lower else at_top
+
+
+@nb.njit(nogil=True)
+def _spread_to_two(values, places, at, count, first, target, row, W):
+    """The row of dx that holds the places first and first + 1 of windows of 2 x 2."""
+    zero = target.dtype.type(0)
+    for q in range(count):
+        value, place = values[np.uint64(at + q)], places[np.uint64(at + q)]
+        target[np.uint64(row + 2 * q)] = value if place == first else zero
+        target[np.uint64(row + 2 * q + 1)] = value if place == first + np.uint8(1) else zero
+    for w in range(2 * count, W):
+        target[np.uint64(row + w)] = zero
+
+
 def _max_pool_rows(first_row, end_row, x, geometry, y, place):
     N, C, H, W = x.shape
     _, _, H_out, W_out = y.shape
     window, stride, padding = pairs(geometry)
     halves = _halves(window, stride, padding)
-    if halves:
-        window, stride, padding = (2, 2), (2, 2), (0, 0)
     kH, kW = window
     source, target, places = x.reshape(-1), y.reshape(-1), place.reshape(-1)
     for row in range(first_row, end_row):
         plane = row // H_out
+        if halves:
+            above = (plane * H + 2 * (row - plane * H_out)) * W
+            _largest_of_four(source, above, above + W, W_out, target, places, row * W_out)
+            continue
         top = (row - plane * H_out) * stride[0] - padding[0]
         i_first, i_end = _inside(top, kH, H)
         for q in range(W_out):
@@ -108,17 +136,11 @@ def _max_pool_rows(first_row, end_row, x, geometry, y, place):
             found = i_first * kW + j_first
             best = source[np.uint64(at + i_first * W + j_first)]
             # No branches on values: no processor could predict them.
-            if halves:
-                for k in range(1, 4):
-                    value = source[np.uint64(at + k // 2 * W + k % 2)]
+            for i in range(i_first, i_end):
+                for j in range(j_first, j_end):
+                    value = source[np.uint64(at + i * W + j)]
                     larger = _larger(value, best)
-                    best, found = value if larger else best, k if larger else found
-            else:
-                for i in range(i_first, i_end):
-                    for j in range(j_first, j_end):
-                        value = source[np.uint64(at + i * W + j)]
-                        larger = _larger(value, best)
-                        best, found = value if larger else best, i * kW + j if larger else found
+                    best, found = value if larger else best, i * kW + j if larger else found
             target[np.uint64(row * W_out + q)] = best
             places[np.uint64(row * W_out + q)] = found
 
@@ -142,6 +164,10 @@ def _max_pool_dx_rows(first_row, end_row, dy, place, geometry, dx):
     for row in range(first_row, end_row):
         plane = row // H
         h = row - plane * H
+        if halves and h < 2 * H_out:
+            begin = (plane * H_out + h // 2) * W_out
+            _spread_to_two(source, places, begin, W_out, np.uint8(2 * (h % 2)), target, row * W, W)
+            continue
         for w in range(W):
             target[np.uint64(row * W + w)] = zero
         p_first, p_end = _windows_over(h, kH, stride[0], padding[0], H_out)
@@ -152,13 +178,9 @@ def _max_pool_dx_rows(first_row, end_row, dy, place, geometry, dx):
                 left = q * stride[1] - padding[1]
                 found = np.int64(places[np.uint64(begin + q)]) - first
                 value = source[np.uint64(begin + q)]
-                if halves:
-                    for j in range(2):
-                        target[np.uint64(row * W + left + j)] = value if j == found else zero
-                else:
-                    j_first, j_end = _inside(left, kW, W)
-                    for j in range(j_first, j_end):
-                        target[np.uint64(row * W + left + j)] += value if j == found else zero
+                j_first, j_end = _inside(left, kW, W)
+                for j in range(j_first, j_end):
+                    target[np.uint64(row * W + left + j)] += value if j == found else zero
 
 
 def _avg_pool_rows(first_row, end_row, x, geometry, y):

@@ -8,9 +8,10 @@ exists lies a margin, one before and two behind, which reads the value outside; 
 
 from numba import njit
 
+from .blas import turn16
 from .points import index, inner
 
-LANES = 32  # most channels of a tile
+LANES = 16  # most channels of a tile: two of them fit a second-level cache
 VALUES = 6144  # values of a run of points, all channels of a tile together: they stay in a first-level cache
 
 
@@ -40,9 +41,29 @@ def steps(rows, columns, volume, lanes):
 
 
 @njit(**inner)
+def turned(source, start, source_step, rows, columns, target, at, target_step):
+    """target[at + j target_step + i] = source[start + i source_step + j] for i < rows and j < columns."""
+    if rows == target_step == 1 or columns == source_step == 1:  # planes: nothing is turned
+        for j in range(rows * columns):
+            target[index(at + j)] = source[index(start + j)]
+        return
+    if rows < 16 or columns < 16:
+        for i in range(rows):
+            for j in range(columns):
+                target[index(at + j * target_step + i)] = source[index(start + i * source_step + j)]
+        return
+    for block in range((rows + 15) // 16):
+        i = min(16 * block, rows - 16)  # the last block may overlap the one before
+        for other in range((columns + 15) // 16):
+            j = min(16 * other, columns - 16)
+            turn16(target, at + j * target_step + i, target_step, source, start + i * source_step + j, source_step)
+
+
+@njit(**inner)
 def read_tile(U, n, c, first, slices, volume, planes, lanes, outside, tile):
     """Slices of an image with their margin. Slices of other bands count as outside."""
     C, S, R, W = U.shape[1:]
+    source = U.reshape(-1)
     before, behind = (1, 2) if volume else (0, 0)
     at = 0
     for p in range(planes):
@@ -53,14 +74,11 @@ def read_tile(U, n, c, first, slices, volume, planes, lanes, outside, tile):
                     tile[index(at + w)] = outside
                 at += lanes
                 if exists:
-                    for lane in range(lanes):
-                        if c + p + lane < C:
-                            row = U[n, c + p + lane, s, r]
-                            for w in range(W):
-                                tile[index(at + w * lanes + lane)] = row[w]
-                        else:
-                            for w in range(W):
-                                tile[index(at + w * lanes + lane)] = outside
+                    known = min(lanes, C - c - p)
+                    turned(source, (((n * C + c + p) * S + s) * R + r) * W, S * R * W, known, W, tile, at, lanes)
+                    for lane in range(known, lanes):
+                        for w in range(W):
+                            tile[index(at + w * lanes + lane)] = outside
                     for w in range(2 * lanes):
                         tile[index(at + W * lanes + w)] = outside
                 at += (W + 2) * lanes
@@ -70,32 +88,27 @@ def read_tile(U, n, c, first, slices, volume, planes, lanes, outside, tile):
 def write_tile(tile, n, c, first, slices, volume, planes, lanes, dU):
     C, S, R, W = dU.shape[1:]
     slice_step, row_step = steps(R, W, volume, lanes)
+    target = dU.reshape(-1)
     for p in range(planes):
         for s in range(min(slices, S - first)):
             for r in range(R):
                 at = (p * (slices + 3) + s + 1) * slice_step + (r + 1 if volume else 0) * row_step + lanes
-                for lane in range(min(lanes, C - c - p)):
-                    row = dU[n, c + p + lane, first + s, r]
-                    for w in range(W):
-                        row[w] = tile[index(at + w * lanes + lane)]
+                turned(tile, at, lanes, W, min(lanes, C - c - p), target,
+                       (((n * C + c + p) * S + first + s) * R + r) * W, S * R * W)
 
 
 @njit(**inner)
 def read_run(V, n, c, start, count, lanes, values):
     """Channels c, c + 1, ... of a run of points, channels last; what does not exist reads zero."""
-    for lane in range(lanes):
-        if c + lane < V.shape[1]:
-            row = V[n, c + lane]
-            for j in range(count):
-                values[index(j * lanes + lane)] = row[index(start + j)]
-        else:
-            for j in range(count):
-                values[index(j * lanes + lane)] = values.dtype.type(0)
+    C, P = V.shape[1:]
+    known = min(lanes, C - c)
+    turned(V.reshape(-1), (n * C + c) * P + start, P, known, count, values, 0, lanes)
+    for lane in range(known, lanes):
+        for j in range(count):
+            values[index(j * lanes + lane)] = values.dtype.type(0)
 
 
 @njit(**inner)
 def write_run(values, n, c, start, count, lanes, V):
-    for lane in range(min(lanes, V.shape[1] - c)):
-        row = V[n, c + lane]
-        for j in range(count):
-            row[index(start + j)] = values[index(j * lanes + lane)]
+    C, P = V.shape[1:]
+    turned(values, 0, lanes, count, min(lanes, C - c), V.reshape(-1), (n * C + c) * P + start, P)

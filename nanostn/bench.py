@@ -21,12 +21,15 @@ from typing import Any
 
 import numpy as np
 
-from nanostn.bench_cases import KERNELS, SAMPLER, TRAINING, batch, inputs, near_identity
+from nanostn.bench_cases import KERNELS, LAYERS, SAMPLER, TRAINING, batch, inputs, layer, near_identity
+from nanostn.kernels.matmul import matmul
 from nanostn.transformations import Affine
 
 ROUNDS = 3  # turns of each side
 SECONDS = 0.6  # spent on each way to do a case in a turn
 STEPS = 12  # training steps in a turn
+
+SIDE, PRODUCT = 2048, "a product of large matrices"
 
 Found = dict[str, list[float]]  # of each row: milliseconds, and for some megabytes or the milliseconds of moving
 
@@ -105,6 +108,17 @@ def _show_kernels(best: dict[str, Found]) -> None:
                   f"   (dU is {4e-6 * np.prod(case.shape):.1f} of it, the volume would be as much again)")
 
 
+def _show_layers(best: dict[str, Found]) -> None:
+    peak = 2e-6 * SIDE**3 / best["nanostn"].pop(PRODUCT)[0]
+    print("\nlayers of 2D convolution, forward and backward (dx, dweight, dbias); GFLOP/s of the sums over windows, "
+          f"however\nthey are computed, and the share of what a product of large matrices reaches, {peak:.0f}")
+    print(f"{'images, window, filters':<38}{'ms':>8}{'torch ms':>10}{'ratio':>7}{'GFLOP/s':>9}{'of peak':>9}")
+    for name, (ours, operations) in best["nanostn"].items():
+        theirs = best["torch"][name][0] if "torch" in best else float("nan")
+        print(f"{name:<38}{ours:8.2f}{theirs:10.2f}{theirs / ours:7.2f}{operations / ours:9.0f}"
+              f"{operations / ours / peak:9.2f}")
+
+
 def _show_start(_: dict[str, Found]) -> None:
     """Seconds of whole processes: to import, and to the end of a first training step."""
     def seconds(times: int, code: str, **environment: Any) -> float:
@@ -129,7 +143,8 @@ def _show_start(_: dict[str, Found]) -> None:
 
 
 GROUPS: dict[str, Callable[[dict[str, Found]], None]] = {
-    "sampler": _show_sampler, "kernels": _show_kernels, "training": _show_training, "start": _show_start}
+    "sampler": _show_sampler, "kernels": _show_kernels, "layers": _show_layers, "training": _show_training,
+    "start": _show_start}
 
 
 # One side, in its process.
@@ -161,6 +176,17 @@ def side(name: str, group: str, threads: int) -> Found:
             if case.flatten_depth:
                 found[row].append(min(elsewhere(f"memory({name!r}, {row!r}, {way}, {threads})")
                                       for way in range(len(ways))))
+    elif group == "layers":
+        convolution = _library(name, threads).convolution
+        for numbers in LAYERS:
+            arrays = layer(numbers, rng)
+            N, C, filters, side, window, padding = numbers
+            row = f"{N}x{C}x{side}x{side}, {window}x{window}" + f" padding {padding}" * (padding > 0) + f", {filters}"
+            found[row] = [fastest(convolution(padding, *arrays), SECONDS),
+                          3 * 2e-6 * arrays[-1].size * C * window * window]  # in millions, of all three products
+        if name == "nanostn":
+            matrix = np.ones((SIDE, SIDE), np.float32)
+            found[PRODUCT] = [fastest(lambda: matmul(matrix, matrix), SECONDS)]
     else:
         for network in TRAINING:
             found[network] = elsewhere(f"training({name!r}, {network!r}, {threads})")

@@ -14,6 +14,14 @@ SAMPLER_ON_GPU = [
     ((256, 1, 42, 42), (42, 42)), ((64, 3, 448, 448), (224, 224)), ((32, 64, 64, 64), (64, 64)),
     ((8, 1, 60, 60, 60), (60, 60, 60)),
 ]
+Layer = tuple[int, int, int, int, int, int]  # batch, channels, filters, side of the images, of the window, padding
+LAYERS: list[Layer] = [  # of 2D convolution
+    (256, 1, 20, 30, 5, 0), (256, 20, 20, 13, 5, 0), (256, 32, 32, 9, 3, 0),  # the Lasagne network's
+    (256, 1, 64, 42, 9, 0), (256, 64, 64, 17, 7, 0),  # the paper's CNN's
+    (64, 3, 48, 64, 5, 2), (64, 48, 64, 32, 5, 2), (32, 64, 128, 32, 5, 2), (32, 192, 192, 16, 5, 2),  # as for SVHN
+    (32, 64, 64, 32, 3, 1), (32, 96, 128, 28, 3, 1), (32, 160, 192, 14, 3, 1), (32, 32, 96, 28, 5, 2),  # an Inception's
+    (32, 20, 48, 10, 5, 2),
+]
 TRAINING = {"lasagne": 60, "cnn": 42, "st-cnn-affine": 42}  # network: side of the images; batches of 256
 
 
@@ -69,6 +77,14 @@ def _rotations(N: int, rng: np.random.Generator) -> np.ndarray:
     x, y = rng.uniform(-0.1, 0.1, (2, N))
     c, s = scale * np.cos(angle), scale * np.sin(angle)
     return np.array([[c, -s, x], [s, c, y]]).transpose(2, 0, 1)
+
+
+def layer(numbers: Layer, rng: np.random.Generator) -> list[np.ndarray]:
+    """x, weight, bias and the cotangent of a case of `LAYERS`."""
+    N, C, filters, side, window, padding = numbers
+    out = side + 2 * padding - window + 1
+    shapes = (N, C, side, side), (filters, C, window, window), (filters,), (N, filters, out, out)
+    return [rng.standard_normal(shape, np.float32) for shape in shapes]
 
 
 def batch(network: str) -> tuple[np.ndarray, np.ndarray]:

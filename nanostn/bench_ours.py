@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.bench_cases import TRAINING, Case, affine
-from nanostn.functional import cross_entropy
+from nanostn.functional import conv2d, cross_entropy
 from nanostn.kernels.device_functions import move
 from nanostn.kernels.matmul import matmul
 from nanostn.models import build, build_lasagne
@@ -36,6 +36,18 @@ def transform(case: Case, U: np.ndarray, theta: np.ndarray, dV: np.ndarray) -> l
         return [V.data, inputs[0].grad, inputs[1].grad]
 
     return [run]
+
+
+def convolution(padding: int, x: np.ndarray, weight: np.ndarray, bias: np.ndarray,
+                dy: np.ndarray) -> Callable[[], list[Any]]:
+    """Forward and backward of a layer: y, dx, dweight and dbias."""
+    def run() -> list[Any]:
+        inputs = [Tensor(array, requires_grad=True) for array in (x, weight, bias)]
+        y = conv2d(inputs[0], inputs[1], inputs[2], padding=padding)
+        y.backward(dy)
+        return [y.data, *(tensor.grad for tensor in inputs)]
+
+    return run
 
 
 def step(network: str, images: Any, labels: Any, device: str = "cpu") -> Callable[[], float]:

@@ -63,6 +63,19 @@ def transform(case: Case, U: np.ndarray, theta: np.ndarray, dV: np.ndarray) -> l
     return [functools.partial(run, way) for way in (["affine_grid"] if affine else []) + ["points", "planes"]]
 
 
+def convolution(padding: int, x: np.ndarray, weight: np.ndarray, bias: np.ndarray,
+                dy: np.ndarray) -> Callable[[], list[Any]]:
+    cotangent = torch.from_numpy(dy)
+
+    def run() -> list[Any]:
+        inputs = [torch.from_numpy(array).requires_grad_() for array in (x, weight, bias)]
+        y = nn.functional.conv2d(*inputs, padding=padding)
+        y.backward(cotangent)
+        return [y.detach().numpy(), *(tensor.grad.numpy() for tensor in inputs)]
+
+    return run
+
+
 class Transformed(nn.Module):
     def __init__(self, localisation: list[nn.Module], size: int, padding: str, pool: int, classifier: list[nn.Module]):
         super().__init__()

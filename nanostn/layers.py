@@ -11,7 +11,7 @@ import numpy as np
 
 from nanostn import functional as F
 from nanostn.checks import LARGE, LARGEST, argument_error, checked_flag, checked_number, describe
-from nanostn.convolution import PerAxis, per_axis
+from nanostn.convolution import PerAxis, checked_method, per_axis
 from nanostn.initialisers import he_uniform
 from nanostn.module import Module, Parameter
 from nanostn.tensor import Tensor, checked_dtype
@@ -74,9 +74,18 @@ class Sequential(Module):
         return len(self.modules)
 
     def forward(self, x: Any) -> Any:
-        for module in self.modules:
+        for module in _pools_first(self.modules):
             x = module(x)
         return x
+
+
+def _pools_first(modules: list[Module]) -> list[Module]:
+    """A ReLU stands behind the max-pools that follow it: the same values and gradients, of fewer entries."""
+    order = list(modules)
+    for i, after in enumerate(modules[1:]):
+        if type(order[i]) is ReLU and type(after) in (MaxPool2d, MaxPool3d):
+            order[i], order[i + 1] = after, order[i]
+    return order
 
 
 class Dense(Module):
@@ -101,16 +110,16 @@ class _Conv(Module):
 
     def __init__(self, channels: int, filters: int, kernel_size: PerAxis, stride: PerAxis = 1, padding: PerAxis = 0,
                  bias: bool = True, generator: np.random.Generator | None = None,
-                 initialise: Initialiser = he_uniform, dtype: Any = np.float32):
+                 initialise: Initialiser = he_uniform, dtype: Any = np.float32, method: str = "auto"):
         name = type(self).__name__
         window = per_axis(name, "kernel_size", kernel_size, 1, self.axes)
         self.weight = _weight(name, (filters, channels, *window), initialise, generator, dtype)
         self.bias = Parameter(np.zeros(filters, dtype)) if checked_flag(name, "bias", bias) else None
         per_axis(name, "stride", stride, 1, self.axes), per_axis(name, "padding", padding, 0, self.axes)
-        self.stride, self.padding = stride, padding
+        self.stride, self.padding, self.method = stride, padding, checked_method(name, method)
 
     def forward(self, x: Tensor) -> Tensor:
-        return type(self).convolve(x, self.weight, self.bias, stride=self.stride, padding=self.padding)
+        return type(self).convolve(x, self.weight, self.bias, self.stride, self.padding, self.method)
 
     def __repr__(self) -> str:
         filters, channels, *window = self.weight.shape
@@ -121,6 +130,8 @@ class _Conv(Module):
 class Conv2d(_Conv):
     """Cross-correlation: (N, C, H, W) -> (N, filters, H', W') with H' = (H + 2 padding - kernel) // stride + 1.
 
+    `method` is as for `F.conv2d`.
+
     torch: nn.Conv2d(channels, filters, kernel_size, stride, padding)
     """
 
@@ -128,7 +139,7 @@ class Conv2d(_Conv):
 
 
 class Conv3d(_Conv):
-    """Cross-correlation of volumes: (N, C, D, H, W) -> (N, filters, D', H', W'), sizes as for Conv2d.
+    """Cross-correlation of volumes: (N, C, D, H, W) -> (N, filters, D', H', W'), sizes and `method` as for Conv2d.
 
     torch: nn.Conv3d(channels, filters, kernel_size, stride, padding)
     """

@@ -108,6 +108,11 @@ def _operations() -> Iterator[Case]:
     yield Case("conv2d", F.conv2d, [(2, 3, 7, 6), (4, 3, 3, 2), (4,)])
     yield Case("conv2d, stride and padding", lambda x, w, b: F.conv2d(x, w, b, stride=(2, 3), padding=(1, 2)),
                [(2, 3, 7, 6), (4, 3, 3, 2), (4,)])
+    for method in ("direct", "spectra"):  # a tile of the latter; and several, with a part of one outside
+        yield Case(f"conv2d, {method}", lambda x, w, b, m=method: F.conv2d(x, w, b, padding=(0, 1), method=m),
+                   [(2, 2, 7, 26), (3, 2, 4, 3), (3,)])
+        yield Case(f"conv3d, {method}", lambda x, w, b, m=method: F.conv3d(x, w, b, padding=(1, 1, 0), method=m),
+                   [(2, 2, 3, 4, 5), (3, 2, 2, 3, 3), (3,)])
     yield Case("conv3d", F.conv3d, [(2, 3, 4, 5, 3), (4, 3, 2, 3, 2), (4,)])
     yield Case("conv3d, stride and padding",
                lambda x, w, b: F.conv3d(x, w, b, stride=(2, 1, 3), padding=(1, 0, 2)),

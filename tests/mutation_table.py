@@ -46,7 +46,9 @@ _SAMPLER = ["tests/kernels/test_sampling.py", "tests/kernels/test_sampling_sched
             "tests/test_antialias.py", "tests/test_hostile_coordinates.py"]
 TESTS |= {f"kernels/{name}.py": tests for name, tests in {
     "convolution": ["tests/kernels/test_convolution.py", "tests/test_convolution.py"],
-    "convolution3d": ["tests/kernels/test_convolution3d.py", "tests/test_convolution.py"],
+    "direct_convolution": ["tests/kernels/test_convolution.py"],
+    "spectra": ["tests/kernels/test_convolution.py"],
+    "windows": ["tests/kernels/test_convolution.py", "tests/kernels/test_pooling.py"],
     "coordinates": ["tests/test_grid_generator.py", "tests/test_sampler.py"],
     "division": ["tests/kernels/test_division.py", "tests/test_pooling.py"],
     "dropout": ["tests/kernels/test_dropout.py", "tests/test_layers.py"],
@@ -63,7 +65,7 @@ TESTS |= {f"kernels/{name}.py": tests for name, tests in {
     "sampling_forward": _SAMPLER,
     "sampling_gradients": _SAMPLER,
     "taps": _SAMPLER,
-    "tiles": _SAMPLER,
+    "tiles": ["tests/kernels/test_tiles.py", *_SAMPLER],
     "totals": ["tests/kernels/test_totals.py"],
     "updates": ["tests/kernels/test_updates.py", "tests/test_optim.py"],
     "workers": ["tests/kernels/test_workers.py", "tests/kernels/test_threads.py"],

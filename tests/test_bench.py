@@ -28,6 +28,12 @@ def test_rows_and_ratios(capsys):
     assert "(dU is 6.9 of it, the volume would be as much again)" in shown
 
 
+def test_layers_and_their_share_of_the_peak(capsys):
+    ours = {"a": [2.0, 80.0], bench.PRODUCT: [2e-6 * bench.SIDE**3 / 200]}
+    bench._show_layers({"nanostn": ours, "torch": {"a": [3.0, 80.0]}})
+    assert "    2.00      3.00   1.50       40     0.20\n" in capsys.readouterr().out
+
+
 def test_the_shortest_time_counts():
     assert 0 < bench.fastest(lambda: None, seconds=0.01) < 10
 
@@ -70,6 +76,26 @@ def test_one_side_measures_every_row(monkeypatch):
     found = bench.side("nanostn", "kernels", 1)
     assert list(found) == list(small) and all(times[0] > 0 for times in found.values())
     assert [row for row, times in found.items() if times[2:]] == ["affine 3D, depth flattened"]
+
+
+def test_each_side_measures_every_layer(monkeypatch):
+    monkeypatch.setattr(bench, "LAYERS", [(2, 1, 3, 5, 3, 0), (1, 2, 3, 5, 3, 1)])
+    monkeypatch.setattr(bench, "SECONDS", 0.001)
+    monkeypatch.setattr(bench, "SIDE", 8)
+    found = bench.side("nanostn", "layers", 1)
+    assert list(found) == ["2x1x5x5, 3x3, 3", "1x2x5x5, 3x3 padding 1, 3", bench.PRODUCT]
+    assert found["2x1x5x5, 3x3, 3"][1] == pytest.approx(2e-6 * 3 * (2 * 3 * 9) * 9) and found[bench.PRODUCT][0] > 0
+
+
+@pytest.mark.parametrize("case", [(3, 2, 4, 7, 3, 1), (2, 64, 64, 17, 7, 0)])
+def test_pytorch_convolves_the_same(case, rng):
+    pytest.importorskip("torch")
+    from nanostn import bench_ours, bench_torch
+
+    arrays = bench_cases.layer(case, rng)
+    for ours, theirs in zip(*(library.convolution(case[-1], *arrays)() for library in (bench_ours, bench_torch)),
+                            strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-2)
 
 
 def test_memory_of_a_case():

@@ -15,7 +15,7 @@ from numba.core import caching, registry
 from nanostn import functional
 from nanostn.compilation import _words, announced_compilation, compiled_kernels
 from nanostn.kernels import caching as ours
-from nanostn.kernels import convolution, updates, workers
+from nanostn.kernels import direct_convolution, updates, workers
 from nanostn.tensor import Tensor
 
 
@@ -62,8 +62,9 @@ def test_lists_functions_and_kernels_with_types_and_sizes(compiled):
     found, folders = compiled_kernels()
     rows = {(row.topic, row.function): row for row in found}
     assert rows["updates", "_sgd_items"].arguments == "float32 1-D x3, float64 x3, bool"
-    kernel = convolution._forward.function.__name__
-    assert rows["convolution", kernel].arguments.startswith("float32 4-D")  # first and last go without saying
+    kernel = direct_convolution._forward.function.__name__
+    arguments = [row.arguments for row in found if (row.topic, row.function) == ("direct_convolution", kernel)]
+    assert arguments and all(" 5-D, " in each for each in arguments)  # first and last go without saying
     assert all(row.size > 1000 for row in found) and found == sorted(found)
     assert sum(row.size for row in found) <= sum(folders.values()) and all(folder.is_dir() for folder in folders)
 
@@ -88,8 +89,8 @@ def test_another_way_of_numba_is_one_sentence(monkeypatch):
 def test_without_the_extra_for_gpus_kernels_are_listed(compiled):
     code = "import sys; sys.modules['cuda'] = None; from nanostn import cli; sys.exit(cli.main(['info', '--kernels']))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert re.search("^convolution +_forward_tiles +[0-9]+ +float32", shown.stdout, re.MULTILINE) and not shown.stderr
-    assert "for these sources" in shown.stdout
+    assert re.search("^direct_convolution +_forward_items +[0-9]+ +float32", shown.stdout, re.MULTILINE)
+    assert "for these sources" in shown.stdout and not shown.stderr
 
 
 def test_where_nothing_is_kept_that_is_said(monkeypatch):

@@ -91,3 +91,20 @@ def test_layers_show_their_options():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, stride=1, padding=1)])
+def test_a_rectifier_behind_its_max_pool_is_as_before_it(rng, pool):
+    """Same bits of values and gradients, with ties, zeros of both signs, windows without a positive entry and NaN."""
+    x = rng.integers(-3, 3, (2, 3, 6, 8)).astype(np.float32)
+    x[0, 0, :2, :2] = [[-0.0, 0.0], [0.0, -1.0]]
+    x[0, 0, 2:4, :2] = [[-1.0, np.nan], [np.nan, 2.0]]
+    x[0, 0, 4:, :4] = -1
+    results = []
+    for modules in (nn.Sequential(nn.ReLU(), pool, nn.MaxPool2d(1), nn.ReLU()), [nn.ReLU(), pool]):
+        given = Tensor(x.copy(), requires_grad=True)
+        y = modules(given) if isinstance(modules, nn.Module) else pool(modules[0](given))
+        y.backward(np.arange(1, y.data.size + 1, dtype=np.float32).reshape(y.shape))
+        results.append((y.data + 0, given.grad + 0))
+    for one, other in zip(*results, strict=True):
+        assert one.tobytes() == other.tobytes()

@@ -5,7 +5,7 @@ import pytest
 
 from nanostn import functional as F
 from nanostn.kernels import product_tiles
-from nanostn.kernels.convolution import convolve, convolve_dweight, convolve_dx
+from nanostn.kernels.convolution import convolve
 from nanostn.kernels.device import device, state
 from nanostn.kernels.device_array import to_device
 from nanostn.kernels.device_functions import move
@@ -82,11 +82,9 @@ def test_products(rng, tile):
 def test_convolutions(rng, tile):
     x, weight = rng.normal(size=(2, 2, 6, 5)).astype(np.float32), rng.normal(size=(3, 2, 3, 2)).astype(np.float32)
     bias, options = rng.normal(size=3).astype(np.float32), ((2, 1), (1, 0))
-    y = convolve(x, weight, bias, *options)
-    X, W, dy = to_device(x), to_device(weight), rng.normal(size=y.shape).astype(np.float32)
-    pairs = [(convolve(X, W, to_device(bias), *options), y),
-             (convolve_dx(to_device(dy), W, (6, 5), *options), convolve_dx(dy, weight, (6, 5), *options)),
-             *zip(convolve_dweight(X, to_device(dy), (3, 2), *options), convolve_dweight(x, dy, (3, 2), *options),
-                  strict=True)]
+    y, gradients = convolve(x, weight, bias, *options)
+    there, gradients_there = convolve(*map(to_device, (x, weight, bias)), *options)
+    dy = rng.normal(size=y.shape).astype(np.float32)
+    pairs = zip((there, *gradients_there(to_device(dy), True, True)), (y, *gradients(dy, True, True)), strict=True)
     for there, here in pairs:
         np.testing.assert_allclose(there.numpy(), here, rtol=1e-4, atol=1e-4)

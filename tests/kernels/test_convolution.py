@@ -1,111 +1,193 @@
-"""Convolution kernels against the definition; the same bits for any number of threads; the adjoint."""
+"""Convolution kernels against the definition, every way; the same bits for any number of threads; the adjoint."""
 
 import numba
 import numpy as np
 import pytest
 
-from nanostn.kernels import convolution
+from nanostn.kernels import direct_convolution, spectra
+from nanostn.kernels.convolution import convolve
 from nanostn.kernels.threads import set_threads
+from nanostn.kernels.windows import output_size
 
-# N, C, H, W, F, window, stride, padding. Large enough, between them, for several tiles, tiles across samples, parts
-# of a sample, images at the end of memory, windows in the padding altogether, columns that no window reaches.
+# N, C, size, F, window, stride, padding. Large enough, between them, for several parts of rows, samples together, more
+# than one piece and block of tiles, tiles partly outside, images at the end of memory, windows in the padding
+# altogether, columns that no window reaches; windows as deep as the volume, or deeper, slices that no window reaches.
 CASES = [
-    (2, 3, 7, 9, 4, (3, 2), (1, 1), (0, 0)),
-    (3, 2, 5, 8, 3, (5, 8), (1, 1), (0, 0)),
-    (2, 3, 7, 9, 4, (3, 2), (2, 3), (1, 2)),
-    (20, 2, 6, 23, 5, (3, 3), (1, 1), (1, 1)),
-    (1, 2, 90, 41, 3, (5, 3), (1, 1), (2, 0)),
-    (1, 2, 61, 40, 3, (3, 4), (3, 2), (0, 3)),
-    (2, 2, 6, 5, 3, (2, 2), (1, 1), (3, 4)),
-    (2, 2, 9, 8, 3, (1, 1), (4, 3), (0, 0)),
-    (9, 40, 12, 14, 3, (5, 5), (1, 1), (0, 0)),
+    (2, 3, (7, 9), 4, (3, 2), (1, 1), (0, 0)),
+    (3, 2, (5, 8), 3, (5, 8), (1, 1), (0, 0)),
+    (2, 3, (7, 9), 4, (3, 2), (2, 3), (1, 2)),
+    (20, 2, (6, 23), 5, (3, 3), (1, 1), (1, 1)),
+    (1, 2, (90, 41), 3, (5, 3), (1, 1), (2, 0)),
+    (1, 2, (61, 40), 3, (3, 4), (3, 2), (0, 3)),
+    (2, 2, (6, 5), 3, (2, 2), (1, 1), (3, 4)),
+    (2, 2, (9, 8), 3, (1, 1), (4, 3), (0, 0)),
+    (9, 40, (12, 14), 3, (5, 5), (1, 1), (0, 0)),
+    (70, 3, (8, 5), 2, (5, 4), (2, 1), (2, 1)),
+    (300, 1, (5, 6), 2, (3, 3), (1, 1), (0, 0)),
+    (1, 2, (26, 3), 2, (23, 2), (1, 1), (0, 1)),
+    (2, 3, (5, 7, 6), 4, (2, 3, 2), (1, 1, 1), (0, 0, 0)),
+    (2, 2, (4, 3, 5), 3, (4, 3, 5), (1, 1, 1), (0, 0, 0)),
+    (3, 2, (9, 6, 7), 2, (2, 3, 1), (4, 2, 3), (0, 1, 0)),
+    (2, 3, (3, 5, 4), 2, (2, 2, 3), (1, 1, 2), (4, 0, 2)),
+    (2, 3, (3, 5, 4), 2, (2, 2, 3), (1, 1, 1), (4, 0, 2)),
+    (1, 2, (2, 5, 4), 3, (5, 1, 2), (1, 2, 1), (2, 0, 1)),
+    (1, 2, (2, 5, 4), 3, (1, 1, 2), (1, 1, 1), (2, 0, 1)),
 ]
-
-
-def test_rows_of_a_tile(monkeypatch):
-    """As many as the buffer holds, but no fewer than have so many windows, and no more than there are."""
-    monkeypatch.setattr(convolution, "TILE", 1000)
-    monkeypatch.setattr(convolution, "WINDOWS", 12)
-    found = [convolution._rows_per_tile(*numbers) for numbers in
-             ((10, 20, 99), (10, 20, 3), (500, 5, 99), (500, 20, 99), (500, 0, 99), (0, 5, 99), (10, 20, 0))]
-    assert found == [5, 3, 3, 1, 99, 99, 1]
+WAYS = [(case, "direct") for case in CASES] + [(case, "spectra") for case in CASES if max(case[5]) == 1]
 
 
 def draw(rng, case, dtype=np.float64):
-    N, C, H, W, F, window, stride, padding = case
-    H_out, W_out = map(convolution.output_size, (H, W), window, stride, padding)
-    shapes = (N, C, H, W), (F, C, *window), (F,), (N, F, H_out, W_out)
-    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    N, C, size, F, window, stride, padding = case
+    out = map(output_size, size, window, stride, padding)
+    return [rng.standard_normal(shape).astype(dtype) for shape in ((N, C, *size), (F, C, *window), (F,), (N, F, *out))]
 
 
 def spec(x, weight, bias, stride, padding):
-    """The definition: a sum over i, j and c for every output."""
+    """The definition: every window of the padded volume, against every filter."""
+    if x.ndim == 4:
+        return spec(x[:, :, None], weight[:, :, None], bias, (1, *stride), (0, *padding))[:, :, 0]
     padded = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in padding)])
-    y = 0
-    kH, kW = weight.shape[2:]
-    H_out, W_out = map(convolution.output_size, x.shape[2:], (kH, kW), stride, padding)
-    for i in range(kH):
-        for j in range(kW):
-            part = padded[:, :, i:i + H_out * stride[0]:stride[0], j:j + W_out * stride[1]:stride[1]]
-            y = y + np.einsum("fc,nchw->nfhw", weight[:, :, i, j], part[:, :, :H_out, :W_out])
-    return y + bias[:, None, None]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, weight.shape[2:], axis=(2, 3, 4))
+    windows = windows[:, :, ::stride[0], ::stride[1], ::stride[2]]
+    return np.einsum("ncopqijk,fcijk->nfopq", windows, weight) + bias[:, None, None, None]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("case", CASES)
-def test_forward_is_the_definition(rng, case, dtype):
-    x, weight, bias, _ = draw(rng, case, dtype)
-    y = convolution.convolve(x, weight, bias, *case[-2:])
-    assert y.dtype == dtype
-    tolerance = 1e-5 if dtype == np.float32 else 1e-12
-    np.testing.assert_allclose(y, spec(x, weight, bias, *case[-2:]), rtol=0, atol=tolerance * 50)
+@pytest.mark.parametrize("case, method", WAYS)
+def test_forward_is_the_definition(rng, case, method, dtype):
+    x, weight, bias, dy = draw(rng, case, dtype)
+    y, _ = convolve(x, weight, bias, *case[-2:], method)
+    assert y.dtype == dtype and y.shape == dy.shape and y.flags.c_contiguous
+    tolerance = 1e-4 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(y, spec(x, weight, bias, *case[-2:]), rtol=0, atol=tolerance * 3)
+    without, _ = convolve(x, weight, None, *case[-2:], method)
+    np.testing.assert_allclose(without, spec(x, weight, 0 * bias, *case[-2:]), rtol=0, atol=tolerance * 3)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_gradients_are_the_adjoint_of_the_definition(rng, case):
+@pytest.mark.parametrize("case, method", WAYS)
+def test_gradients_are_the_adjoint_of_the_definition(rng, case, method):
     """<dy, y(x, weight, bias)> is linear in each argument, and its derivative is what the gradients say."""
     x, weight, bias, dy = draw(rng, case)
     options = case[-2:]
-    dx = convolution.convolve_dx(dy, weight, x.shape[2:], *options)
-    dweight, dbias = convolution.convolve_dweight(x, dy, weight.shape[2:], *options)
+    y, gradients = convolve(x, weight, bias, *options, method)
+    dx, dweight, dbias = gradients(dy, True, True)
+    assert dx.shape == x.shape and dweight.shape == weight.shape and dbias.shape == bias.shape
+    assert dx.flags.c_contiguous and dweight.flags.c_contiguous and dbias.flags.c_contiguous
     for _ in range(3):
         u, v, b, _ = draw(rng, case)
         zero = np.zeros_like(bias)
         assert np.vdot(dx, u) == pytest.approx(np.vdot(dy, spec(u, weight, zero, *options)), rel=1e-9, abs=1e-9)
         assert np.vdot(dweight, v) == pytest.approx(np.vdot(dy, spec(x, v, zero, *options)), rel=1e-9, abs=1e-9)
-        assert np.vdot(dbias, b) == pytest.approx(np.vdot(dy.sum(axis=(0, 2, 3)), b), rel=1e-9, abs=1e-9)
+        assert np.vdot(dbias, b) == pytest.approx(np.vdot(dy.sum(axis=(0, *range(2, dy.ndim))), b), rel=1e-9, abs=1e-9)
+    again = [gradients(dy, True, False)[0], *gradients(dy, False, True)[1:]]
+    assert all(one.tobytes() == other.tobytes() for one, other in zip(again, (dx, dweight, dbias), strict=True))
+    assert gradients(dy, True, False)[1:] == (None, None) and gradients(dy, False, True)[0] is None
 
 
-@pytest.mark.parametrize("case", CASES[3:5])
-def test_same_bits_for_any_number_of_threads(rng, case):
+@pytest.mark.parametrize("case, method", [*((CASES[i], "direct") for i in (3, 4, 9, 12)),
+                                          *((CASES[i], "spectra") for i in (3, 4, 10, 12))])
+def test_same_bits_for_any_number_of_threads(rng, case, method):
     x, weight, bias, dy = draw(rng, case, np.float32)
-    before = numba.get_num_threads()
-    runs = []
+    before, runs = numba.get_num_threads(), []
     try:
         for threads in (1, numba.config.NUMBA_NUM_THREADS, 1):
             set_threads(threads)
-            runs.append([convolution.convolve(x, weight, bias, *case[-2:]),
-                         convolution.convolve_dx(dy, weight, x.shape[2:], *case[-2:]),
-                         *convolution.convolve_dweight(x, dy, weight.shape[2:], *case[-2:])])
+            y, gradients = convolve(x, weight, bias, *case[-2:], method)
+            runs.append([y, *gradients(dy, True, True)])
     finally:
         set_threads(before)
     for first, *others in zip(*runs, strict=True):
         assert all(first.tobytes() == other.tobytes() for other in others)
 
 
-def test_a_batch_is_its_samples(rng):
-    """Tiles run from one sample into the next; no sample may see its neighbour."""
-    case = CASES[3]
+@pytest.mark.parametrize("case, method", [(CASES[3], "direct"), (CASES[9], "direct"), (CASES[3], "spectra")])
+def test_a_batch_is_its_samples(rng, case, method):
+    """Samples are worked on together; none may see its neighbour."""
     x, weight, bias, dy = draw(rng, case, np.float64)
-    whole = convolution.convolve(x, weight, bias, *case[-2:])
+    whole, _ = convolve(x, weight, bias, *case[-2:], method)
     for n in range(len(x)):
-        alone = convolution.convolve(x[n:n + 1], weight, bias, *case[-2:])
+        alone, _ = convolve(x[n:n + 1], weight, bias, *case[-2:], method)
         np.testing.assert_allclose(alone[0], whole[n], rtol=1e-12, atol=1e-12)
 
 
-def test_an_empty_batch(rng):
-    x, weight, bias, dy = draw(rng, (0, 2, 5, 6, 3, (2, 3), (1, 1), (0, 0)), np.float32)
-    assert convolution.convolve(x, weight, bias, (1, 1), (0, 0)).shape == (0, 3, 4, 4)
-    assert convolution.convolve_dx(dy, weight, (5, 6), (1, 1), (0, 0)).shape == x.shape
-    dweight, dbias = convolution.convolve_dweight(x, dy, (2, 3), (1, 1), (0, 0))
-    assert not dweight.any() and not dbias.any()
+@pytest.mark.parametrize("method", ["auto", "direct", "spectra"])
+@pytest.mark.parametrize("case", [(0, 2, (5, 6), 3, (2, 3), (1, 1), (0, 0)), (2, 0, (5, 6), 3, (2, 3), (1, 1), (0, 0)),
+                                  (0, 2, (4, 5, 6), 3, (2, 2, 3), (1, 1, 1), (0, 0, 0))])
+def test_nothing_to_sum(rng, case, method):
+    """An empty batch, and images without channels, of which y is the bias."""
+    x, weight, bias, dy = draw(rng, case, np.float32)
+    y, gradients = convolve(x, weight, bias, *case[-2:], method)
+    dx, dweight, dbias = gradients(dy, True, True)
+    assert y.shape == dy.shape and dx.shape == x.shape and dweight.shape == weight.shape
+    assert not dweight.any()
+    np.testing.assert_array_equal(y, np.broadcast_to(bias[:, None, None] if y.ndim == 4 else 0, y.shape))
+    np.testing.assert_allclose(dbias, dy.sum(axis=(0, *range(2, dy.ndim))), atol=1e-5)
+
+
+def test_how_sums_over_windows_are_divided():
+    """(together, groups, rows, parts): rows for the cache, but no fewer than make a product worth its call; samples
+    together where images are small; and rows of few samples in parts, for all cores."""
+    divide = direct_convolution.divide
+    assert divide(16, 1, 64 * 9, 32, 32, 3, 1) == (1, 16, 5, 7)
+    assert divide(16, 1, 10**5, 32, 32, 3, 1) == (1, 16, 4, 8)
+    assert divide(16, 1, 10**5, 32, 32, 3, 2) == (1, 16, 4, 8)
+    assert divide(256, 1, 9, 5, 5, 3, 1) == (6, 43, 5, 1)
+    assert divide(16, 1, 9, 5, 5, 3, 1) == (2, 8, 5, 1)
+    assert divide(2, 1, 9, 100, 100, 3, 1) == (1, 2, 25, 4)
+    assert divide(2, 4, 9, 100, 100, 3, 1) == (1, 2, 100, 1)
+    assert divide(0, 1, 9, 5, 5, 3, 1).groups == 0 and divide(3, 1, 0, 5, 5, 3, 1).groups == 3
+
+
+def test_where_spectra_are_worth_it():
+    paper = spectra.plan((256, 64, 1, 17, 17), (64, 64, 1, 7, 7), (1, 1, 1), (0, 0, 0))
+    assert paper == ((17, 17), (11, 11), (1, 1))
+    assert spectra.plan((16, 48, 1, 32, 32), (64, 48, 1, 5, 5), (1, 1, 1), (0, 2, 2)).tiles == (2, 2)
+    assert spectra.plan((256, 1, 1, 42, 42), (64, 1, 1, 9, 9), (1, 1, 1), (0, 0, 0)) is None  # few channels
+    assert spectra.plan((256, 64, 1, 17, 17), (64, 64, 1, 1, 1), (1, 1, 1), (0, 0, 0)) is None
+    assert spectra.plan((256, 64, 1, 17, 17), (64, 64, 1, 7, 7), (1, 2, 1), (0, 0, 0)) is None  # a stride
+    assert spectra.plan((1, 64, 1, 17, 17), (64, 64, 1, 7, 7), (1, 1, 1), (0, 0, 0)) is None  # spectra of the weights
+    assert spectra.plan((1, 32, 4, 12, 12), (32, 32, 3, 3, 3), (1, 1, 1), (0, 1, 1)) is None
+    assert spectra.plan((1, 32, 4, 12, 12), (32, 32, 3, 3, 3), (1, 1, 1), (2, 1, 1)).tile == (6, 5)
+    assert spectra.plan((0, 64, 1, 17, 17), (64, 64, 1, 7, 7), (1, 1, 1), (0, 0, 0), True) is None
+
+
+def test_the_environment_leaves_spectra_alone(rng, monkeypatch):
+    x, weight, bias, _ = draw(rng, (32, 64, (9, 9), 64, (5, 5), (1, 1), (0, 0)), np.float32)
+    direct, through = (convolve(x, weight, bias, (1, 1), (0, 0), method)[0] for method in ("direct", "spectra"))
+    assert direct.tobytes() != through.tobytes()
+    assert convolve(x, weight, bias, (1, 1), (0, 0))[0].tobytes() == through.tobytes()
+    monkeypatch.setenv("NANOSTN_SPECTRA", "0")
+    assert convolve(x, weight, bias, (1, 1), (0, 0))[0].tobytes() == direct.tobytes()
+
+
+def test_what_spectra_mean_for_strange_numbers(rng):
+    """A NaN makes its tile NaN, in its own image only; errors follow the largest pixel of a tile; and of an image of
+    zeros come zeros."""
+    x, weight, bias, _ = draw(rng, (3, 4, (40, 20), 5, (5, 5), (1, 1), (0, 0)), np.float32)
+    cut = spectra.plan((3, 4, 1, 40, 20), (5, 4, 1, 5, 5), (1, 1, 1), (0, 0, 0), True)
+    assert cut.tiles[0] > 1 and cut.tile[0] + cut.step[0] < 40
+    expected, _ = convolve(x, weight, bias, (1, 1), (0, 0), "direct")
+    x[1, 2, 0, 0] = np.nan
+    y, _ = convolve(x, weight, bias, (1, 1), (0, 0), "spectra")
+    lost = np.isnan(y)
+    assert lost[1, :, :cut.step[0], :cut.step[1]].all() and lost.sum() == 5 * cut.step[0] * cut.step[1]
+    x[1, 2, 0, 0] = 1e6
+    y, _ = convolve(x, weight, bias, (1, 1), (0, 0), "spectra")
+    error = np.abs(y - expected)[1, :, 5:, 5:]  # outputs that do not see that pixel
+    assert 1e-3 < error[:, :cut.step[0] - 5].max() < 1
+    assert error[:, cut.step[0] - 5:].max() < 1e-4
+    assert not convolve(0 * x, weight, None, (1, 1), (0, 0), "spectra")[0].any()
+
+
+@pytest.mark.parametrize("method", ["direct", "spectra"])
+def test_errors_beside_float64(rng, method):
+    """Of the paper's second layer, rms over rms."""
+    case = (8, 64, (17, 17), 64, (7, 7), (1, 1), (0, 0))
+    given = draw(rng, case)
+    results = []
+    for dtype in (np.float32, np.float64):
+        x, weight, bias, dy = (array.astype(np.float32).astype(dtype) for array in given)
+        y, gradients = convolve(x, weight, 0 * bias, (1, 1), (0, 0), method if dtype == np.float32 else "direct")
+        results.append([y, *gradients(dy, True, True)])
+    for found, expected in zip(*results, strict=True):
+        assert np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected ** 2)) < 6e-7
