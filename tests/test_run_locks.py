@@ -35,7 +35,7 @@ def race(folder, start, name, outcomes):
 
 
 def test_one_of_two_gets_a_new_run(tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")  # others would have to find this file by its name
     start, outcomes = context.Barrier(2), context.Queue()
     both = [context.Process(target=race, args=(tmp_path, start, name, outcomes)) for name in ("a", "b")]
     for each in both:

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from numba import njit
 
-from kernels import taps
-from kernels.interpolation import NEAREST, ZEROS
+from nanostn.kernels import taps
+from nanostn.kernels.interpolation import NEAREST, ZEROS
 
 
 @njit
