@@ -57,17 +57,27 @@ def gemm(typingctx, rows, columns, inner, a, a_start, a_step, a_transposed, b, b
                       types.boolean), generate
 
 
-@intrinsic
-def move16(typingctx, target, at, source, start):
-    """target[at:at + 16] = source[start:start + 16], as one vector: a loop tests first whether the two overlap."""
-    def generate(context, builder, signature, args):
-        vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), 16).as_pointer()
-        into = builder.bitcast(_entry(context, builder, signature.args[0], args[0], args[1]), vector)
-        from_ = builder.bitcast(_entry(context, builder, signature.args[2], args[2], args[3]), vector)
-        builder.store(builder.load(from_, align=4), into, align=4)
-        return context.get_dummy_value()
+def _vector(count, name, add):
+    def moved(typingctx, target, at, source, start):
+        def generate(context, builder, signature, args):
+            vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), count).as_pointer()
+            into = builder.bitcast(_entry(context, builder, signature.args[0], args[0], args[1]), vector)
+            from_ = builder.bitcast(_entry(context, builder, signature.args[2], args[2], args[3]), vector)
+            value = builder.load(from_, align=4)
+            builder.store(builder.fadd(builder.load(into, align=4), value) if add else value, into, align=4)
+            return context.get_dummy_value()
 
-    return types.void(target, types.int64, source, types.int64), generate
+        return types.void(target, types.int64, source, types.int64), generate
+
+    moved.__name__ = name
+    moved.__doc__ = f"""target[at:at + {count}] {"+" if add else ""}= source[start:start + {count}], as one vector.
+
+    A loop tests first whether the two overlap.
+    """
+    return intrinsic(moved)
+
+
+move2, move16, add2 = _vector(2, "move2", False), _vector(16, "move16", False), _vector(2, "add2", True)
 
 
 @intrinsic

@@ -15,17 +15,13 @@ LANES = 16  # most channels of a tile: two of them fit a second-level cache
 VALUES = 6144  # values of a run of points, all channels of a tile together: they stay in a first-level cache
 
 
-def layout(C, lone=False):
-    """Planes and lanes of a tile, tiles for all channels of an image, points of a run.
-
-    Lanes pay where channels share work at a point; what is `lone`, copied without arithmetic, stays in planes.
-    """
-    if C < 8 or lone:
-        planes = max(1, min(C, 8))
-        return planes, 1, max(1, -(-C // planes)), 2048
-    blocks = -(-C // LANES)
-    lanes = -(-C // (8 * blocks)) * 8
-    return 1, lanes, -(-C // lanes), VALUES // lanes
+def layout(C, in_planes):
+    """Planes and lanes of a tile, tiles for all channels of an image, points of a run."""
+    if C < 8 and in_planes:
+        return max(1, C), 1, 1, 2048
+    blocks = max(1, -(-C // LANES))
+    lanes = max(1, -(-C // (8 * blocks))) * 8
+    return 1, lanes, max(1, -(-C // lanes)), VALUES // lanes
 
 
 def entries(planes, slices, rows, columns, volume, lanes):

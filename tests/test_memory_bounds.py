@@ -39,11 +39,11 @@ print(count)
 '''
 FAULTS = '''
 whole = sampling._margins  # of an image that several workers share
-sampling._margins = lambda *arguments: np.ascontiguousarray(whole(*arguments)[:, :-20])
+sampling._margins = lambda *arguments: np.ascontiguousarray(whole(*arguments)[:, :-160])
 nothing, one = np.empty((0, 0), np.float32), np.ones(2, np.float32)
 for mode in ("bilinear", "bicubic"):
     print("planted", flush=True, file=sys.stderr)
-    sampling.sample(np.ones((1, 1, 4, 5), np.float32), np.empty((0, 2, 0), np.float32), nothing,
+    sampling.sample(np.ones((1, 8, 4, 5), np.float32), np.empty((0, 2, 0), np.float32), nothing,
                     np.ones((1, 1200, 2), np.float32), one, (30, 40), MODES[mode], 1)
 '''
 
