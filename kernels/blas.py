@@ -124,3 +124,29 @@ def call_address(typingctx, address, first, last, arguments):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, arguments), generate
+
+
+@intrinsic
+def enclosed(typingctx, address, arguments):
+    """(entry, where): entry(first, last, where) is function(first, last, *arguments) of the C function at an address.
+
+    The arguments lie on the stack of the caller, so what it calls must have come to an end when it does.
+    """
+    def generate(context, builder, signature, args):
+        kinds = [_size, *(context.get_value_type(kind) for kind in signature.args[1].types)]
+        room = ir.LiteralStructType(kinds)
+        where = cgutils.alloca_once(builder, room)
+        for i, value in enumerate([args[0], *cgutils.unpack_tuple(builder, args[1])]):
+            builder.store(value, cgutils.gep_inbounds(builder, where, 0, i))
+
+        entry = ir.Function(builder.module, ir.FunctionType(_pointer, [_size] * 3),
+                            builder.module.get_unique_name(f"{builder.function.name}.enclosed"))
+        entry.linkage = "internal"
+        inside = ir.IRBuilder(entry.append_basic_block())
+        there = inside.inttoptr(entry.args[2], room.as_pointer())
+        address, *values = (inside.load(cgutils.gep_inbounds(inside, there, 0, i)) for i in range(len(kinds)))
+        function = ir.FunctionType(_pointer, [_size, _size, *kinds[1:]]).as_pointer()
+        inside.ret(inside.call(inside.inttoptr(address, function), [*entry.args[:2], *values]))
+        return cgutils.pack_array(builder, [builder.ptrtoint(entry, _size), builder.ptrtoint(where, _size)])
+
+    return types.UniTuple(types.int64, 2)(types.int64, arguments), generate

@@ -16,6 +16,7 @@ from numba import njit
 from .blas import add2, move2
 from .interpolation import NEAREST, ZEROS
 from .linear import _cell, _first, _folded, _weights
+from .parts import part
 from .points import index, inner, summing
 
 RUN = 192  # most points of a run: with this, what is known of them stays in a first-level cache
@@ -24,13 +25,14 @@ RUN = 192  # most points of a run: with this, what is known of them stays in a f
 # rows where padding moves the coordinate, how it turns, and the weight of the second neighbour; shares of the corners.
 X, G, FOLDED, TURN, F = (RUN * row for row in (0, 4, 8, 9, 12))
 NUMBERS = 15 * RUN
-# Rows of integers: where the lines of a cell begin in an image, two for each cell; and what is so of a point.
+# Rows of integers: where the lines of a cell begin in an image, two for each cell; which neighbours exist, and whether
+# they have changed places; the first neighbours along columns, slices and rows.
 LINES, FLAGS, K = (RUN * row for row in (0, 4, 5))
-INTEGERS = 6 * RUN
+INTEGERS = 8 * RUN
 LEFT, RIGHT, SWAPPED, UPPER, LOWER, FRONT, BACK = (np.int32(1 << bit) for bit in range(7))
 
 
-@njit(**inner)
+@part(**inner)
 def workspace(dtype):
     """Numbers and integers of a run, and the pixels of its cells, [cell, line, point, column]."""
     return np.empty(NUMBERS, dtype), np.empty(INTEGERS, np.int32), np.empty(8 * RUN, dtype)
@@ -43,91 +45,93 @@ def _flag(exists, flag):
 
 @njit(inline="always", **inner)
 def _keep(axis, j, k, f, spoilt, numbers, integers):
-    integers[index(K + j)], numbers[index(F + axis * RUN + j)] = k, numbers.dtype.type(np.nan) if spoilt else f
+    integers[index(K + axis * RUN + j)] = k
+    numbers[index(F + axis * RUN + j)] = numbers.dtype.type(np.nan) if spoilt else f
 
 
-@njit(**inner)
-def _neighbours(axis, a, count, size, kind, padding, backward, numbers, integers):
-    """The first neighbours K along an axis, at coordinates a, as in `linear.py`; forwards a NaN has the weight NaN."""
+# Images and volumes are told apart by the length of `shape`, (H, W) or (D, H, W), which the compiler knows: it leaves
+# out the other half.
+
+
+@part(**inner)
+def _neighbours(count, shape, kind, padding, backward, numbers, integers):
+    """First neighbours along columns, slices and rows, as in `linear.py`; forwards a NaN has the weight NaN."""
     T = numbers.dtype.type
     shift, forward, alone = T(0.5) if kind == NEAREST else T(0), not backward, kind == NEAREST  # eq. 4
-    if padding == ZEROS:
+    for axis in range(len(shape)):
+        a = 0 if axis == 0 else len(shape) - axis  # the coordinate
+        size = shape[-1] if axis == 0 else shape[axis - 1]
+        if padding == ZEROS:
+            for j in range(count):
+                x = numbers[index(X + a * RUN + j)]
+                k, f = _first(x, size, shift)
+                _keep(axis, j, k, f, (x != x) & forward, numbers, integers)
+            continue
         for j in range(count):
-            x = numbers[index(X + a * RUN + j)]
+            numbers[index(FOLDED + j)], numbers[index(TURN + axis * RUN + j)] = _folded(
+                numbers[index(X + a * RUN + j)], size, padding)
+        for j in range(count):
+            x = numbers[index(FOLDED + j)]
             k, f = _first(x, size, shift)
+            # On the way back, the pixel before it is to the right of a mirrored one.
+            back = (numbers[index(TURN + axis * RUN + j)] < T(0)) & (f == T(0)) & backward & (not alone)
+            k, f = np.int32(k - np.int32(back)), T(1) if back else f
             _keep(axis, j, k, f, (x != x) & forward, numbers, integers)
-        return
-    for j in range(count):
-        numbers[index(FOLDED + j)], numbers[index(TURN + axis * RUN + j)] = _folded(
-            numbers[index(X + a * RUN + j)], size, padding)
-    for j in range(count):
-        x = numbers[index(FOLDED + j)]
-        k, f = _first(x, size, shift)
-        # On the way back, the pixel before it is to the right of a mirrored one.
-        back = (numbers[index(TURN + axis * RUN + j)] < T(0)) & (f == T(0)) & backward & (not alone)
-        k, f = np.int32(k - np.int32(back)), T(1) if back else f
-        _keep(axis, j, k, f, (x != x) & forward, numbers, integers)
 
 
-@njit(**inner)
-def place(count, shape, top, bottom, volume, kind, padding, backward, numbers, integers):
+@part(**inner)
+def place(count, shape, top, bottom, kind, padding, backward, numbers, integers):
     """Weights, lines and flags of a run at X, in the band of slices from `top` to `bottom`, which is not empty."""
-    S, R, W = shape
-    zero, one = np.int32(0), np.int32(1)
-    _neighbours(0, 0, count, W, kind, padding, backward, numbers, integers)
-    last = np.int32(W - 1 if kind == NEAREST else W - 2)  # column in which a line may begin
+    _neighbours(count, shape, kind, padding, backward, numbers, integers)
+    W, step = np.int32(shape[-1]), np.int32(shape[-1])
+    if len(shape) == 3:
+        step = np.int32(step * np.int32(shape[1]))
+    zero, last = np.int32(0), np.int32(W - np.int32(1) if kind == NEAREST else W - np.int32(2))
+    above, first_slice, last_slice = np.int32(top - 1), np.int32(top), np.int32(bottom - 1)
     for j in range(count):
-        k = integers[index(K + j)]
+        k, s = integers[index(K + j)], integers[index(K + RUN + j)]
         begin = k if k > zero else zero
-        begin = begin if begin < last else last
-        integers[index(LINES + j)] = begin
-        flags = np.int32(_flag((k >= 0) & (k < W), LEFT) | _flag(k < W - 1, RIGHT))
-        integers[index(FLAGS + j)] = np.int32(flags | _flag(k != begin, SWAPPED))
-    _neighbours(1, 2 if volume else 1, count, S, kind, padding, backward, numbers, integers)
-    top, last, step = np.int32(top), np.int32(bottom - 1), np.int32(R * W)
-    for j in range(count):
-        k = integers[index(K + j)]
-        upper, lower = (k >= top) & (k <= last), (k >= np.int32(top - one)) & (k < last)
-        line = k if k > top else top
-        at = np.int32(integers[index(LINES + j)] + np.int32((line if line < last else last) * step))
-        integers[index(LINES + j)] = at
-        integers[index(LINES + RUN + j)] = np.int32(at + (step if upper & lower else zero))
-        flags = np.int32(_flag(upper, UPPER) | _flag(lower, LOWER))
-        integers[index(FLAGS + j)] = np.int32(integers[index(FLAGS + j)] | np.int32(flags | FRONT))
-    if not volume:
-        return
-    _neighbours(2, 1, count, R, kind, padding, backward, numbers, integers)
-    last, step = np.int32(R - 1), np.int32(W)
-    for j in range(count):
-        k = integers[index(K + j)]
-        front, back = (k >= zero) & (k <= last), k < last
-        row = k if k > zero else zero
-        row = np.int32((row if row < last else last) * step)
-        next = np.int32(row + (step if front & back else zero))
-        upper, lower = integers[index(LINES + j)], integers[index(LINES + RUN + j)]
-        integers[index(LINES + j)] = np.int32(upper + row)
-        integers[index(LINES + RUN + j)] = np.int32(lower + row)
-        integers[index(LINES + 2 * RUN + j)] = np.int32(upper + next)
-        integers[index(LINES + 3 * RUN + j)] = np.int32(lower + next)
-        flags = np.int32(integers[index(FLAGS + j)] - _flag(not front, FRONT))
-        integers[index(FLAGS + j)] = np.int32(flags | _flag(back, BACK))
+        begin = begin if begin < last else last  # a line of two ends in the image
+        flags = np.int32(_flag((k >= zero) & (k < W), LEFT) | _flag(k < W - 1, RIGHT))
+        flags = np.int32(flags | np.int32(_flag(k != begin, SWAPPED) | FRONT))
+        upper, lower = (s >= first_slice) & (s <= last_slice), (s >= above) & (s < last_slice)
+        line = s if s > first_slice else first_slice
+        line = np.int32(np.int32((line if line < last_slice else last_slice) * step) + begin)
+        integers[index(LINES + j)] = line
+        integers[index(LINES + RUN + j)] = np.int32(line + (step if upper & lower else zero))
+        integers[index(FLAGS + j)] = np.int32(flags | np.int32(_flag(upper, UPPER) | _flag(lower, LOWER)))
+    if len(shape) == 3:
+        last, step = np.int32(shape[1] - 1), W
+        for j in range(count):
+            k = integers[index(K + 2 * RUN + j)]
+            front, back = (k >= zero) & (k <= last), k < last
+            row = k if k > zero else zero
+            row = np.int32((row if row < last else last) * step)
+            next = np.int32(row + (step if front & back else zero))
+            upper, lower = integers[index(LINES + j)], integers[index(LINES + RUN + j)]
+            integers[index(LINES + j)] = np.int32(upper + row)
+            integers[index(LINES + RUN + j)] = np.int32(lower + row)
+            integers[index(LINES + 2 * RUN + j)] = np.int32(upper + next)
+            integers[index(LINES + 3 * RUN + j)] = np.int32(lower + next)
+            flags = np.int32(integers[index(FLAGS + j)] - _flag(not front, FRONT))
+            integers[index(FLAGS + j)] = np.int32(flags | _flag(back, BACK))
 
 
-@njit(**inner)
-def reach(count, size, volume, kind, padding, numbers, integers):
-    """The first and last slice that a run of points reads."""
-    _neighbours(1, 2 if volume else 1, count, size, kind, padding, True, numbers, integers)
-    low, high = np.int32(size), np.int32(-1)
+@part(**inner)
+def reach(count, shape, kind, padding, backward, numbers, integers):
+    """The first and last slice that a run of points reads, backwards."""
+    _neighbours(count, shape, kind, padding, backward, numbers, integers)
+    low, high = np.int32(shape[0]), np.int32(-1)
     for j in range(count):
-        k = integers[index(K + j)]
-        low, high = min(low, k), max(high, k if k < size else low)
+        k = integers[index(K + RUN + j)]
+        low, high = min(low, k), max(high, k if k < shape[0] else low)
     return np.int64(low), np.int64(high) + 1
 
 
-@njit(**inner)
-def read(source, base, count, volume, integers, pixels):
+@part(**inner)
+def read(source, base, count, shape, integers, pixels):
     """The pixels of the cells of a run."""
-    for cell in range(2 if volume else 1):
+    for cell in range(len(shape) - 1):
         line = 2 * cell * RUN
         for k in range(count):
             j = np.int64(k)
@@ -158,86 +162,62 @@ def _corners(cell, j, outside, integers, pixels):
     return t00 if e00 else outside, t01 if e01 else outside, t10 if e10 else outside, t11 if e11 else outside
 
 
-@njit(**inner)
-def blend(count, volume, outside, numbers, integers, pixels, V, start):
+@njit(inline="always", **inner)
+def _value(cell, j, outside, numbers, integers, pixels):
+    """Of a cell, and its derivatives along x and along slices."""
+    return _cell(_corners(cell, j, outside, integers, pixels), numbers[index(F + j)], numbers[index(F + RUN + j)])
+
+
+@part(**inner)
+def blend(count, shape, outside, numbers, integers, pixels, V, start):
     """V[start + j] += eq. 5 for a run."""
-    if not volume:
-        for k in range(count):
-            j = np.int64(k)
-            value, _, _ = _cell(_corners(0, j, outside, integers, pixels), numbers[index(F + j)],
-                                numbers[index(F + RUN + j)])
-            V[index(start + j)] += value
-        return
     for k in range(count):
         j = np.int64(k)
-        f_x, f_s, f_r = numbers[index(F + j)], numbers[index(F + RUN + j)], numbers[index(F + 2 * RUN + j)]
-        value, _, _ = _cell(_corners(0, j, outside, integers, pixels), f_x, f_s)
-        other, _, _ = _cell(_corners(1, j, outside, integers, pixels), f_x, f_s)
-        V[index(start + j)] += value + f_r * (other - value)
+        value, _, _ = _value(0, j, outside, numbers, integers, pixels)
+        if len(shape) == 3:
+            other, _, _ = _value(1, j, outside, numbers, integers, pixels)
+            value += numbers[index(F + 2 * RUN + j)] * (other - value)
+        V[index(start + j)] += value
 
 
-@njit(**inner)
-def pick(source, base, count, dims, outside, numbers, integers, V, start):
-    """V[start + j] += eq. 4 for a run."""
-    for k in range(count):
-        j = np.int64(k)
-        pixel = source[index(base + np.int64(integers[index(LINES + j)]))]
-        exists, _, _, _ = _exist(integers[index(FLAGS + j)], 0)
-        spoilt = numbers[index(F + j)] + numbers[index(F + RUN + j)]
-        spoilt += numbers[index(F + 2 * RUN + j)] if dims == 3 else spoilt
-        V[index(start + j)] += spoilt if spoilt != spoilt else pixel if exists else outside
-
-
-@njit(**inner)
-def slopes(count, volume, outside, numbers, integers, pixels, dV, start):
+@part(**inner)
+def slopes(count, shape, outside, numbers, integers, pixels, dV, start):
     """G += dV dV/dx: eq. 7 with the right-hand derivative."""
-    if not volume:
-        for k in range(count):
-            j = np.int64(k)
-            _, d_x, d_s = _cell(_corners(0, j, outside, integers, pixels), numbers[index(F + j)],
-                                numbers[index(F + RUN + j)])
-            numbers[index(G + j)] += dV[index(start + j)] * d_x
-            numbers[index(G + RUN + j)] += dV[index(start + j)] * d_s
-        return
     for k in range(count):
         j = np.int64(k)
-        f_x, f_s, f_r = numbers[index(F + j)], numbers[index(F + RUN + j)], numbers[index(F + 2 * RUN + j)]
-        value, d_x, d_s = _cell(_corners(0, j, outside, integers, pixels), f_x, f_s)
-        other, right, down = _cell(_corners(1, j, outside, integers, pixels), f_x, f_s)
-        numbers[index(G + j)] += dV[index(start + j)] * (d_x + f_r * (right - d_x))
-        numbers[index(G + RUN + j)] += dV[index(start + j)] * (other - value)
-        numbers[index(G + 2 * RUN + j)] += dV[index(start + j)] * (d_s + f_r * (down - d_s))
-
-
-@njit(**inner)
-def _share(cell, count, volume, numbers, integers, pixels, dV, start):
-    """What the corners of a cell take of dV, in the order in which they stand."""
-    zero, one = numbers.dtype.type(0), numbers.dtype.type(1)
-    for k in range(count):
-        j = np.int64(k)
-        share = dV[index(start + j)]
-        if volume:
+        value, d_x, d_s = _value(0, j, outside, numbers, integers, pixels)
+        if len(shape) == 3:
             f_r = numbers[index(F + 2 * RUN + j)]
-            share *= f_r if cell == 1 else one - f_r
-        w00, w01, w10, w11 = _weights(share, numbers[index(F + j)], numbers[index(F + RUN + j)])
-        flags = integers[index(FLAGS + j)]
-        e00, e01, e10, e11 = _exist(flags, cell)
-        w00, w01, w10, w11 = w00 if e00 else zero, w01 if e01 else zero, w10 if e10 else zero, w11 if e11 else zero
-        swapped = flags & SWAPPED != 0
-        pixels[index(2 * j)], pixels[index(2 * j + 1)] = (w01 if swapped else w00), (w00 if swapped else w01)
-        pixels[index(2 * RUN + 2 * j)] = w11 if swapped else w10
-        pixels[index(2 * RUN + 2 * j + 1)] = w10 if swapped else w11
+            other, right, down = _value(1, j, outside, numbers, integers, pixels)
+            d_x, d_s = d_x + f_r * (right - d_x), d_s + f_r * (down - d_s)
+            numbers[index(G + RUN + j)] += dV[index(start + j)] * (other - value)
+        numbers[index(G + j)] += dV[index(start + j)] * d_x
+        numbers[index(G + (len(shape) - 1) * RUN + j)] += dV[index(start + j)] * d_s
 
 
-@njit(**inner)
-def scatter(target, base, count, volume, numbers, integers, pixels, dV, start):
+@part(**inner)
+def scatter(target, base, count, shape, numbers, integers, pixels, dV, start):
     """The adjoint of `blend`: eq. 6. What stood in `pixels` is lost.
 
     Neighbouring points add to lines that overlap, and a line that has just been written in part is read late: so every
     fourth point first, then those behind them.
     """
-    for cell in range(2 if volume else 1):
-        _share(cell, count, volume, numbers, integers, pixels, dV, start)
+    zero, one = numbers.dtype.type(0), numbers.dtype.type(1)
+    for cell in range(len(shape) - 1):
+        for k in range(count):
+            j = np.int64(k)
+            share = dV[index(start + j)]
+            if len(shape) == 3:
+                f_r = numbers[index(F + 2 * RUN + j)]
+                share *= f_r if cell == 1 else one - f_r
+            w00, w01, w10, w11 = _weights(share, numbers[index(F + j)], numbers[index(F + RUN + j)])
+            flags = integers[index(FLAGS + j)]
+            e00, e01, e10, e11 = _exist(flags, cell)
+            w00, w01, w10, w11 = w00 if e00 else zero, w01 if e01 else zero, w10 if e10 else zero, w11 if e11 else zero
+            swapped = flags & SWAPPED != 0
+            pixels[index(2 * j)], pixels[index(2 * j + 1)] = (w01 if swapped else w00), (w00 if swapped else w01)
+            pixels[index(2 * RUN + 2 * j)] = w11 if swapped else w10
+            pixels[index(2 * RUN + 2 * j + 1)] = w10 if swapped else w11
         line = 2 * cell * RUN
         for remainder in range(4):
             for k in range(remainder, count, 4):
@@ -246,7 +226,20 @@ def scatter(target, base, count, volume, numbers, integers, pixels, dV, start):
                 add2(target, base + np.int64(integers[index(LINES + line + RUN + j)]), pixels, 2 * RUN + 2 * j)
 
 
-@njit(**inner)
+@part(**inner)
+def pick(source, base, count, shape, outside, numbers, integers, V, start):
+    """V[start + j] += eq. 4 for a run."""
+    for k in range(count):
+        j = np.int64(k)
+        pixel = source[index(base + np.int64(integers[index(LINES + j)]))]
+        exists, _, _, _ = _exist(integers[index(FLAGS + j)], 0)
+        spoilt = numbers[index(F + j)] + numbers[index(F + RUN + j)]
+        if len(shape) == 3:
+            spoilt += numbers[index(F + 2 * RUN + j)]
+        V[index(start + j)] += spoilt if spoilt != spoilt else pixel if exists else outside
+
+
+@part(**inner)
 def put(target, base, count, integers, dV, start):
     """The adjoint of `pick`."""
     for k in range(count):
@@ -256,18 +249,18 @@ def put(target, base, count, integers, dV, start):
             target[index(base + np.int64(integers[index(LINES + j)]))] += dV[index(start + j)]
 
 
-@njit(**inner)
-def through_padding(count, volume, numbers):
+@part(**inner)
+def through_padding(count, shape, numbers):
     """From the gradients of folded coordinates to those of the coordinates."""
     zero = numbers.dtype.type(0)
-    for axis in range(3 if volume else 2):
-        a = 0 if axis == 0 else 1 if axis == 2 or not volume else 2
+    for axis in range(len(shape)):
+        a = 0 if axis == 0 else len(shape) - axis
         for j in range(count):
             g, turn = numbers[index(G + a * RUN + j)], numbers[index(TURN + axis * RUN + j)]
             numbers[index(G + a * RUN + j)] = g if turn > zero else -g if turn < zero else zero
 
 
-@njit(**summing)
+@part(**summing)
 def touched(source, first, last):
     """A sum of an entry of every line of memory, in order: the processor fetches ahead, as it cannot for points."""
     total = source.dtype.type(0)

@@ -38,7 +38,7 @@ from .workers import Kernel
 
 TILE = 1 << 18  # entries of a tile, if a second-level cache is to hold two
 ITEMS = 8  # pieces of work to aim at where the batch is small
-PLACES = 2**31  # places in a tile that `linear` can tell apart
+PLACES = 2**31  # in a tile, or in a channel of an image, that 32 bits tell apart
 TABLE = 4096  # entries of a table of taps
 
 
@@ -126,7 +126,7 @@ def sample(U, M, basis, grid, scale, size, kernel, padding, outside=0.0, flatten
     """
     if is_device(U):
         return sample_on_device(U, M, basis, grid, scale, size, kernel, padding, outside, flatten)
-    volume, centre, outside = U.ndim == 5, _centre(U), U.dtype.type(outside)
+    volume, centre, outside, given = U.ndim == 5, _centre(U), U.dtype.type(outside), U
     U, size = _volume(U), _depth_height_width(size)
     way = _way(U, volume, grid, kernel, padding)
     layers, P = (size[0], size[1] * size[2]) if flatten else (1, size[0] * size[1] * size[2])
@@ -134,8 +134,8 @@ def sample(U, M, basis, grid, scale, size, kernel, padding, outside=0.0, flatten
     N = count if len(U) == 1 else len(U)
     if way[1] is None and _few(U, kernel):
         parts, V = _shares(N, P), np.empty((N, C, P), U.dtype)
-        _forward_in_place(N * parts, U.size + V.size * layers, U, M, basis, grid, scale, centre, *size, layers, way[0],
-                          padding, outside, _even(-(-P // parts)), parts, V)
+        _forward_in_place(N * parts, U.size + V.size * layers, given, M, basis, grid, scale, centre, *size, layers,
+                          way[0], padding, outside, _even(-(-P // parts)), parts, V)
         return V.reshape(N, C, *(size[1:] if flatten or not volume else size))
     planes, lanes, blocks, run = layout(C, way[1] is not None)
     run = _run(run, way[-1])
@@ -183,25 +183,26 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
     if parts > 1 and wanted_U:
         run = min(run, 256)  # a run that a band does not meet costs it nothing
         reach = np.empty((max(len(M), len(grid)), layers, -(-P // run), 2), np.int64)
-        problem = reach.size // 2, N * layers * P, U, M, basis, grid, scale, centre, *size3, P
+        items, work = reach.size // 2, N * layers * P
+        problem = M, basis, grid, scale, centre, *size3, P
         if few:
-            _reach_in_place(*problem, way[0], padding, run, reach)
+            _reach_in_place(items, work, given, *problem, way[0], padding, run, reach)
         else:
-            _reach(*problem, *way, padding, run, reach)
+            _reach(items, work, U, *problem, *way, padding, run, reach)
     elif parts > 1 and not few:
         images = _margins(U, volume, planes, lanes, blocks, outside)
     dU = np.empty((groups if one_U else N, *given.shape[1:]) if wanted_U else (0,) * given.ndim, U.dtype)
     dM = np.zeros((N, blocks * parts, *M.shape[1:]))  # the sums of runs, however many, are added up in float64
     dgrid = np.empty((blocks, groups if one_M else N, *grid.shape[1:]) if wanted_points else (0, 0, 0, 0),
                      np.float64 if one_M and N > ROWS else U.dtype)
-    problem = U, M, basis, grid, scale, centre, *size3, layers
-    results = dV.reshape(N, C, P), wanted_U, wanted_points, _volume(dU), dM, dgrid
-    items, work = groups * blocks * parts, U.size + dV.size * layers
+    items, work, problem = groups * blocks * parts, U.size + dV.size * layers, (M, basis, grid, scale, centre, *size3)
+    dV, wanted = dV.reshape(N, C, P), (wanted_U, wanted_points)
     if few:
-        _backward_in_place(items, work, *problem, way[0], padding, outside, run, parts, groups, reach, *results)
+        _backward_in_place(items, work, given, *problem, layers, way[0], padding, outside, run, parts, groups, reach,
+                           dV, *wanted, dU, dM, dgrid)
     else:
-        _backward(items, work, *problem, *way, padding, outside, planes, lanes, run, parts, groups, images, reach,
-                  *results)
+        _backward(items, work, U, *problem, layers, *way, padding, outside, planes, lanes, run, parts, groups, images,
+                  reach, dV, *wanted, _volume(dU), dM, dgrid)
     dpoints = dgrid.sum(axis=0) if on_grid else dM.sum(axis=1)
     if one_M:
         dpoints = dpoints.sum(axis=0, keepdims=True)

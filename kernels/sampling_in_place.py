@@ -1,33 +1,43 @@
 """The schedule of `in_place`: who samples which points of few channels, and who writes what of dU."""
 
 import numpy as np
-from numba import njit
 
 from . import in_place
 from .in_place import FOLDED, RUN, G
 from .interpolation import NEAREST, ZEROS
+from .parts import part
 from .points import add_dM, coordinates, index, inner, through_quotient, write_dgrid
 from .sampling_forward import cpu
 from .totals import ROWS
 from .workers import Kernel
 
+# A constant would be a type of its own, and compile once more what it is handed to.
+BACKWARDS, FORWARDS, FIRST = np.bool_(True), np.bool_(False), np.int64(0)
 
-@njit(**inner)
-def _move_on(dU, first, C, pixels, count, sums, last):
-    """What points have added to `count` pixels of each channel moves on to float64; at last the whole comes back."""
+
+@part(**inner)
+def _move_on(dU, first, C, pixels, count, sums):
+    """What points have added to `count` pixels of each channel moves on to float64."""
     for c in range(C):
         for i in range(count):
             at, pixel = index(c * count + i), index(first + c * pixels + i)
-            sums[at] += dU[pixel]
-            dU[pixel] = sums[at] if last else dU.dtype.type(0)
+            sums[at], dU[pixel] = sums[at] + dU[pixel], dU.dtype.type(0)
+
+
+@part(**inner)
+def _come_back(dU, first, C, pixels, count, sums):
+    """And the sum comes back."""
+    for c in range(C):
+        for i in range(count):
+            dU[index(first + c * pixels + i)] += sums[index(c * count + i)]
 
 
 def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, padding, outside,
                    run, parts, V):
     """An item is a part of the points of an image's output."""
     N, C, P = V.shape
-    size, shape, volume = (D_out, H_out, W_out), U.shape[2:], centre.size == 3
-    pixels, source, values = shape[0] * shape[1] * shape[2], U.reshape(-1), V.reshape(-1)
+    size, shape, pixels = (D_out, H_out, W_out), U.shape[2:], U.size // (len(U) * C)
+    source, values = U.reshape(-1), V.reshape(-1)
     numbers, integers, cells = in_place.workspace(U.dtype)
     x = numbers[:G].reshape(-1, RUN)
     target_points = np.empty((M.shape[2], RUN), U.dtype)
@@ -44,23 +54,22 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
                 V[n, c, start:start + count] = U.dtype.type(0)
             for layer in range(layers):
                 coordinates(M, basis, grid, scale, centre, n_M, layer * P + start, count, size, target_points, x)
-                in_place.place(count, shape, 0, shape[0], volume, kind, padding, False, numbers, integers)
+                in_place.place(count, shape, FIRST, shape[0], kind, padding, FORWARDS, numbers, integers)
                 for c in range(C):
                     base, at = image + c * pixels, (n * C + c) * P + start
                     if kind == NEAREST:
-                        in_place.pick(source, base, count, centre.size, outside, numbers, integers, values, at)
+                        in_place.pick(source, base, count, shape, outside, numbers, integers, values, at)
                     else:
-                        in_place.read(source, base, count, volume, integers, cells)
-                        in_place.blend(count, volume, outside, numbers, integers, cells, values, at)
+                        in_place.read(source, base, count, shape, integers, cells)
+                        in_place.blend(count, shape, outside, numbers, integers, cells, values, at)
 
 
 def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, padding, outside,
                     run, parts, groups, reach, dV, wanted_U, wanted_points, dU, dM, dgrid):
     """An item is a band of slices of U, which it alone writes; or, where dU is not wanted, a part of the points."""
     N, C, P = dV.shape
-    size, shape, dims = (D_out, H_out, W_out), U.shape[2:], centre.size
-    volume, slice_step = dims == 3, shape[1] * shape[2]
-    pixels, source, target, cotangents = shape[0] * slice_step, U.reshape(-1), dU.reshape(-1), dV.reshape(-1)
+    size, shape, pixels = (D_out, H_out, W_out), U.shape[2:], U.size // (len(U) * C)
+    slice_step, source, target, cotangents = pixels // shape[0], U.reshape(-1), dU.reshape(-1), dV.reshape(-1)
     numbers, integers, cells = in_place.workspace(U.dtype)
     x, g = numbers[:G].reshape(-1, RUN), numbers[G:FOLDED].reshape(-1, RUN)
     target_points = np.empty((M.shape[2], RUN), U.dtype)
@@ -96,40 +105,40 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                             continue
                     point = layer * P + start
                     coordinates(M, basis, grid, scale, centre, n_M, point, count, size, target_points, x)
-                    in_place.place(count, shape, top, bottom, volume, kind, padding, True, numbers, integers)
+                    in_place.place(count, shape, top, bottom, kind, padding, BACKWARDS, numbers, integers)
                     numbers[G:FOLDED] = zero
                     for c in range(C):
                         at = (n * C + c) * P + start
                         if wanted_points:
-                            in_place.read(source, image + c * pixels, count, volume, integers, cells)
-                            in_place.slopes(count, volume, outside, numbers, integers, cells, cotangents, at)
+                            in_place.read(source, image + c * pixels, count, shape, integers, cells)
+                            in_place.slopes(count, shape, outside, numbers, integers, cells, cotangents, at)
                         if wanted_U and kind == NEAREST:
                             in_place.put(target, own + c * pixels, count, integers, cotangents, at)
                         elif wanted_U:
-                            in_place.scatter(target, own + c * pixels, count, volume, numbers, integers, cells,
+                            in_place.scatter(target, own + c * pixels, count, shape, numbers, integers, cells,
                                              cotangents, at)
                     walked += count
                     if sums.size > 0 and walked >= leg:
-                        _move_on(target, own + top * slice_step, C, pixels, (bottom - top) * slice_step, sums, False)
+                        _move_on(target, own + top * slice_step, C, pixels, (bottom - top) * slice_step, sums)
                         walked = 0
                     if not wanted_points:
                         continue
                     if padding != ZEROS:
-                        in_place.through_padding(count, volume, numbers)
+                        in_place.through_padding(count, shape, numbers)
                     if grid.shape[1] > 0:
                         write_dgrid(g, scale, point, count, one_M and n > first_n, dgrid[0, group if one_M else n])
                         continue
-                    if M.shape[1] > dims:
+                    if M.shape[1] > centre.size:
                         through_quotient(x, centre, count, g)
                     for a in range(M.shape[1]):
                         add_dM(g[a], basis, point, count, target_points, dM[n, part, a])
             if sums.size > 0 and (n == last_n - 1 or not one_U):
-                _move_on(target, own + top * slice_step, C, pixels, (bottom - top) * slice_step, sums, True)
+                _come_back(target, own + top * slice_step, C, pixels, (bottom - top) * slice_step, sums)
 
 
 def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, P, kind, padding, run, reach):
     """The first and last slice of U that each run of points reads."""
-    size, volume = (D_out, H_out, W_out), centre.size == 3
+    size = D_out, H_out, W_out
     layers, runs = reach.shape[1:3]
     numbers, integers, _ = in_place.workspace(scale.dtype)
     x = numbers[:G].reshape(-1, RUN)
@@ -139,7 +148,7 @@ def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_
         n, layer = divmod(image, layers)
         count = min(run, P - r * run)
         coordinates(M, basis, grid, scale, centre, n, layer * P + r * run, count, size, target_points, x)
-        reach[n, layer, r] = in_place.reach(count, U.shape[2], volume, kind, padding, numbers, integers)
+        reach[n, layer, r] = in_place.reach(count, U.shape[2:], kind, padding, BACKWARDS, numbers, integers)
 
 
 forward = Kernel(_forward_items, **cpu)

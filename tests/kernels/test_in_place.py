@@ -37,35 +37,34 @@ def runs(dims):
 
 def placed(x, shape, band, kind, padding, backward, dtype):
     """Lines (cell and line, point) and flags, which hold what is left from another run where nothing was written."""
-    volume = len(x) == 3
     numbers, integers = np.full(NUMBERS, np.nan, dtype), np.full(INTEGERS, -2**31, np.int32)
     numbers[:4 * RUN].reshape(4, RUN)[:len(x), :x.shape[1]] = x
-    in_place.place(x.shape[1], shape, *band, volume, kind, padding, backward, numbers, integers)
-    lines = integers[LINES:FLAGS].reshape(4, RUN)[:4 if volume else 2, :x.shape[1]]
+    in_place.place(x.shape[1], shape, *band, kind, padding, backward, numbers, integers)
+    lines = integers[LINES:FLAGS].reshape(4, RUN)[:2 * len(shape) - 2, :x.shape[1]]
     return lines.astype(np.int64), integers[FLAGS:FLAGS + x.shape[1]], numbers
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("padding", [ZEROS, BORDER, REFLECT_CENTRES, REFLECT_EDGES])
 @pytest.mark.parametrize("kind", [BILINEAR, NEAREST])
-@pytest.mark.parametrize("shape, band", [((5, 1, 4), (0, 5)), ((9, 1, 2), (3, 4)), ((1, 1, 5), (0, 1)),
-                                         ((4, 3, 5), (0, 4)), ((6, 1, 2), (2, 5)), ((1, 4, 3), (0, 1))])
+@pytest.mark.parametrize("shape, band", [((5, 4), (0, 5)), ((9, 2), (3, 4)), ((1, 5), (0, 1)), ((6, 2), (2, 5)),
+                                         ((4, 3, 5), (0, 4)), ((5, 1, 4), (1, 3)), ((1, 4, 3), (0, 1))])
 def test_lines_lie_in_their_band(shape, band, kind, padding, dtype):
     width = 1 if kind == NEAREST else 2  # pixels of a line
     for backward in (False, True):
-        for x in runs(3 if shape[1] > 1 else 2):
+        for x in runs(len(shape)):
             lines, _, _ = placed(x, shape, band, kind, padding, backward, dtype)
-            column = lines % shape[2]
+            column = lines % shape[-1]
             used = lines[:1] if kind == NEAREST else lines
-            assert used.min() >= band[0] * shape[1] * shape[2]
-            assert used.max() <= band[1] * shape[1] * shape[2] - width
-            assert column.max() <= shape[2] - width
+            assert used.min() >= band[0] * np.prod(shape[1:])
+            assert used.max() <= band[1] * np.prod(shape[1:]) - width
+            assert column.max() <= shape[-1] - width
 
 
 def test_what_is_known_of_a_point():
     """Known answers: inside, left of the image and right of it, above a band and below, a NaN."""
     x = np.array([[1.25, -0.5, 3.5, 1.0, 1.0, np.nan, 9.0], [2.5, 2.5, 2.5, 1.5, 3.75, 2.5, 2.5]])
-    lines, flags, numbers = placed(x, (6, 1, 4), (2, 4), BILINEAR, ZEROS, False, np.float64)
+    lines, flags, numbers = placed(x, (6, 4), (2, 4), BILINEAR, ZEROS, False, np.float64)
     both, inside = LEFT | RIGHT, UPPER | LOWER
     assert list(flags) == [FRONT | f for f in (both | inside, RIGHT | SWAPPED | inside, LEFT | SWAPPED | inside,
                                                both | LOWER, both | UPPER, SWAPPED | inside, SWAPPED | inside)]
@@ -87,9 +86,9 @@ def test_points_that_share_pixels_add_up(rng):
     for count in (1, 2, 3, 5, 16, 37, RUN):
         numbers, integers = np.zeros(NUMBERS), np.zeros(INTEGERS, np.int32)
         numbers[:RUN], numbers[RUN:2 * RUN] = rng.integers(-4, 24, RUN) / 4, rng.integers(-4, 24, RUN) / 4
-        in_place.place(count, (5, 1, 5), 0, 5, False, BILINEAR, ZEROS, True, numbers, integers)
+        in_place.place(count, (5, 5), 0, 5, BILINEAR, ZEROS, True, numbers, integers)
         dV, dU, expected = rng.integers(-8, 8, RUN).astype(float), np.zeros(25), np.zeros((7, 7))
-        in_place.scatter(dU, 0, count, False, numbers, integers, np.empty(8 * RUN), dV, 0)
+        in_place.scatter(dU, 0, count, (5, 5), numbers, integers, np.empty(8 * RUN), dV, 0)
         for x, y, g in zip(numbers[:count], numbers[RUN:RUN + count], dV, strict=False):
             if -1 <= x < 5 and -1 <= y < 5:
                 i, j = int(np.floor(y)), int(np.floor(x))

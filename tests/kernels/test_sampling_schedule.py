@@ -57,7 +57,7 @@ def problems(rng, shape, size):
 
 
 @njit
-def _one_by_one_from_the_last(address, workers, items, arguments):
+def _one_by_one_from_the_last(loop, address, workers, items, arguments):
     for item in range(items - 1, -1, -1):
         call_address(address, item, item + 1, arguments)
 

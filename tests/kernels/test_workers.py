@@ -83,7 +83,7 @@ def test_workers_are_as_many_as_threads_items_and_work_allow(items, work, worker
     asked = []
     monkeypatch.setattr(workers, "get_threads", lambda: 4)
     monkeypatch.setattr(workers, "teams_may_meet", lambda: True)
-    monkeypatch.setattr(workers, "_spread", lambda function, n, *rest: asked.append(n))
+    monkeypatch.setattr(workers, "_spread", lambda loop, function, n, *rest: asked.append(n))
     count(items, work, np.zeros(items))
     assert asked == [workers_used]
 
