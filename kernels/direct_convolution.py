@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .blas import gemm, move16
-from .parts import part
+from .linking import linked
 from .threads import one_blas_thread
 from .windows import columns_inside
 from .workers import Kernel
@@ -103,7 +103,7 @@ def convolve_dx(dy, weight, size, stride, padding):
 # Indices are unsigned where a loop should become vectors: for signed ones Numba tests each for being negative.
 
 
-@part(nogil=True)
+@linked(nogil=True)
 def _height(P, window, stride):
     """Rows under P windows, sorted by their remainder."""
     height = 0
@@ -112,7 +112,7 @@ def _height(P, window, stride):
     return height
 
 
-@part(nogil=True)
+@linked(nogil=True)
 def _view(j, P, stride, window):
     """The first of the P rows that row j of the windows sees."""
     first = j // stride
@@ -121,13 +121,13 @@ def _view(j, P, stride, window):
     return first
 
 
-@part(nogil=True)
+@linked(nogil=True)
 def _zero(target, at, count):
     for q in range(count):
         target[np.uint64(at + q)] = target.dtype.type(0)
 
 
-@part(nogil=True)
+@linked(nogil=True)
 def _shifted(source, begin, left, right, stride, W_out, rows, at):
     """rows[at + q] = source[begin + q stride] for left <= q < right, else zero; up to 15 entries behind are spoilt."""
     if stride == 1 and begin + right + 16 <= source.size:
@@ -140,7 +140,7 @@ def _shifted(source, begin, left, right, stride, W_out, rows, at):
     _zero(rows, at + right, W_out - right)
 
 
-@part(nogil=True)
+@linked(nogil=True)
 def _copies(x, samples, depth, depths, top, P, geometry, W_out, rows):
     """rows[(i, k, c), (row, sample, q)] for the window's `depths` that lie in x, the first of them at `depth`.
 
@@ -167,7 +167,7 @@ def _copies(x, samples, depth, depths, top, P, geometry, W_out, rows):
                             at += W_out
 
 
-@part(nogil=True)
+@linked(nogil=True)
 def _add_copies(rows, samples, d, top, P, geometry, W_out, first_row, end_row, dx):
     """The adjoint of `_copies` for one depth of dx and its rows from first to end."""
     _, C, D, H, W = dx.shape
@@ -193,7 +193,7 @@ def _add_copies(rows, samples, d, top, P, geometry, W_out, first_row, end_row, d
                         at += W_out
 
 
-@part(nogil=True)
+@linked(nogil=True)
 def _gathered(dy, samples, o, top, bottom, tile):
     """tile[f, (p, sample, q)] = dy[sample, f, o, p, q] for rows p from top to bottom."""
     _, F, D_out, H_out, W_out = dy.shape
@@ -208,7 +208,7 @@ def _gathered(dy, samples, o, top, bottom, tile):
                 at += W_out
 
 
-@part(nogil=True)
+@linked(nogil=True)
 def _scattered(tile, samples, o, top, bottom, y):
     """The way back."""
     _, F, D_out, H_out, W_out = y.shape
@@ -223,7 +223,7 @@ def _scattered(tile, samples, o, top, bottom, y):
                 at += W_out
 
 
-@part(nogil=True)
+@linked(nogil=True)
 def _item(item, division, N, depths, H_out):
     """The samples (first, end), the depth, and the rows from top to bottom, of an item."""
     together, _, rows, parts = division
@@ -233,7 +233,7 @@ def _item(item, division, N, depths, H_out):
     return (group * together, min(N, (group + 1) * together)), both - group * depths, top, min(H_out, top + rows)
 
 
-@part(nogil=True)
+@linked(nogil=True)
 def _depths_inside(o, D, geometry):
     """The first depth of a window that lies in x, and how many do."""
     begin = o * geometry[1, 0] - geometry[2, 0]

@@ -16,7 +16,7 @@ from numba import njit
 from .blas import add2, move2
 from .interpolation import NEAREST, ZEROS
 from .linear import _cell, _first, _folded, _weights
-from .parts import part
+from .linking import linked
 from .points import index, inner, summing
 
 RUN = 192  # most points of a run: with this, what is known of them stays in a first-level cache
@@ -32,7 +32,7 @@ INTEGERS = 8 * RUN
 LEFT, RIGHT, SWAPPED, UPPER, LOWER, FRONT, BACK = (np.int32(1 << bit) for bit in range(7))
 
 
-@part(**inner)
+@linked(**inner)
 def workspace(dtype):
     """Numbers and integers of a run, and the pixels of its cells, [cell, line, point, column]."""
     return np.empty(NUMBERS, dtype), np.empty(INTEGERS, np.int32), np.empty(8 * RUN, dtype)
@@ -53,7 +53,7 @@ def _keep(axis, j, k, f, spoilt, numbers, integers):
 # out the other half.
 
 
-@part(**inner)
+@linked(**inner)
 def _neighbours(count, shape, kind, padding, backward, numbers, integers):
     """First neighbours along columns, slices and rows, as in `linear.py`; forwards a NaN has the weight NaN."""
     T = numbers.dtype.type
@@ -79,7 +79,7 @@ def _neighbours(count, shape, kind, padding, backward, numbers, integers):
             _keep(axis, j, k, f, (x != x) & forward, numbers, integers)
 
 
-@part(**inner)
+@linked(**inner)
 def place(count, shape, top, bottom, kind, padding, backward, numbers, integers):
     """Weights, lines and flags of a run at X, in the band of slices from `top` to `bottom`, which is not empty."""
     _neighbours(count, shape, kind, padding, backward, numbers, integers)
@@ -117,7 +117,7 @@ def place(count, shape, top, bottom, kind, padding, backward, numbers, integers)
             integers[index(FLAGS + j)] = np.int32(flags | _flag(back, BACK))
 
 
-@part(**inner)
+@linked(**inner)
 def reach(count, shape, kind, padding, backward, numbers, integers):
     """The first and last slice that a run of points reads, backwards."""
     _neighbours(count, shape, kind, padding, backward, numbers, integers)
@@ -128,7 +128,7 @@ def reach(count, shape, kind, padding, backward, numbers, integers):
     return np.int64(low), np.int64(high) + 1
 
 
-@part(**inner)
+@linked(**inner)
 def read(source, base, count, shape, integers, pixels):
     """The pixels of the cells of a run."""
     for cell in range(len(shape) - 1):
@@ -168,7 +168,7 @@ def _value(cell, j, outside, numbers, integers, pixels):
     return _cell(_corners(cell, j, outside, integers, pixels), numbers[index(F + j)], numbers[index(F + RUN + j)])
 
 
-@part(**inner)
+@linked(**inner)
 def blend(count, shape, outside, numbers, integers, pixels, V, start):
     """V[start + j] += eq. 5 for a run."""
     for k in range(count):
@@ -180,7 +180,7 @@ def blend(count, shape, outside, numbers, integers, pixels, V, start):
         V[index(start + j)] += value
 
 
-@part(**inner)
+@linked(**inner)
 def slopes(count, shape, outside, numbers, integers, pixels, dV, start):
     """G += dV dV/dx: eq. 7 with the right-hand derivative."""
     for k in range(count):
@@ -195,7 +195,7 @@ def slopes(count, shape, outside, numbers, integers, pixels, dV, start):
         numbers[index(G + (len(shape) - 1) * RUN + j)] += dV[index(start + j)] * d_s
 
 
-@part(**inner)
+@linked(**inner)
 def scatter(target, base, count, shape, numbers, integers, pixels, dV, start):
     """The adjoint of `blend`: eq. 6. What stood in `pixels` is lost.
 
@@ -226,7 +226,7 @@ def scatter(target, base, count, shape, numbers, integers, pixels, dV, start):
                 add2(target, base + np.int64(integers[index(LINES + line + RUN + j)]), pixels, 2 * RUN + 2 * j)
 
 
-@part(**inner)
+@linked(**inner)
 def pick(source, base, count, shape, outside, numbers, integers, V, start):
     """V[start + j] += eq. 4 for a run."""
     for k in range(count):
@@ -239,7 +239,7 @@ def pick(source, base, count, shape, outside, numbers, integers, V, start):
         V[index(start + j)] += spoilt if spoilt != spoilt else pixel if exists else outside
 
 
-@part(**inner)
+@linked(**inner)
 def put(target, base, count, integers, dV, start):
     """The adjoint of `pick`."""
     for k in range(count):
@@ -249,7 +249,7 @@ def put(target, base, count, integers, dV, start):
             target[index(base + np.int64(integers[index(LINES + j)]))] += dV[index(start + j)]
 
 
-@part(**inner)
+@linked(**inner)
 def through_padding(count, shape, numbers):
     """From the gradients of folded coordinates to those of the coordinates."""
     zero = numbers.dtype.type(0)
@@ -260,7 +260,7 @@ def through_padding(count, shape, numbers):
             numbers[index(G + a * RUN + j)] = g if turn > zero else -g if turn < zero else zero
 
 
-@part(**summing)
+@linked(**summing)
 def touched(source, first, last):
     """A sum of an entry of every line of memory, in order: the processor fetches ahead, as it cannot for points."""
     total = source.dtype.type(0)

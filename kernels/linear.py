@@ -10,12 +10,12 @@ import numpy as np
 from numba import njit
 
 from .interpolation import BORDER, FAR, REFLECT_CENTRES, ZEROS
-from .parts import part
+from .linking import linked
 from .points import index, inner, summing
 from .tiles import steps
 
 
-@part(**inner)
+@linked(**inner)
 def workspace(run, dtype):
     """Of each point of a run: where its first neighbour stands; and along x, slices and rows, the first neighbour, the
     weight of the second, and where padding moves the coordinate and how it turns."""
@@ -64,7 +64,7 @@ def formulas(floor, compiled):
 _folded, _first = formulas(np.floor, njit(inline="always", **inner))
 
 
-@part(**inner)
+@linked(**inner)
 def _neighbours(x, count, size, padding, backward, first, f, buffer, turn):
     """The first neighbours along one axis. What is to the right of a mirrored pixel matters on the way back only."""
     T = x.dtype.type
@@ -80,7 +80,7 @@ def _neighbours(x, count, size, padding, backward, first, f, buffer, turn):
         first[j], f[j] = k - np.int32(back), T(1) if back else weight
 
 
-@part(**inner)
+@linked(**inner)
 def place(x, count, shape, first, slices, volume, lanes, padding, backward, work):
     """Fill the workspace for a run at x, in a tile of `slices` from `first` on."""
     S, R, W = shape
@@ -101,7 +101,7 @@ def place(x, count, shape, first, slices, volume, lanes, padding, backward, work
             at[j] += np.int32(np.int32(neighbours[2, j] * row_step) + row_step)
 
 
-@part(**inner)
+@linked(**inner)
 def reach(x, count, size, padding, work):
     """The first and last slice that a run of points reads, from their coordinates x along that axis."""
     _, neighbours, f, buffer, turn = work
@@ -114,7 +114,7 @@ def reach(x, count, size, padding, work):
     return low, high
 
 
-@part(**inner)
+@linked(**inner)
 def through_padding(count, volume, work, g):
     """From the gradients of folded coordinates to those of the coordinates."""
     turn = work[4]
@@ -149,7 +149,7 @@ def _cell(corners, f_x, f_s):
     return left + f_s * down, upper + f_s * (lower - upper), down
 
 
-@part(**inner)
+@linked(**inner)
 def blend(tile, work, count, shape, volume, lanes, values):
     """values += eq. 5 for a run."""
     T = tile.dtype.type
@@ -167,7 +167,7 @@ def blend(tile, work, count, shape, volume, lanes, values):
                     + w10 * tile[index(b + lane)] + w11 * tile[index(b + lanes + lane)])
 
 
-@part(**inner)
+@linked(**inner)
 def scatter(values, work, count, shape, volume, lanes, tile):
     """The adjoint of `blend`: eq. 6."""
     T = tile.dtype.type
@@ -201,7 +201,7 @@ def _products(tile, values, a, b, j, lanes):
     return t00, t01, t10, t11
 
 
-@part(**summing)
+@linked(**summing)
 def slopes(tile, values, work, count, shape, volume, lanes, g):
     """g[a] = dV dV/dx_a, summed over the channels of the tile: eq. 7 with the right-hand derivative."""
     at, _, f, _, _ = work

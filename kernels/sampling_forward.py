@@ -8,8 +8,8 @@ from . import linear, linear_point, points, taps, taps_point
 from .device_array import empty
 from .interpolation import BILINEAR, CUSTOM, NEAREST, WRAP, hat, hat_slope
 from .launch import block, cuda, cuda_kernel
+from .linking import linked
 from .mapping import full
-from .parts import part
 from .points import WIDTHS, coordinates, index, summing
 from .taps_point import FOUR, MANY, WIDENED
 from .tiles import read_tile, steps, write_run
@@ -18,7 +18,7 @@ from .workers import Kernel
 cpu = {"error_model": "numpy", "fastmath": {"contract"}}
 
 
-@part(**summing)
+@linked(**summing)
 def _spoil(x, dims, count, lanes, values):
     """A NaN coordinate gives NaN."""
     total = values.dtype.type(0)

@@ -5,7 +5,7 @@ import numpy as np
 from . import in_place
 from .in_place import FOLDED, RUN, G
 from .interpolation import NEAREST, ZEROS
-from .parts import part
+from .linking import linked
 from .points import add_dM, coordinates, index, inner, through_quotient, write_dgrid
 from .sampling_forward import cpu
 from .totals import ROWS
@@ -15,7 +15,7 @@ from .workers import Kernel
 BACKWARDS, FORWARDS, FIRST = np.bool_(True), np.bool_(False), np.int64(0)
 
 
-@part(**inner)
+@linked(**inner)
 def _move_on(dU, first, C, pixels, count, sums):
     """What points have added to `count` pixels of each channel moves on to float64."""
     for c in range(C):
@@ -24,7 +24,7 @@ def _move_on(dU, first, C, pixels, count, sums):
             sums[at], dU[pixel] = sums[at] + dU[pixel], dU.dtype.type(0)
 
 
-@part(**inner)
+@linked(**inner)
 def _come_back(dU, first, C, pixels, count, sums):
     """And the sum comes back."""
     for c in range(C):

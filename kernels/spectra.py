@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .blas import gemm, move16
-from .parts import part
+from .linking import linked
 from .threads import one_blas_thread
 from .workers import Kernel
 
@@ -250,13 +250,13 @@ def _transform_back_items(first, last, S, back, down, bias, tiling, images, x):
             _add(pixels, c, start, n, tiling, line, x)
 
 
-@part(nogil=True)
+@linked(nogil=True)
 def _whole_vectors(width):
     """The distance of rows of pixels, so that whole vectors may be moved there."""
     return (width + 15) // 16 * 16
 
 
-@part(nogil=True)
+@linked(nogil=True)
 def _place(tile, c, C, tiling):
     """The plane of a tile, and the pixel of it where the tile begins."""
     each = tiling[0, 0] * tiling[0, 1]
@@ -267,7 +267,7 @@ def _place(tile, c, C, tiling):
     return n * C + c, a * tiling[2, 0] - tiling[3, 0], b * tiling[2, 1] - tiling[3, 1]
 
 
-@part(nogil=True)
+@linked(nogil=True)
 def _cut(x, c, begin, count, tiling, line, pixels):
     """pixels[(h, tile), w] = x of the tiles from begin on, zero outside the image."""
     _, C, H, W = x.shape
@@ -296,7 +296,7 @@ def _cut(x, c, begin, count, tiling, line, pixels):
                 pixels[np.uint64(to + w)] = x.dtype.type(0)
 
 
-@part(nogil=True)
+@linked(nogil=True)
 def _add(pixels, c, begin, count, tiling, line, x):
     """Adds the pixels of tiles, as `_cut` gives them, to the image."""
     _, C, H, W = x.shape
