@@ -10,8 +10,8 @@ the copies again (dweight), or adds products up in their shape and shifts them b
     rows[(i, k, c), (row, sample, q)] = x[sample, c, depth + i, row, q + k]
 
 With a vertical stride the rows are sorted by their remainder, so that rows p stride + j of all p stand together. Small
-images are taken several at a time; of large ones so many rows as fit a cache. All that depends on shapes only, so
-results are the same bits for any number of threads.
+images are taken several at a time; of large ones so many rows as fit a cache, or as BLAS multiplies without copies
+(`products`). All that depends on shapes only, so results are the same bits for any number of threads.
 
 Shapes: x (N, C, D, H, W), weight (F, C, kD, kH, kW), y (N, F, D_out, H_out, W_out), all C-contiguous; an image has a
 depth of 1. Windows, strides and padding are triples.
@@ -23,6 +23,7 @@ import numpy as np
 
 from .blas import gemm, move16
 from .linking import linked
+from .products import even, small
 from .threads import one_blas_thread
 from .windows import columns_inside
 from .workers import Kernel
@@ -42,10 +43,12 @@ class Division(NamedTuple):
     parts: int  # of the rows
 
 
-def divide(N, depths, K, H_out, W_out, window, stride):
-    """How the work with K = kD kW C copies is divided."""
+def divide(N, depths, K, F, H_out, W_out, window, stride):
+    """How the work with K = kD kW C copies and F filters is divided."""
     line = max(1, K * W_out)
     rows = max(1, min(H_out, max((ENTRIES // line - window) // stride + 1, -(-COLUMNS // max(1, W_out)))))
+    if small() >= 2 * window * line * F:  # with fewer rows, those that two items copy cost more than BLAS's own copies
+        rows = even(H_out, min(rows, small() // (line * F)))
     together = 1
     if N * depths < ITEMS:
         rows = max(1, min(rows, max(2 * window, -(-H_out * N * depths // ITEMS))))
@@ -62,20 +65,18 @@ def convolve(x, weight, bias, size, stride, padding):
     F, _, kD, kH, kW = weight.shape
     y = np.empty((N, F, *size), x.dtype)
     flat = np.ascontiguousarray(weight.transpose(3, 0, 2, 4, 1)).reshape(-1)  # j f (i k c)
-    division = divide(N, size[0], kD * kW * C, *size[1:], kH, stride[1])
-    _forward(division.groups * size[0] * division.parts, y.size * C, x, flat,
-             np.zeros(F, x.dtype) if bias is None else bias, np.array([(kD, kH, kW), stride, padding]),
-             np.array(division), y)
+    division = divide(N, size[0], kD * kW * C, F, *size[1:], kH, stride[1])
+    bias = np.zeros(F, x.dtype) if bias is None else bias
+    _forward(division.groups * size[0] * division.parts, y.size * C, x, flat, bias,
+             np.array([(kD, kH, kW), stride, padding]), np.array(division), y)
     return y
 
 
 @one_blas_thread
 def convolve_dweight(x, dy, window, stride, padding):
     """dweight and dbias."""
-    C = x.shape[1]
-    N, F, *size = dy.shape
-    kD, kH, kW = window
-    division = divide(N, size[0], kD * kW * C, *size[1:], kH, stride[1])
+    C, (N, F, *size), (kD, kH, kW) = x.shape[1], dy.shape, window
+    division = divide(N, size[0], kD * kW * C, F, *size[1:], kH, stride[1])
     items = division.groups * size[0] * division.parts
     shares = np.zeros((max(1, min(CHUNKS, items)), kH * F * kD * kW * C + F), x.dtype)
     _dweight(len(shares), dy.size * C, x, dy, np.array([window, stride, padding]), np.array(division), shares)
@@ -91,7 +92,7 @@ def convolve_dx(dy, weight, size, stride, padding):
     F, C, kD, kH, kW = weight.shape
     dx = np.empty((N, C, *size), dy.dtype)
     flat = np.ascontiguousarray(weight.transpose(2, 3, 4, 1, 0)).reshape(-1)  # i j (k c) f
-    division = divide(N, D_out, kW * C, H_out, W_out, kH, stride[1])
+    division = divide(N, D_out, kW * C, F, H_out, W_out, kH, stride[1])
     # A worker owns rows of dx. Rows of y that reach into two parts are worked on for both, so a sample is divided only
     # where there are too few of them to occupy the cores.
     parts = 1 if N * size[0] >= ITEMS else max(1, min(ITEMS, size[1] // (2 * kH)))
