@@ -51,7 +51,7 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
         for start in range(part * share, end, run):
             count = min(run, end - start)
             for c in range(C):
-                V[n, c, start:start + count] = U.dtype.type(0)
+                in_place.clear(values, (n * C + c) * P + start, count)
             for layer in range(layers):
                 coordinates(M, basis, grid, scale, centre, n_M, layer * P + start, count, size, target_points, x)
                 in_place.place(count, shape, FIRST, shape[0], kind, padding, FORWARDS, numbers, integers)
@@ -75,7 +75,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
     target_points = np.empty((M.shape[2], RUN), U.dtype)
     one_U, one_M = len(U) < N, max(len(M), len(grid)) < N
     slices = -(-shape[0] // parts) if wanted_U else shape[0]
-    share, zero = P if wanted_U else -(-P // parts), U.dtype.type(0)
+    share = P if wanted_U else -(-P // parts)
     # A pixel takes so many points in U's dtype; then what they have added moves on to float64.
     leg, most = max(ROWS, 2 * slices * slice_step), (-(-N // groups) if one_U else 1) * layers * P
     sums, walked = np.empty(C * slices * slice_step if wanted_U and most > leg else 0, np.float64), 0
@@ -93,9 +93,10 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                 if wanted_points and wanted_U:
                     numbers[0] = in_place.touched(source, image + at, image + at + (bottom - top) * slice_step)
                 if wanted_U and (n == first_n or not one_U):
-                    target[own + at:own + at + (bottom - top) * slice_step] = zero
+                    in_place.clear(target, own + at, (bottom - top) * slice_step)
             if n == first_n or not one_U:
-                sums[:], walked = 0.0, 0
+                in_place.clear(sums, FIRST, sums.size)
+                walked = 0
             for start in range(begin, end, run):
                 count = min(run, end - start)
                 for layer in range(layers):
@@ -106,7 +107,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                     point = layer * P + start
                     coordinates(M, basis, grid, scale, centre, n_M, point, count, size, target_points, x)
                     in_place.place(count, shape, top, bottom, kind, padding, BACKWARDS, numbers, integers)
-                    numbers[G:FOLDED] = zero
+                    in_place.clear(numbers, FIRST + G, FOLDED - G)
                     for c in range(C):
                         at = (n * C + c) * P + start
                         if wanted_points:

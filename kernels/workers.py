@@ -74,7 +74,7 @@ def _loop() -> int:
     return c_function(_loop_over_workers, types.void(int64, int64, int64, int64), parallel=True).address
 
 
-@compiled(nogil=True)
+@compiled(nogil=True, no_cfunc_wrapper=True)
 def _spread(loop, address, workers, items, arguments):
     if workers == 1:
         call_address(address, 0, items, arguments)

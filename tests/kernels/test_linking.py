@@ -1,0 +1,118 @@
+"""Functions that are linked into kernels: what their callers get, and what they do not cost."""
+
+import gc
+
+import numpy as np
+import pytest
+from numba import float64, njit, types
+from numba.core import config, event
+from numba.core.errors import TypingError
+
+from nanostn.kernels import caching
+from nanostn.kernels.linking import Linked, linked
+
+
+@linked(error_model="numpy")
+def _inverse(x, shift=1):
+    """One over x, and a shift, which has a default."""
+    return 1 / x + shift
+
+
+@linked()
+def _sum(values, power):
+    total = values.dtype.type(0)
+    for value in values:
+        total += value if power is None else value**power
+    return total
+
+
+@linked()
+def _twice(x):
+    return _inverse(x) + _inverse(x, shift=x)
+
+
+@njit(error_model="numpy")
+def _caller(x, values):
+    return _twice(x), _inverse(x, 0.5), _sum(values, None), _sum(values, 2)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_caller_gets_what_python_gets(dtype):
+    values = np.arange(5, dtype=dtype)
+    assert _caller(4.0, values) == (5.5, 0.75, 10.0, 30.0)
+    assert (_twice(4.0), _inverse(4.0, 0.5), _sum(values, None), _sum(values, 2)) == (5.5, 0.75, 10.0, 30.0)
+    assert _caller(0.0, values)[1] == np.inf  # its own error model, which divides by zero
+
+
+def test_functions_of_the_same_types_are_told_apart():
+    one, two = Linked(lambda x: x + 1), Linked(lambda x: x + 2)
+    assert njit(lambda x: (one(x), two(x)))(10.0) == (11.0, 12.0)
+
+
+def test_it_has_no_machine_code_of_its_own_until_python_calls_it():
+    @linked()
+    def alone(x):
+        return 3 * x
+
+    assert njit(lambda x: alone(x))(5) == 15
+    assert len(alone._forms) == 1 and not alone.overloads
+    assert alone(5) == 15 and len(alone.overloads) == 1
+
+
+def test_an_error_of_types_names_the_function():
+    @linked()
+    def wrong(x):
+        return x.no_such_thing
+
+    with pytest.raises(TypingError, match="no_such_thing"):
+        njit(lambda x: wrong(x))(np.ones(3))
+
+
+def test_an_index_is_checked_where_it_should_be():
+    @linked(boundscheck=True)
+    def read(x, i):
+        return x[i]
+
+    with pytest.raises(IndexError):
+        njit(lambda x, i: read(x, i))(np.ones(3), 5)
+
+
+def _items(x):
+    return _twice(x) + _inverse(x)
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_garbage_is_not_collected_while_a_kernel_is_compiled(monkeypatch, on):
+    """And is afterwards, if it was before; after an error, too."""
+    monkeypatch.setattr(caching.CFunc, "compile", lambda self: states.append(gc.isenabled()) or 1 / len(self._pyfunc()))
+    states = []
+    before = gc.isenabled()
+    try:
+        (gc.enable if on else gc.disable)()
+        caching.c_function(lambda: "one", types.void())
+        with pytest.raises(ZeroDivisionError):
+            caching.c_function(lambda: "", types.void())
+        assert states == [False, False] and gc.isenabled() == on
+    finally:
+        (gc.enable if before else gc.disable)()
+
+
+def test_a_kernel_has_what_it_calls(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    passes = []
+
+    class Listener(event.Listener):
+        def on_start(self, compiling):
+            passes.append(compiling.data["name"])
+
+        def on_end(self, compiled):
+            pass
+
+    with event.install_listener("numba:run_pass", Listener()):
+        first = caching.c_function(_items, float64(float64), error_model="numpy")
+        assert passes
+        passes.clear()
+        second = caching.c_function(_items, float64(float64), error_model="numpy")
+        assert not passes  # found on disk, whole
+    assert first.ctypes(4.0) == second.ctypes(4.0) == 6.75
