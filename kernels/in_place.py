@@ -27,7 +27,7 @@ X, G, FOLDED, TURN, F = (RUN * row for row in (0, 4, 8, 9, 12))
 NUMBERS = 15 * RUN
 # Rows of integers: where the lines of a cell begin in an image, two for each cell; which neighbours exist, and whether
 # they have changed places; the first neighbours along columns, slices and rows.
-LINES, FLAGS, K = (RUN * row for row in (0, 4, 5))
+LINES, FLAGS, FIRST = (RUN * row for row in (0, 4, 5))
 INTEGERS = 8 * RUN
 LEFT, RIGHT, SWAPPED, UPPER, LOWER, FRONT, BACK = (np.int32(1 << bit) for bit in range(7))
 
@@ -45,7 +45,7 @@ def _flag(exists, flag):
 
 @njit(inline="always", **inner)
 def _keep(axis, j, k, f, spoilt, numbers, integers):
-    integers[index(K + axis * RUN + j)] = k
+    integers[index(FIRST + axis * RUN + j)] = k
     numbers[index(F + axis * RUN + j)] = numbers.dtype.type(np.nan) if spoilt else f
 
 
@@ -55,7 +55,7 @@ def _keep(axis, j, k, f, spoilt, numbers, integers):
 
 @linked(**inner)
 def _neighbours(count, shape, kind, padding, backward, numbers, integers):
-    """First neighbours along columns, slices and rows, as in `linear.py`; forwards a NaN has the weight NaN."""
+    """The first neighbours along columns, slices and rows, as in `linear.py`; forwards a NaN has the weight NaN."""
     T = numbers.dtype.type
     shift, forward, alone = T(0.5) if kind == NEAREST else T(0), not backward, kind == NEAREST  # eq. 4
     for axis in range(len(shape)):
@@ -89,7 +89,7 @@ def place(count, shape, top, bottom, kind, padding, backward, numbers, integers)
     zero, last = np.int32(0), np.int32(W - np.int32(1) if kind == NEAREST else W - np.int32(2))
     above, first_slice, last_slice = np.int32(top - 1), np.int32(top), np.int32(bottom - 1)
     for j in range(count):
-        k, s = integers[index(K + j)], integers[index(K + RUN + j)]
+        k, s = integers[index(FIRST + j)], integers[index(FIRST + RUN + j)]
         begin = k if k > zero else zero
         begin = begin if begin < last else last  # a line of two ends in the image
         flags = np.int32(_flag((k >= zero) & (k < W), LEFT) | _flag(k < W - 1, RIGHT))
@@ -103,7 +103,7 @@ def place(count, shape, top, bottom, kind, padding, backward, numbers, integers)
     if len(shape) == 3:
         last, step = np.int32(shape[1] - 1), W
         for j in range(count):
-            k = integers[index(K + 2 * RUN + j)]
+            k = integers[index(FIRST + 2 * RUN + j)]
             front, back = (k >= zero) & (k <= last), k < last
             row = k if k > zero else zero
             row = np.int32((row if row < last else last) * step)
@@ -123,7 +123,7 @@ def reach(count, shape, kind, padding, backward, numbers, integers):
     _neighbours(count, shape, kind, padding, backward, numbers, integers)
     low, high = np.int32(shape[0]), np.int32(-1)
     for j in range(count):
-        k = integers[index(K + RUN + j)]
+        k = integers[index(FIRST + RUN + j)]
         low, high = min(low, k), max(high, k if k < shape[0] else low)
     return np.int64(low), np.int64(high) + 1
 

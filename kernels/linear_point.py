@@ -1,7 +1,7 @@
-"""Nearest and bilinear sampling at one point, by a thread of a GPU: what `linear.py` does for runs of points in tiles.
+"""Nearest and bilinear sampling at one point, by a thread of a GPU: what `in_place.py` does for runs of points.
 
-There are no tiles here: neighbours are read from U itself. In the place of one that does not exist a pixel is read and
-forgotten, so that all reads of a point are under way together; the neighbour is the value outside.
+In the place of a neighbour that does not exist a pixel is read and forgotten, so that all reads of a point are under
+way together; the neighbour is the value outside.
 """
 
 import numpy as np

@@ -3,16 +3,18 @@
     V[n, c, p] = sum over the pixels m of U[n, c, m] k(x[n, p] - m) k(y[n, p] - ...) ...                     eq. 3
 
 Coordinates are in pixels from the centre of the image (`points.py`): the caller has scaled M. Images and volumes are
-one thing here (`tiles.py`), and so is depth flattening: the layers of an output whose depth is summed are added up
-where a point's values are made, and no volume V exists. Nearest and bilinear kernels with the paddings that keep
-neighbours next to each other have a way of their own (`linear.py`); everything else goes through tables (`taps.py`).
+one thing here, and so is depth flattening: the layers of an output whose depth is summed are added up where a point's
+values are made, and no volume V exists. Nearest and bilinear kernels with the paddings that keep neighbours next to
+each other have two ways of their own, for few channels in place (`in_place.py`), for many in tiles (`linear.py`);
+everything else goes through tables (`taps.py`).
 
-Schedule. A worker copies an image into a tile and walks the output in runs of points: coordinates, taps and weights of
-a run first, then its channels. The gradient of U is scattered into a tile and copied out. Where an image is divided
-into bands of slices, each with an owner, a band is an image of its own with zeros around it: V is linear in U, so dU of
-a band and its share of dM need no other band. Where many share one image, or one theta, its gradient is summed in
-groups, and the groups then. How things are divided depends on shapes only, and so do all results: they are the same
-bits for any number of threads. NaN coordinates give NaN in V, so that a localisation network that diverges is seen.
+Schedule. A worker walks the output in runs of points: coordinates, taps and weights of a run first, then its channels.
+It reads the image itself and writes dU itself, or a tile, which is a copy with a margin and its channels last
+(`tiles.py`). Where an image is divided into bands of slices, each with an owner, a band is an image of its own with
+zeros around it: V is linear in U, so dU of a band and its share of dM need no other band. Where many share one image,
+or one theta, its gradient is summed in groups, and the groups then. How things are divided depends on shapes only, and
+so do all results: they are the same bits for any number of threads. NaN coordinates give NaN in V, so that a
+localisation network that diverges is seen.
 
 On a GPU a thread has a point of the output: it reckons the coordinates once and walks the channels, and reads U itself
 (`linear_point.py`, `taps_point.py`). dU is added up in integers, whose sum has no order (`sums.py`); dM in registers or

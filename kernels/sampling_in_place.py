@@ -11,9 +11,6 @@ from .sampling_forward import cpu
 from .totals import ROWS
 from .workers import Kernel
 
-# A constant would be a type of its own, and compile once more what it is handed to.
-BACKWARDS, FORWARDS, FIRST = np.bool_(True), np.bool_(False), np.int64(0)
-
 
 @linked(**inner)
 def _move_on(dU, first, C, pixels, count, sums):
@@ -54,7 +51,7 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
                 in_place.clear(values, (n * C + c) * P + start, count)
             for layer in range(layers):
                 coordinates(M, basis, grid, scale, centre, n_M, layer * P + start, count, size, target_points, x)
-                in_place.place(count, shape, FIRST, shape[0], kind, padding, FORWARDS, numbers, integers)
+                in_place.place(count, shape, 0, shape[0], kind, padding, False, numbers, integers)
                 for c in range(C):
                     base, at = image + c * pixels, (n * C + c) * P + start
                     if kind == NEAREST:
@@ -95,7 +92,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                 if wanted_U and (n == first_n or not one_U):
                     in_place.clear(target, own + at, (bottom - top) * slice_step)
             if n == first_n or not one_U:
-                in_place.clear(sums, FIRST, sums.size)
+                in_place.clear(sums, 0, sums.size)
                 walked = 0
             for start in range(begin, end, run):
                 count = min(run, end - start)
@@ -106,8 +103,8 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                             continue
                     point = layer * P + start
                     coordinates(M, basis, grid, scale, centre, n_M, point, count, size, target_points, x)
-                    in_place.place(count, shape, top, bottom, kind, padding, BACKWARDS, numbers, integers)
-                    in_place.clear(numbers, FIRST + G, FOLDED - G)
+                    in_place.place(count, shape, top, bottom, kind, padding, True, numbers, integers)
+                    in_place.clear(numbers, G, FOLDED - G)
                     for c in range(C):
                         at = (n * C + c) * P + start
                         if wanted_points:
@@ -149,7 +146,7 @@ def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_
         n, layer = divmod(image, layers)
         count = min(run, P - r * run)
         coordinates(M, basis, grid, scale, centre, n, layer * P + r * run, count, size, target_points, x)
-        reach[n, layer, r] = in_place.reach(count, U.shape[2:], kind, padding, BACKWARDS, numbers, integers)
+        reach[n, layer, r] = in_place.reach(count, U.shape[2:], kind, padding, True, numbers, integers)
 
 
 forward = Kernel(_forward_items, **cpu)

@@ -5,11 +5,13 @@ import gc
 import numpy as np
 import pytest
 from numba import float64, njit, types
-from numba.core import config, event
+from numba.core import config
 from numba.core.errors import TypingError
 
 from nanostn.kernels import caching
 from nanostn.kernels.linking import Linked, linked
+
+from .passes import passes_of_the_compiler
 
 
 @linked(error_model="numpy")
@@ -59,6 +61,16 @@ def test_it_has_no_machine_code_of_its_own_until_python_calls_it():
     assert alone(5) == 15 and len(alone.overloads) == 1
 
 
+def test_a_constant_is_no_type_of_its_own():
+    @linked()
+    def chosen(x, twice, shift):
+        return (2 if twice else 1) * x + shift
+
+    assert njit(lambda x, flag, n: (chosen(x, True, 3), chosen(x, flag, n), chosen(x, False, n)))(5.0, True, 4) == (
+        13.0, 14.0, 9.0)
+    assert len(chosen._forms) == 1
+
+
 def test_an_error_of_types_names_the_function():
     @linked()
     def wrong(x):
@@ -100,16 +112,7 @@ def test_garbage_is_not_collected_while_a_kernel_is_compiled(monkeypatch, on):
 def test_a_kernel_has_what_it_calls(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
-    passes = []
-
-    class Listener(event.Listener):
-        def on_start(self, compiling):
-            passes.append(compiling.data["name"])
-
-        def on_end(self, compiled):
-            pass
-
-    with event.install_listener("numba:run_pass", Listener()):
+    with passes_of_the_compiler() as passes:
         first = caching.c_function(_items, float64(float64), error_model="numpy")
         assert passes
         passes.clear()
