@@ -22,6 +22,7 @@ import numba
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.sigutils import normalize_signature
 
@@ -135,6 +136,6 @@ def c_function(function: Callable[..., Any], signature: Any, **options: Any) -> 
     """cfunc(signature, **options)(function), from the disk where it is kept."""
     found: Any = CFunc(function, normalize_signature(signature), {}, options)
     found._cache = Cache(function)
-    with _no_garbage_collection():
+    with global_compiler_lock, _no_garbage_collection():  # no process is forked in between (`threads.py`)
         found.compile()
     return found

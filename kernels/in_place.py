@@ -1,4 +1,4 @@
-"""Nearest and bilinear sampling of few channels, from the image itself: a run of points at a time (paper, eq. 4 to 7).
+"""Sampling from the image itself, a run of points at a time: bilinear of few channels, nearest of any (eq. 4 to 7).
 
 The neighbours of a point are four in a cell of two columns and two slices; in a volume a second cell, one row on, has
 the other four (`tiles.py` says what slices and rows are). A line of a cell is two pixels side by side, read at once. At
@@ -15,11 +15,11 @@ from numba import njit
 
 from .blas import add2, move2
 from .interpolation import NEAREST, ZEROS
-from .linear import _cell, _first, _folded, _weights
+from .linear import _cell, _first, _folded, _right, _weights
 from .linking import linked
 from .points import index, inner, summing
 
-RUN = 192  # most points of a run: with this, what is known of them stays in a first-level cache
+RUN = 192  # most points of a run, whole vectors of 16: what is known of them stays in a first-level cache
 
 # Rows of numbers: coordinates (and 1 / denominator), their gradients (and the denominator's); along columns, slices and
 # rows where padding moves the coordinate, how it turns, and the weight of the second neighbour; shares of the corners.
@@ -57,7 +57,7 @@ def _keep(axis, j, k, f, spoilt, numbers, integers):
 def _neighbours(count, shape, kind, padding, backward, numbers, integers):
     """The first neighbours along columns, slices and rows, as in `linear.py`; forwards a NaN has the weight NaN."""
     T = numbers.dtype.type
-    shift, forward, alone = T(0.5) if kind == NEAREST else T(0), not backward, kind == NEAREST  # eq. 4
+    shift, forward, turns = T(0.5) if kind == NEAREST else T(0), not backward, backward and kind != NEAREST  # eq. 4
     for axis in range(len(shape)):
         a = 0 if axis == 0 else len(shape) - axis  # the coordinate
         size = shape[-1] if axis == 0 else shape[axis - 1]
@@ -73,9 +73,7 @@ def _neighbours(count, shape, kind, padding, backward, numbers, integers):
         for j in range(count):
             x = numbers[index(FOLDED + j)]
             k, f = _first(x, size, shift)
-            # On the way back, the pixel before it is to the right of a mirrored one.
-            back = (numbers[index(TURN + axis * RUN + j)] < T(0)) & (f == T(0)) & backward & (not alone)
-            k, f = np.int32(k - np.int32(back)), T(1) if back else f
+            k, f = _right(k, f, numbers[index(TURN + axis * RUN + j)] if turns else T(1))
             _keep(axis, j, k, f, (x != x) & forward, numbers, integers)
 
 
@@ -118,13 +116,13 @@ def place(count, shape, top, bottom, kind, padding, backward, numbers, integers)
 
 
 @linked(**inner)
-def reach(count, shape, kind, padding, backward, numbers, integers):
+def reach(count, shape, kind, padding, numbers, integers):
     """The first and last slice that a run of points reads, backwards."""
-    _neighbours(count, shape, kind, padding, backward, numbers, integers)
+    _neighbours(count, shape, kind, padding, True, numbers, integers)
     low, high = np.int32(shape[0]), np.int32(-1)
     for j in range(count):
         k = integers[index(FIRST + RUN + j)]
-        low, high = min(low, k), max(high, k if k < shape[0] else low)
+        low, high = min(low, k), max(high, k if k < shape[0] else np.int32(-1))
     return np.int64(low), np.int64(high) + 1
 
 
@@ -270,6 +268,6 @@ def clear(array, first, count):
 def touched(source, first, last):
     """A sum of an entry of every line of memory, in order: the processor fetches ahead, as it cannot for points."""
     total = source.dtype.type(0)
-    for k in range(first, last, 16):
+    for k in range(first, last, 64 // source.itemsize):
         total += source[index(k)]
     return total

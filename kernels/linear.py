@@ -58,10 +58,17 @@ def formulas(floor, compiled):
         whole = floor(x)
         return np.int32(whole), x - whole
 
-    return folded, first
+    @compiled
+    def right(k, f, turn):
+        """On the way back: to the right of a mirrored pixel, at a coordinate that is whole, is the one before it."""
+        T = type(f)
+        before = (turn < T(0)) & (f == T(0))
+        return np.int32(k - np.int32(before)), T(1) if before else f
+
+    return folded, first, right
 
 
-_folded, _first = formulas(np.floor, njit(inline="always", **inner))
+_folded, _first, _right = formulas(np.floor, njit(inline="always", **inner))
 
 
 @linked(**inner)
@@ -76,8 +83,7 @@ def _neighbours(x, count, size, padding, backward, first, f, buffer, turn):
         buffer[j], turn[j] = _folded(x[j], size, padding)
     for j in range(count):
         k, weight = _first(buffer[j], size, T(0))
-        back = backward and turn[j] < T(0) and weight == T(0)  # the pixel before it
-        first[j], f[j] = k - np.int32(back), T(1) if back else weight
+        first[j], f[j] = _right(k, weight, turn[j] if backward else T(1))
 
 
 @linked(**inner)

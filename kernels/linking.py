@@ -16,7 +16,7 @@ from numba.core.sigutils import normalize_signature
 
 
 class _Intermediate(JITCodeLibrary):
-    """The code of a function and of those that it calls, neither optimised nor made into machine code."""
+    """The code of a function and of those that it calls, before it is optimised as a whole; no machine code."""
 
     def _optimize_final_module(self) -> None:
         """Its callers are."""

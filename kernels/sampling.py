@@ -5,8 +5,8 @@
 Coordinates are in pixels from the centre of the image (`points.py`): the caller has scaled M. Images and volumes are
 one thing here, and so is depth flattening: the layers of an output whose depth is summed are added up where a point's
 values are made, and no volume V exists. Nearest and bilinear kernels with the paddings that keep neighbours next to
-each other have two ways of their own, for few channels in place (`in_place.py`), for many in tiles (`linear.py`);
-everything else goes through tables (`taps.py`).
+each other have two ways of their own: in place for few channels, and for the nearest pixel of any (`in_place.py`), in
+tiles for many (`linear.py`). Everything else goes through tables (`taps.py`).
 
 Schedule. A worker walks the output in runs of points: coordinates, taps and weights of a run first, then its channels.
 It reads the image itself and writes dU itself, or a tile, which is a copy with a margin and its channels last

@@ -1,9 +1,9 @@
-"""The schedule of `in_place`: who samples which points of few channels, and who writes what of dU."""
+"""The schedule of `in_place`: who samples which points of an image, and who writes what of its dU."""
 
 import numpy as np
 
 from . import in_place
-from .in_place import FOLDED, RUN, G
+from .in_place import RUN, G
 from .interpolation import NEAREST, ZEROS
 from .linking import linked
 from .points import add_dM, coordinates, index, inner, through_quotient, write_dgrid
@@ -68,7 +68,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
     size, shape, pixels = (D_out, H_out, W_out), U.shape[2:], U.size // (len(U) * C)
     slice_step, source, target, cotangents = pixels // shape[0], U.reshape(-1), dU.reshape(-1), dV.reshape(-1)
     numbers, integers, cells = in_place.workspace(U.dtype)
-    x, g = numbers[:G].reshape(-1, RUN), numbers[G:FOLDED].reshape(-1, RUN)
+    x, g = numbers[:G].reshape(-1, RUN), numbers[G:G + 4 * RUN].reshape(-1, RUN)
     target_points = np.empty((M.shape[2], RUN), U.dtype)
     one_U, one_M = len(U) < N, max(len(M), len(grid)) < N
     slices = -(-shape[0] // parts) if wanted_U else shape[0]
@@ -104,7 +104,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                     point = layer * P + start
                     coordinates(M, basis, grid, scale, centre, n_M, point, count, size, target_points, x)
                     in_place.place(count, shape, top, bottom, kind, padding, True, numbers, integers)
-                    in_place.clear(numbers, G, FOLDED - G)
+                    in_place.clear(numbers, G, 4 * RUN)
                     for c in range(C):
                         at = (n * C + c) * P + start
                         if wanted_points:
@@ -146,7 +146,7 @@ def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_
         n, layer = divmod(image, layers)
         count = min(run, P - r * run)
         coordinates(M, basis, grid, scale, centre, n, layer * P + r * run, count, size, target_points, x)
-        reach[n, layer, r] = in_place.reach(count, U.shape[2:], kind, padding, True, numbers, integers)
+        reach[n, layer, r] = in_place.reach(count, U.shape[2:], kind, padding, numbers, integers)
 
 
 forward = Kernel(_forward_items, **cpu)

@@ -31,7 +31,7 @@ from .threads import one_blas_thread
 from .workers import Kernel
 
 LARGEST = 20  # pixels of a tile along an axis, if a window is no larger
-PIECE = 96  # tiles that a worker transforms together: they fit its cache
+PIECE = 96  # tiles that a worker transforms together: they fit its cache; whole vectors of 16
 BLOCK = 256  # tiles that are multiplied together, in whole images
 ENTRY = 90  # multiplications that take as long as an entry of a spectrum, and
 COPY = 14  # as an entry of the copies that sums over windows make
@@ -302,7 +302,7 @@ def _cut(x, c, begin, count, tiling, run, pixels):
     source = x.reshape(-1)
     for t in range(count):
         plane, top, left = _place(begin + t, c, C, tiling)
-        first, last = max(0, -left), max(0, min(width, W - left))
+        first, last = min(width, max(0, -left)), max(0, min(width, W - left))
         for h in range(height):
             to = t * run + h * width
             row = top + h

@@ -44,7 +44,7 @@ class Kernel:
         workers = max(1, min(items, work // WORTH_A_THREAD))
         if workers > 1:  # else nobody needs to know, which takes a microsecond
             workers = min(workers, get_threads())
-        loop = _loop() if workers > 1 else 0
+        loop = _loop().address if workers > 1 else 0
         if workers == 1 or teams_may_meet():
             _spread(loop, self.known[key], workers, items, arguments)
         else:
@@ -70,8 +70,8 @@ def _loop_over_workers(workers, items, entry, where):
 
 
 @functools.cache
-def _loop() -> int:
-    return c_function(_loop_over_workers, types.void(int64, int64, int64, int64), parallel=True).address
+def _loop() -> Any:
+    return c_function(_loop_over_workers, types.void(int64, int64, int64, int64), parallel=True)
 
 
 @compiled(nogil=True, no_cfunc_wrapper=True)

@@ -48,8 +48,10 @@ def placed(x, shape, band, kind, padding, backward, dtype):
 @pytest.mark.parametrize("padding", [ZEROS, BORDER, REFLECT_CENTRES, REFLECT_EDGES])
 @pytest.mark.parametrize("kind", [BILINEAR, NEAREST])
 @pytest.mark.parametrize("shape, band", [((5, 4), (0, 5)), ((9, 2), (3, 4)), ((1, 5), (0, 1)), ((6, 2), (2, 5)),
-                                         ((4, 3, 5), (0, 4)), ((5, 1, 4), (1, 3)), ((1, 4, 3), (0, 1))])
+                                         ((4, 3, 5), (0, 4)), ((5, 1, 4), (1, 3)), ((1, 4, 3), (0, 1)),
+                                         ((2**15, 2**16 - 1), (0, 2**15)), ((2**10, 2**10, 2**11 - 1), (0, 2**10))])
 def test_lines_lie_in_their_band(shape, band, kind, padding, dtype):
+    """In images of up to 2^31 pixels, too."""
     width = 1 if kind == NEAREST else 2  # pixels of a line
     for backward in (False, True):
         for x in runs(len(shape)):
@@ -59,6 +61,22 @@ def test_lines_lie_in_their_band(shape, band, kind, padding, dtype):
             assert used.min() >= band[0] * np.prod(shape[1:])
             assert used.max() <= band[1] * np.prod(shape[1:]) - width
             assert column.max() <= shape[-1] - width
+
+
+@pytest.mark.parametrize("shape", [(5, 1), (1, 1), (2**31 - 1, 1), (3, 2, 1)])
+def test_the_nearest_pixel_lies_in_a_narrow_image(shape):
+    for x in runs(len(shape)):
+        lines, _, _ = placed(x, shape, (0, shape[0]), NEAREST, BORDER, False, np.float64)
+        assert lines[0].min() >= 0 and lines[0].max() < np.prod(shape)
+
+
+@pytest.mark.parametrize("y, expected", [([0.5, -5], (0, 1)), ([-5, 0.5], (0, 1)), ([np.nan, 70, 3], (3, 4)),
+                                         ([2, 6.5], (2, 7)), ([-0.5], (-1, 0)), ([100.0, -7], (64, 0))])
+def test_slices_that_a_run_reads(y, expected):
+    """Of a run that is all outside the first comes after the last."""
+    numbers, integers = np.zeros(NUMBERS), np.zeros(INTEGERS, np.int32)
+    numbers[RUN:RUN + len(y)] = y
+    assert in_place.reach(len(y), (64, 9), BILINEAR, ZEROS, numbers, integers) == expected
 
 
 def test_what_is_known_of_a_point():

@@ -96,15 +96,23 @@ def _items(x):
 @pytest.mark.parametrize("on", [True, False])
 def test_garbage_is_not_collected_while_a_kernel_is_compiled(monkeypatch, on):
     """And is afterwards, if it was before; after an error, too."""
-    monkeypatch.setattr(caching.CFunc, "compile", lambda self: states.append(gc.isenabled()) or 1 / len(self._pyfunc()))
-    states = []
+    class Lock:  # that a fork waits for: a child that was forked amid would never collect garbage again
+        def __enter__(self):
+            outside.append(gc.isenabled())
+
+        def __exit__(self, *_):
+            outside.append(gc.isenabled())
+
+    monkeypatch.setattr(caching, "global_compiler_lock", Lock())
+    monkeypatch.setattr(caching.CFunc, "compile", lambda self: inside.append(gc.isenabled()) or 1 / len(self._pyfunc()))
+    inside, outside = [], []
     before = gc.isenabled()
     try:
         (gc.enable if on else gc.disable)()
         caching.c_function(lambda: "one", types.void())
         with pytest.raises(ZeroDivisionError):
             caching.c_function(lambda: "", types.void())
-        assert states == [False, False] and gc.isenabled() == on
+        assert inside == [False, False] and outside == [on] * 4 and gc.isenabled() == on
     finally:
         (gc.enable if before else gc.disable)()
 

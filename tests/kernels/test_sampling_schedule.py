@@ -23,7 +23,7 @@ from .sampling_spec import (
     transformations,
 )
 
-WAYS = [("bilinear", "zeros"), ("nearest", "border"), ("bilinear", "wrap"), ("bicubic", "number")]  # in place; tables
+WAYS = [("bilinear", "zeros"), ("nearest", "border"), ("bilinear", "wrap"), ("bicubic", "number")]  # in place or tiles; tables
 EVERY = IMAGES[:1] + IMAGES[3:5] + IMAGES[-1:] + VOLUMES[:2] + VOLUMES[-1:]
 
 
@@ -125,7 +125,8 @@ def test_a_tile_larger_than_a_cache_is_read_in_bands(rng, monkeypatch):
 
 
 @pytest.mark.parametrize("kernel, padding", WAYS)
-@pytest.mark.parametrize("shape, size", [((1, 1, 64, 64), (64, 64)), ((1, 1, 32, 16, 16), (32, 16, 16))])
+@pytest.mark.parametrize("shape, size", [((1, 1, 64, 64), (64, 64)), ((1, 9, 64, 64), (64, 64)),
+                                         ((1, 1, 32, 16, 16), (32, 16, 16))])
 def test_one_image_is_work_for_many_cores(rng, monkeypatch, shape, size, kernel, padding):
     items, M = [], transformations(rng, 1, shape, size)
     U, dV = rng.normal(size=shape), rng.normal(size=shape)
