@@ -23,7 +23,8 @@ from .sampling_spec import (
     transformations,
 )
 
-WAYS = [("bilinear", "zeros"), ("nearest", "border"), ("bilinear", "wrap"), ("bicubic", "number")]  # in place or tiles; tables
+# In place or in tiles, as the channels are few or many; and two through tables.
+WAYS = [("bilinear", "zeros"), ("nearest", "border"), ("bilinear", "wrap"), ("bicubic", "number")]
 EVERY = IMAGES[:1] + IMAGES[3:5] + IMAGES[-1:] + VOLUMES[:2] + VOLUMES[-1:]
 
 
