@@ -57,17 +57,27 @@ def gemm(typingctx, rows, columns, inner, a, a_start, a_step, a_transposed, b, b
                       types.boolean), generate
 
 
-@intrinsic
-def move16(typingctx, target, at, source, start):
-    """target[at:at + 16] = source[start:start + 16], as one vector: a loop tests first whether the two overlap."""
-    def generate(context, builder, signature, args):
-        vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), 16).as_pointer()
-        into = builder.bitcast(_entry(context, builder, signature.args[0], args[0], args[1]), vector)
-        from_ = builder.bitcast(_entry(context, builder, signature.args[2], args[2], args[3]), vector)
-        builder.store(builder.load(from_, align=4), into, align=4)
-        return context.get_dummy_value()
+def _vector(count, name, add):
+    def moved(typingctx, target, at, source, start):
+        def generate(context, builder, signature, args):
+            vector = ir.VectorType(context.get_value_type(signature.args[0].dtype), count).as_pointer()
+            into = builder.bitcast(_entry(context, builder, signature.args[0], args[0], args[1]), vector)
+            from_ = builder.bitcast(_entry(context, builder, signature.args[2], args[2], args[3]), vector)
+            value = builder.load(from_, align=4)
+            builder.store(builder.fadd(builder.load(into, align=4), value) if add else value, into, align=4)
+            return context.get_dummy_value()
 
-    return types.void(target, types.int64, source, types.int64), generate
+        return types.void(target, types.int64, source, types.int64), generate
+
+    moved.__name__ = name
+    moved.__doc__ = f"""target[at:at + {count}] {"+" if add else ""}= source[start:start + {count}], as one vector.
+
+    A loop tests first whether the two overlap.
+    """
+    return intrinsic(moved)
+
+
+move2, move16, add2 = _vector(2, "move2", False), _vector(16, "move16", False), _vector(2, "add2", True)
 
 
 @intrinsic
@@ -114,3 +124,29 @@ def call_address(typingctx, address, first, last, arguments):
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, arguments), generate
+
+
+@intrinsic
+def enclosed(typingctx, address, arguments):
+    """(entry, where): entry(first, last, where) is function(first, last, *arguments) of the C function at an address.
+
+    The arguments lie on the stack of the caller, so what it calls must have come to an end when it does.
+    """
+    def generate(context, builder, signature, args):
+        kinds = [_size, *(context.get_value_type(kind) for kind in signature.args[1].types)]
+        room = ir.LiteralStructType(kinds)
+        where = cgutils.alloca_once(builder, room)
+        for i, value in enumerate([args[0], *cgutils.unpack_tuple(builder, args[1])]):
+            builder.store(value, cgutils.gep_inbounds(builder, where, 0, i))
+
+        entry = ir.Function(builder.module, ir.FunctionType(_pointer, [_size] * 3),
+                            builder.module.get_unique_name(f"{builder.function.name}.enclosed"))
+        entry.linkage = "internal"
+        inside = ir.IRBuilder(entry.append_basic_block())
+        there = inside.inttoptr(entry.args[2], room.as_pointer())
+        address, *values = (inside.load(cgutils.gep_inbounds(inside, there, 0, i)) for i in range(len(kinds)))
+        function = ir.FunctionType(_pointer, [_size, _size, *kinds[1:]]).as_pointer()
+        inside.ret(inside.call(inside.inttoptr(address, function), [*entry.args[:2], *values]))
+        return cgutils.pack_array(builder, [builder.ptrtoint(entry, _size), builder.ptrtoint(where, _size)])
+
+    return types.UniTuple(types.int64, 2)(types.int64, arguments), generate

@@ -10,8 +10,8 @@ the copies again (dweight), or adds products up in their shape and shifts them b
     rows[(i, k, c), (row, sample, q)] = x[sample, c, depth + i, row, q + k]
 
 With a vertical stride the rows are sorted by their remainder, so that rows p stride + j of all p stand together. Small
-images are taken several at a time; of large ones so many rows as fit a cache. All that depends on shapes only, so
-results are the same bits for any number of threads.
+images are taken several at a time; of large ones so many rows as fit a cache, or as BLAS multiplies without copies
+(`products`). All that depends on shapes only, so results are the same bits for any number of threads.
 
 Shapes: x (N, C, D, H, W), weight (F, C, kD, kH, kW), y (N, F, D_out, H_out, W_out), all C-contiguous; an image has a
 depth of 1. Windows, strides and padding are triples.
@@ -19,10 +19,11 @@ depth of 1. Windows, strides and padding are triples.
 
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
 from .blas import gemm, move16
+from .linking import linked
+from .products import even, small
 from .threads import one_blas_thread
 from .windows import columns_inside
 from .workers import Kernel
@@ -42,10 +43,12 @@ class Division(NamedTuple):
     parts: int  # of the rows
 
 
-def divide(N, depths, K, H_out, W_out, window, stride):
-    """How the work with K = kD kW C copies is divided."""
+def divide(N, depths, K, F, H_out, W_out, window, stride):
+    """How the work with K = kD kW C copies and F filters is divided."""
     line = max(1, K * W_out)
     rows = max(1, min(H_out, max((ENTRIES // line - window) // stride + 1, -(-COLUMNS // max(1, W_out)))))
+    if small() >= 2 * window * line * F:  # with fewer rows, those that two items copy cost more than BLAS's own copies
+        rows = even(H_out, min(rows, small() // (line * F)))
     together = 1
     if N * depths < ITEMS:
         rows = max(1, min(rows, max(2 * window, -(-H_out * N * depths // ITEMS))))
@@ -62,20 +65,18 @@ def convolve(x, weight, bias, size, stride, padding):
     F, _, kD, kH, kW = weight.shape
     y = np.empty((N, F, *size), x.dtype)
     flat = np.ascontiguousarray(weight.transpose(3, 0, 2, 4, 1)).reshape(-1)  # j f (i k c)
-    division = divide(N, size[0], kD * kW * C, *size[1:], kH, stride[1])
-    _forward(division.groups * size[0] * division.parts, y.size * C, x, flat,
-             np.zeros(F, x.dtype) if bias is None else bias, np.array([(kD, kH, kW), stride, padding]),
-             np.array(division), y)
+    division = divide(N, size[0], kD * kW * C, F, *size[1:], kH, stride[1])
+    bias = np.zeros(F, x.dtype) if bias is None else bias
+    _forward(division.groups * size[0] * division.parts, y.size * C, x, flat, bias,
+             np.array([(kD, kH, kW), stride, padding]), np.array(division), y)
     return y
 
 
 @one_blas_thread
 def convolve_dweight(x, dy, window, stride, padding):
     """dweight and dbias."""
-    C = x.shape[1]
-    N, F, *size = dy.shape
-    kD, kH, kW = window
-    division = divide(N, size[0], kD * kW * C, *size[1:], kH, stride[1])
+    C, (N, F, *size), (kD, kH, kW) = x.shape[1], dy.shape, window
+    division = divide(N, size[0], kD * kW * C, F, *size[1:], kH, stride[1])
     items = division.groups * size[0] * division.parts
     shares = np.zeros((max(1, min(CHUNKS, items)), kH * F * kD * kW * C + F), x.dtype)
     _dweight(len(shares), dy.size * C, x, dy, np.array([window, stride, padding]), np.array(division), shares)
@@ -91,7 +92,7 @@ def convolve_dx(dy, weight, size, stride, padding):
     F, C, kD, kH, kW = weight.shape
     dx = np.empty((N, C, *size), dy.dtype)
     flat = np.ascontiguousarray(weight.transpose(2, 3, 4, 1, 0)).reshape(-1)  # i j (k c) f
-    division = divide(N, D_out, kW * C, H_out, W_out, kH, stride[1])
+    division = divide(N, D_out, kW * C, F, H_out, W_out, kH, stride[1])
     # A worker owns rows of dx. Rows of y that reach into two parts are worked on for both, so a sample is divided only
     # where there are too few of them to occupy the cores.
     parts = 1 if N * size[0] >= ITEMS else max(1, min(ITEMS, size[1] // (2 * kH)))
@@ -103,7 +104,7 @@ def convolve_dx(dy, weight, size, stride, padding):
 # Indices are unsigned where a loop should become vectors: for signed ones Numba tests each for being negative.
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _height(P, window, stride):
     """Rows under P windows, sorted by their remainder."""
     height = 0
@@ -112,7 +113,7 @@ def _height(P, window, stride):
     return height
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _view(j, P, stride, window):
     """The first of the P rows that row j of the windows sees."""
     first = j // stride
@@ -121,13 +122,13 @@ def _view(j, P, stride, window):
     return first
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _zero(target, at, count):
     for q in range(count):
         target[np.uint64(at + q)] = target.dtype.type(0)
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _shifted(source, begin, left, right, stride, W_out, rows, at):
     """rows[at + q] = source[begin + q stride] for left <= q < right, else zero; up to 15 entries behind are spoilt."""
     if stride == 1 and begin + right + 16 <= source.size:
@@ -140,7 +141,7 @@ def _shifted(source, begin, left, right, stride, W_out, rows, at):
     _zero(rows, at + right, W_out - right)
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _copies(x, samples, depth, depths, top, P, geometry, W_out, rows):
     """rows[(i, k, c), (row, sample, q)] for the window's `depths` that lie in x, the first of them at `depth`.
 
@@ -167,7 +168,7 @@ def _copies(x, samples, depth, depths, top, P, geometry, W_out, rows):
                             at += W_out
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _add_copies(rows, samples, d, top, P, geometry, W_out, first_row, end_row, dx):
     """The adjoint of `_copies` for one depth of dx and its rows from first to end."""
     _, C, D, H, W = dx.shape
@@ -193,7 +194,7 @@ def _add_copies(rows, samples, d, top, P, geometry, W_out, first_row, end_row, d
                         at += W_out
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _gathered(dy, samples, o, top, bottom, tile):
     """tile[f, (p, sample, q)] = dy[sample, f, o, p, q] for rows p from top to bottom."""
     _, F, D_out, H_out, W_out = dy.shape
@@ -208,7 +209,7 @@ def _gathered(dy, samples, o, top, bottom, tile):
                 at += W_out
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _scattered(tile, samples, o, top, bottom, y):
     """The way back."""
     _, F, D_out, H_out, W_out = y.shape
@@ -223,7 +224,7 @@ def _scattered(tile, samples, o, top, bottom, y):
                 at += W_out
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _item(item, division, N, depths, H_out):
     """The samples (first, end), the depth, and the rows from top to bottom, of an item."""
     together, _, rows, parts = division
@@ -233,7 +234,7 @@ def _item(item, division, N, depths, H_out):
     return (group * together, min(N, (group + 1) * together)), both - group * depths, top, min(H_out, top + rows)
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _depths_inside(o, D, geometry):
     """The first depth of a window that lies in x, and how many do."""
     begin = o * geometry[1, 0] - geometry[2, 0]

@@ -1,19 +1,21 @@
-"""Nearest and bilinear sampling of a tile: a point's neighbours stand next to each other (paper, eq. 4 to 7).
+"""Bilinear sampling of many channels, from tiles: a point's neighbours stand next to each other (paper, eq. 5 to 7).
 
 Padding acts on the coordinate: `border` clamps it, `reflection` folds it; what lies outside without, NaN included, is
 sent to the margin before it becomes an index, so no access is outside the tile. The neighbours of x are floor(x) and
 floor(x) + 1: four in a cell of columns and slices; in a volume a second cell, one row on, has the other four.
+(`in_place.py` has the same for few channels, and the nearest pixel.)
 """
 
 import numpy as np
 from numba import njit
 
-from .interpolation import BORDER, FAR, NEAREST, REFLECT_CENTRES, ZEROS
+from .interpolation import BORDER, FAR, REFLECT_CENTRES, ZEROS
+from .linking import linked
 from .points import index, inner, summing
 from .tiles import steps
 
 
-@njit(**inner)
+@linked(**inner)
 def workspace(run, dtype):
     """Of each point of a run: where its first neighbour stands; and along x, slices and rows, the first neighbour, the
     weight of the second, and where padding moves the coordinate and how it turns."""
@@ -56,39 +58,43 @@ def formulas(floor, compiled):
         whole = floor(x)
         return np.int32(whole), x - whole
 
-    return folded, first
+    @compiled
+    def right(k, f, turn):
+        """On the way back: to the right of a mirrored pixel, at a coordinate that is whole, is the one before it."""
+        T = type(f)
+        before = (turn < T(0)) & (f == T(0))
+        return np.int32(k - np.int32(before)), T(1) if before else f
+
+    return folded, first, right
 
 
-_folded, _first = formulas(np.floor, njit(inline="always", **inner))
+_folded, _first, _right = formulas(np.floor, njit(inline="always", **inner))
 
 
-@njit(**inner)
-def _neighbours(x, count, size, kind, padding, backward, first, f, buffer, turn):
+@linked(**inner)
+def _neighbours(x, count, size, padding, backward, first, f, buffer, turn):
     """The first neighbours along one axis. What is to the right of a mirrored pixel matters on the way back only."""
     T = x.dtype.type
-    shift = T(0.5) if kind == NEAREST else T(0)  # eq. 4
-    backward = backward and kind != NEAREST  # which has no other neighbour
     if padding == ZEROS:
         for j in range(count):
-            first[j], f[j] = _first(x[j], size, shift)
+            first[j], f[j] = _first(x[j], size, T(0))
         return
     for j in range(count):
         buffer[j], turn[j] = _folded(x[j], size, padding)
     for j in range(count):
-        k, weight = _first(buffer[j], size, shift)
-        back = backward and turn[j] < T(0) and weight == T(0)  # the pixel before it
-        first[j], f[j] = k - np.int32(back), T(1) if back else weight
+        k, weight = _first(buffer[j], size, T(0))
+        first[j], f[j] = _right(k, weight, turn[j] if backward else T(1))
 
 
-@njit(**inner)
-def place(x, count, shape, first, slices, volume, lanes, kind, padding, backward, work):
+@linked(**inner)
+def place(x, count, shape, first, slices, volume, lanes, padding, backward, work):
     """Fill the workspace for a run at x, in a tile of `slices` from `first` on."""
     S, R, W = shape
     at, neighbours, f, buffer, turn = work
     slice_step, row_step = steps(R, W, volume, lanes)
     slice_step, row_step, lane_step = np.int32(slice_step), np.int32(row_step), np.int32(lanes)
-    _neighbours(x[0], count, W, kind, padding, backward, neighbours[0], f[0], buffer, turn[0])
-    _neighbours(x[2 if volume else 1], count, S, kind, padding, backward, neighbours[1], f[1], buffer, turn[1])
+    _neighbours(x[0], count, W, padding, backward, neighbours[0], f[0], buffer, turn[0])
+    _neighbours(x[2 if volume else 1], count, S, padding, backward, neighbours[1], f[1], buffer, turn[1])
     end, top = np.int32(slices), np.int32(first)
     corner = np.int32(slice_step + lane_step)  # Numba's sums of int32 are int64, unless they are told
     for j in range(count):
@@ -96,16 +102,16 @@ def place(x, count, shape, first, slices, volume, lanes, kind, padding, backward
         s = s if s >= np.int32(-1) and s < end else end
         at[j] = np.int32(np.int32(s * slice_step) + np.int32(neighbours[0, j] * lane_step)) + corner
     if volume:
-        _neighbours(x[1], count, R, kind, padding, backward, neighbours[2], f[2], buffer, turn[2])
+        _neighbours(x[1], count, R, padding, backward, neighbours[2], f[2], buffer, turn[2])
         for j in range(count):
             at[j] += np.int32(np.int32(neighbours[2, j] * row_step) + row_step)
 
 
-@njit(**inner)
-def reach(x, count, size, kind, padding, work):
+@linked(**inner)
+def reach(x, count, size, padding, work):
     """The first and last slice that a run of points reads, from their coordinates x along that axis."""
     _, neighbours, f, buffer, turn = work
-    _neighbours(x, count, size, kind, padding, True, neighbours[0], f[0], buffer, turn[0])
+    _neighbours(x, count, size, padding, True, neighbours[0], f[0], buffer, turn[0])
     low, high = np.int64(size), np.int64(-1)
     for j in range(count):
         k = np.int64(neighbours[0, j])
@@ -114,7 +120,7 @@ def reach(x, count, size, kind, padding, work):
     return low, high
 
 
-@njit(**inner)
+@linked(**inner)
 def through_padding(count, volume, work, g):
     """From the gradients of folded coordinates to those of the coordinates."""
     turn = work[4]
@@ -149,64 +155,36 @@ def _cell(corners, f_x, f_s):
     return left + f_s * down, upper + f_s * (lower - upper), down
 
 
-@njit(inline="always", **inner)
-def _corners(tile, a, b):
-    return tile[index(a)], tile[index(a + 1)], tile[index(b)], tile[index(b + 1)]
-
-
-@njit(**inner)
-def blend(tile, base, work, count, shape, volume, lanes, kind, values):
-    """values += eq. 5 (or 4) for a run."""
+@linked(**inner)
+def blend(tile, work, count, shape, volume, lanes, values):
+    """values += eq. 5 for a run."""
     T = tile.dtype.type
     at, _, f, _, _ = work
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
-    if kind == NEAREST:  # in planes
-        for j in range(count):
-            values[j] += tile[index(base + at[j])]
-    elif lanes == 1:
-        for j in range(count):
-            a = base + at[j]
+    for j in range(count):
+        shares = _split(T(1), f[2, j] if volume else T(0))
+        for side in range(2 if volume else 1):
+            a = at[j] + side * row_step
             b = a + slice_step
-            value, _, _ = _cell(_corners(tile, a, b), f[0, j], f[1, j])
-            if volume:
-                other, _, _ = _cell(_corners(tile, a + row_step, b + row_step), f[0, j], f[1, j])
-                value += f[2, j] * (other - value)
-            values[j] += value
-    else:
-        for j in range(count):
-            shares = _split(T(1), f[2, j] if volume else T(0))
-            for side in range(2 if volume else 1):
-                a = base + at[j] + side * row_step
-                b = a + slice_step
-                w00, w01, w10, w11 = _weights(shares[side], f[0, j], f[1, j])
-                for lane in range(lanes):
-                    values[index(j * lanes + lane)] += (
-                        w00 * tile[index(a + lane)] + w01 * tile[index(a + lanes + lane)]
-                        + w10 * tile[index(b + lane)] + w11 * tile[index(b + lanes + lane)])
+            w00, w01, w10, w11 = _weights(shares[side], f[0, j], f[1, j])
+            for lane in range(lanes):
+                values[index(j * lanes + lane)] += (
+                    w00 * tile[index(a + lane)] + w01 * tile[index(a + lanes + lane)]
+                    + w10 * tile[index(b + lane)] + w11 * tile[index(b + lanes + lane)])
 
 
-@njit(**inner)
-def scatter(values, base, work, count, shape, volume, lanes, kind, tile):
+@linked(**inner)
+def scatter(values, work, count, shape, volume, lanes, tile):
     """The adjoint of `blend`: eq. 6."""
     T = tile.dtype.type
     at, _, f, _, _ = work
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
-    if kind == NEAREST:  # in planes
-        for j in range(count):
-            tile[index(base + at[j])] += values[j]
-        return
     for j in range(count):
-        shares = _split(values[j] if lanes == 1 else T(1), f[2, j] if volume else T(0))
+        shares = _split(T(1), f[2, j] if volume else T(0))
         for side in range(2 if volume else 1):
-            a = base + at[j] + side * row_step
+            a = at[j] + side * row_step
             b = a + slice_step
             w00, w01, w10, w11 = _weights(shares[side], f[0, j], f[1, j])
-            if lanes == 1:
-                tile[index(a)] += w00
-                tile[index(a + 1)] += w01
-                tile[index(b)] += w10
-                tile[index(b + 1)] += w11
-                continue
             for lane in range(lanes):
                 g = values[index(j * lanes + lane)]
                 tile[index(a + lane)] += w00 * g
@@ -229,36 +207,20 @@ def _products(tile, values, a, b, j, lanes):
     return t00, t01, t10, t11
 
 
-@njit(**summing)
-def slopes(tile, values, base, work, count, shape, volume, lanes, add, g):
-    """g[a] = dV dV/dx_a, or added to it, summed over the channels of the tile: eq. 7 with the right-hand derivative."""
-    T = tile.dtype.type
+@linked(**summing)
+def slopes(tile, values, work, count, shape, volume, lanes, g):
+    """g[a] = dV dV/dx_a, summed over the channels of the tile: eq. 7 with the right-hand derivative."""
     at, _, f, _, _ = work
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
-    g_x, g_y, g_s = g[0], g[1], g[2 if volume else 1]
-    if not add:
-        for a in range(3 if volume else 2):
-            for j in range(count):
-                g[a, j] = T(0)
-    for j in range(count):  # two halves of one formula: as one, the whole way back took twice as long
-        a = base + at[j]
+    for j in range(count):
+        a = at[j]
         b = a + slice_step
-        if lanes == 1:
-            value, d_x, d_s = _cell(_corners(tile, a, b), f[0, j], f[1, j])
-            if volume:
-                other, right, down = _cell(_corners(tile, a + row_step, b + row_step), f[0, j], f[1, j])
-                g_y[j] += values[j] * (other - value)
-                d_x += f[2, j] * (right - d_x)
-                d_s += f[2, j] * (down - d_s)
-            g_x[j] += values[j] * d_x
-            g_s[j] += values[j] * d_s
-        else:
-            value, d_x, d_s = _cell(_products(tile, values, a, b, j, lanes), f[0, j], f[1, j])
-            if volume:
-                products = _products(tile, values, a + row_step, b + row_step, j, lanes)
-                other, right, down = _cell(products, f[0, j], f[1, j])
-                g_y[j] += other - value
-                d_x += f[2, j] * (right - d_x)
-                d_s += f[2, j] * (down - d_s)
-            g_x[j] += d_x
-            g_s[j] += d_s
+        value, d_x, d_s = _cell(_products(tile, values, a, b, j, lanes), f[0, j], f[1, j])
+        if volume:
+            products = _products(tile, values, a + row_step, b + row_step, j, lanes)
+            other, right, down = _cell(products, f[0, j], f[1, j])
+            g[1, j] = other - value
+            d_x += f[2, j] * (right - d_x)
+            d_s += f[2, j] * (down - d_s)
+        g[0, j] = d_x
+        g[2 if volume else 1, j] = d_s

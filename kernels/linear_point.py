@@ -1,7 +1,7 @@
-"""Nearest and bilinear sampling at one point, by a thread of a GPU: what `linear.py` does for runs of points in tiles.
+"""Nearest and bilinear sampling at one point, by a thread of a GPU: what `in_place.py` does for runs of points.
 
-There are no tiles here: neighbours are read from U itself. In the place of one that does not exist a pixel is read and
-forgotten, so that all reads of a point are under way together; the neighbour is the value outside.
+In the place of a neighbour that does not exist a pixel is read and forgotten, so that all reads of a point are under
+way together; the neighbour is the value outside.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from .linear import _cell, formulas
 
 def on_device(T, dims, add):
     """For kernels: `place`, `value`, `slopes`, `scatter`, which calls `add`, and `through_padding`."""
-    folded, first = formulas(device_floor(T), device_function)
+    folded, first, right = formulas(device_floor(T), device_function)
     cell = device_function(_cell)
 
     @device_function
@@ -23,11 +23,9 @@ def on_device(T, dims, add):
         if padding != ZEROS:
             x, turn = folded(x, size, padding)
         k, f = first(x, size, T(0.5) if kind == NEAREST else T(0))
+        if backward and kind != NEAREST:  # which has no other neighbour
+            k, f = right(k, f, turn)
         k = np.int64(k)
-        # The pixel before it is to the right of a mirrored one; the nearest is alone.
-        if backward and kind != NEAREST and turn < T(0) and f == T(0):
-            k -= 1
-            f = T(1)
         one, two = k >= 0 and k < size, k >= -1 and k < size - 1
         return f, one, two, k if one else 0 if two else size - 1, 1 if one and two else 0, turn
 

@@ -9,6 +9,7 @@ import numpy as np
 from numba import njit
 
 from .launch import device_function
+from .linking import linked
 
 WIDTHS = 4  # rows of coordinates before those of widths
 
@@ -18,7 +19,7 @@ inner = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
 summing = {**inner, "fastmath": {"contract", "reassoc"}}  # sums in the order of vectors, fixed by the compiler
 
 
-@njit(**inner)
+@linked(**inner)
 def _fill_targets(start, count, size, target):
     """Rows x_t, y_t, z_t (if there are four) and 1 of the output's points, in pixels from its centre."""
     T = target.dtype.type
@@ -47,7 +48,7 @@ def _four_rows(B, k):
     return B[k], B[min(k + 1, last)], B[min(k + 2, last)], B[min(k + 3, last)]
 
 
-@njit(**inner)
+@linked(**inner)
 def coordinates(M, basis, grid, scale, centre, n, start, count, size, target, x):
     """x[a, j], the coordinates of the output's points start, start + 1, ...; the row behind has 1 / denominator.
 
@@ -89,7 +90,7 @@ def coordinates(M, basis, grid, scale, centre, n, start, count, size, target, x)
                 x[a, j] = x[a, j] * z[j] + centre[a]
 
 
-@njit(**inner)
+@linked(**inner)
 def through_quotient(x, centre, count, g):
     """From the gradients g of quotients to those of their numerators, and of the denominator in a last row."""
     T = x.dtype.type
@@ -107,7 +108,7 @@ def through_quotient(x, centre, count, g):
             last[j] -= flow * (x[a, j] - centre[a]) if z[j] != T(0) else T(0)
 
 
-@njit(**summing)
+@linked(**summing)
 def add_dM(g, basis, start, count, target, dM):
     """dM += sum over points of g B^T, for one row of M."""
     T = g.dtype.type
@@ -131,7 +132,7 @@ def add_dM(g, basis, start, count, target, dM):
             dM[k + 3] += s3
 
 
-@njit(**inner)
+@linked(**inner)
 def write_dgrid(g, scale, start, count, add, dgrid):
     """The gradients of coordinates, and of widths behind them, into a grid (P, dims or 2 dims), or added to it."""
     T = g.dtype.type

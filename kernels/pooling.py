@@ -8,12 +8,12 @@ The place of the maximum is kept as i kW + j: one byte for each output up to win
 All arrays are C-contiguous; window, stride and padding are pairs (vertical, horizontal).
 """
 
-import numba as nb
 import numpy as np
 
 from .device_array import empty, is_device
 from .division import split
 from .launch import block, cuda, cuda_kernel
+from .linking import linked
 from .windows import output_size, pairs
 from .workers import Kernel
 
@@ -70,25 +70,25 @@ def avg_pool_dx(dy, H, W, window, stride, padding):
     return dx
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _inside(start, kernel, size):
     """The offsets of a window that begins at `start` which lie inside the image."""
     return max(0, -start), min(kernel, size - start)
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _halves(window, stride, padding):
     """Whether windows are 2 x 2 side by side, by far the commonest: rows of those become vectors."""
     return window == (2, 2) and stride == (2, 2) and padding == (0, 0)
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _larger(value, best):
     """A NaN is larger than every number, and the first of several stays."""
     return (not value <= best) & (best == best)
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _largest_of_four(source, above, below, count, largest, places, at):
     """A row of windows of 2 x 2, many at a time: what wins above, what wins below, and which of the two."""
     for q in range(count):
@@ -102,7 +102,7 @@ def _largest_of_four(source, above, below, count, largest, places, at):
         places[np.uint64(at + q)] = at_bottom if lower else at_top
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _spread_to_two(values, places, at, count, first, target, row, W):
     """The row of dx that holds the places first and first + 1 of windows of 2 x 2."""
     zero = target.dtype.type(0)
@@ -145,7 +145,7 @@ def _max_pool_rows(first_row, end_row, x, geometry, y, place):
             places[np.uint64(row * W_out + q)] = found
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _windows_over(h, kernel, stride, padding, count):
     """The range of windows along an axis that contain row h."""
     first, _ = split(max(0, h + padding - kernel + stride), stride)

@@ -3,16 +3,18 @@
     V[n, c, p] = sum over the pixels m of U[n, c, m] k(x[n, p] - m) k(y[n, p] - ...) ...                     eq. 3
 
 Coordinates are in pixels from the centre of the image (`points.py`): the caller has scaled M. Images and volumes are
-one thing here (`tiles.py`), and so is depth flattening: the layers of an output whose depth is summed are added up
-where a point's values are made, and no volume V exists. Nearest and bilinear kernels with the paddings that keep
-neighbours next to each other have a way of their own (`linear.py`); everything else goes through tables (`taps.py`).
+one thing here, and so is depth flattening: the layers of an output whose depth is summed are added up where a point's
+values are made, and no volume V exists. Nearest and bilinear kernels with the paddings that keep neighbours next to
+each other have two ways of their own: in place for few channels, and for the nearest pixel of any (`in_place.py`), in
+tiles for many (`linear.py`). Everything else goes through tables (`taps.py`).
 
-Schedule. A worker copies an image into a tile and walks the output in runs of points: coordinates, taps and weights of
-a run first, then its channels. The gradient of U is scattered into a tile and copied out. Where an image is divided
-into bands of slices, each with an owner, a band is an image of its own with zeros around it: V is linear in U, so dU of
-a band and its share of dM need no other band. Where many share one image, or one theta, its gradient is summed in
-groups, and the groups then. How things are divided depends on shapes only, and so do all results: they are the same
-bits for any number of threads. NaN coordinates give NaN in V, so that a localisation network that diverges is seen.
+Schedule. A worker walks the output in runs of points: coordinates, taps and weights of a run first, then its channels.
+It reads the image itself and writes dU itself, or a tile, which is a copy with a margin and its channels last
+(`tiles.py`). Where an image is divided into bands of slices, each with an owner, a band is an image of its own with
+zeros around it: V is linear in U, so dU of a band and its share of dM need no other band. Where many share one image,
+or one theta, its gradient is summed in groups, and the groups then. How things are divided depends on shapes only, and
+so do all results: they are the same bits for any number of threads. NaN coordinates give NaN in V, so that a
+localisation network that diverges is seen.
 
 On a GPU a thread has a point of the output: it reckons the coordinates once and walks the channels, and reads U itself
 (`linear_point.py`, `taps_point.py`). dU is added up in integers, whose sum has no order (`sums.py`); dM in registers or
@@ -22,19 +24,23 @@ shared memory by blocks of threads, and the blocks' shares in their order. So th
 import numpy as np
 
 from .device_array import is_device
+from .in_place import RUN
 from .interpolation import BILINEAR, NEAREST, WRAP
 from .sampling_forward import cpu, sample_on_device
 from .sampling_forward import forward as _forward
 from .sampling_gradients import backward as _backward
 from .sampling_gradients import gradients_on_device
 from .sampling_gradients import reach as _reach
+from .sampling_in_place import backward as _backward_in_place
+from .sampling_in_place import forward as _forward_in_place
+from .sampling_in_place import reach as _reach_in_place
 from .tiles import entries, layout, read_tile
 from .totals import ROWS
 from .workers import Kernel
 
 TILE = 1 << 18  # entries of a tile, if a second-level cache is to hold two
 ITEMS = 8  # pieces of work to aim at where the batch is small
-PLACES = 2**31  # places in a tile that `linear` can tell apart
+PLACES = 2**31  # in a tile, or in a channel of an image, that 32 bits tell apart
 TABLE = 4096  # entries of a table of taps
 
 
@@ -47,13 +53,25 @@ def _read_images_items(first, last, U, volume, planes, lanes, outside, images):
 _read_images = Kernel(_read_images_items, **cpu)
 
 
+def _few(U, kernel):
+    """Whether the channels are so few, or so little is done with them, that they are read from the image itself."""
+    return kernel.kind == NEAREST or U.shape[1] < 8 and U.shape[-1] > 1
+
+
+def _places(U, volume, kernel):
+    """Places of a channel of an image, or of a tile of it, that are told apart."""
+    if _few(U, kernel):
+        return int(np.prod(U.shape[2:]))
+    planes, lanes, _, _ = layout(U.shape[1], False)
+    return entries(planes, *U.shape[2:], volume, lanes)
+
+
 def _way(U, volume, grid, kernel, padding):
     """Kind, k, slope and radius of a kernel and its taps along an axis; no k, where neighbours stand together."""
     dims = 3 if volume else 2
     widened = grid.shape[2] > dims
-    adjacent, radius = kernel.kind in (NEAREST, BILINEAR) and padding != WRAP, kernel.radius_in(U.dtype)
-    planes, lanes, _, _ = layout(U.shape[1], kernel.kind == NEAREST)
-    if adjacent and not widened and entries(planes, *U.shape[2:], volume, lanes) < PLACES:
+    radius = kernel.radius_in(U.dtype)
+    if kernel.kind in (NEAREST, BILINEAR) and padding != WRAP and not widened and _places(U, volume, kernel) < PLACES:
         return kernel.kind, None, None, radius, 0
     width = 1.0
     if widened and grid.size:
@@ -76,6 +94,11 @@ def _centre(U):
 
 def _run(run, taps_used):
     return max(1, min(run, TABLE // max(taps_used, 1)))
+
+
+def _even(P):
+    """Points of a run, so that runs are of one length, and of whole vectors."""
+    return max(16, -(-P // max(1, -(-P // RUN)) // 16) * 16) if P else 16
 
 
 def _shares(images, P):
@@ -105,13 +128,18 @@ def sample(U, M, basis, grid, scale, size, kernel, padding, outside=0.0, flatten
     """
     if is_device(U):
         return sample_on_device(U, M, basis, grid, scale, size, kernel, padding, outside, flatten)
-    volume, centre, outside = U.ndim == 5, _centre(U), U.dtype.type(outside)
+    volume, centre, outside, given = U.ndim == 5, _centre(U), U.dtype.type(outside), U
     U, size = _volume(U), _depth_height_width(size)
     way = _way(U, volume, grid, kernel, padding)
     layers, P = (size[0], size[1] * size[2]) if flatten else (1, size[0] * size[1] * size[2])
     count, C = max(len(M), len(grid)), U.shape[1]
     N = count if len(U) == 1 else len(U)
-    planes, lanes, blocks, run = layout(C, kernel.kind == NEAREST and way[1] is None)
+    if way[1] is None and _few(U, kernel):
+        parts, V = _shares(N, P), np.empty((N, C, P), U.dtype)
+        _forward_in_place(N * parts, U.size + V.size * layers, given, M, basis, grid, scale, centre, *size, layers,
+                          way[0], padding, outside, _even(-(-P // parts)), parts, V)
+        return V.reshape(N, C, *(size[1:] if flatten or not volume else size))
+    planes, lanes, blocks, run = layout(C, way[1] is not None)
     run = _run(run, way[-1])
     parts = _shares(N * blocks, P)
     shared = parts > 1 or len(U) < N
@@ -142,11 +170,12 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
     layers = size3[0] if flatten else 1
     N, C = dV.shape[:2]
     P = int(np.prod(dV.shape[2:]))
-    planes, lanes, blocks, run = layout(C, kernel.kind == NEAREST and way[1] is None)
+    few = way[1] is None and _few(U, kernel)
+    planes, lanes, blocks, run = (1, 1, 1, _even(P)) if few else layout(C, way[1] is not None)
     run = _run(run, way[-1])
     one_U, one_M = len(U) < N, max(len(M), len(grid)) < N
     groups = min(N, ITEMS) if one_U or one_M else N
-    tile = entries(planes, *U.shape[2:], volume, lanes)
+    tile = 0 if few else entries(planes, *U.shape[2:], volume, lanes)
     parts = _bands(groups * blocks, U.shape[2], tile) if wanted_U else _shares(groups * blocks, P)
     if wanted_U and wanted_points and parts > 1 and (on_grid or outside != 0):
         # A point of the grid may read two bands of U; and a number outside would be read in every band.
@@ -156,17 +185,26 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
     if parts > 1 and wanted_U:
         run = min(run, 256)  # a run that a band does not meet costs it nothing
         reach = np.empty((max(len(M), len(grid)), layers, -(-P // run), 2), np.int64)
-        _reach(reach.size // 2, N * layers * P, U, M, basis, grid, scale, centre, *size3, P, *way, padding,
-               run, reach)
-    elif parts > 1:
+        items, work = reach.size // 2, N * layers * P
+        problem = M, basis, grid, scale, centre, *size3, P
+        if few:
+            _reach_in_place(items, work, given, *problem, way[0], padding, run, reach)
+        else:
+            _reach(items, work, U, *problem, *way, padding, run, reach)
+    elif parts > 1 and not few:
         images = _margins(U, volume, planes, lanes, blocks, outside)
     dU = np.empty((groups if one_U else N, *given.shape[1:]) if wanted_U else (0,) * given.ndim, U.dtype)
     dM = np.zeros((N, blocks * parts, *M.shape[1:]))  # the sums of runs, however many, are added up in float64
     dgrid = np.empty((blocks, groups if one_M else N, *grid.shape[1:]) if wanted_points else (0, 0, 0, 0),
                      np.float64 if one_M and N > ROWS else U.dtype)
-    _backward(groups * blocks * parts, U.size + dV.size * layers, U, M, basis, grid, scale, centre, *size3, layers,
-              *way, padding, outside, planes, lanes, run, parts, groups, images, reach, dV.reshape(N, C, P), wanted_U,
-              wanted_points, _volume(dU), dM, dgrid)
+    items, work, problem = groups * blocks * parts, U.size + dV.size * layers, (M, basis, grid, scale, centre, *size3)
+    dV, wanted = dV.reshape(N, C, P), (wanted_U, wanted_points)
+    if few:
+        _backward_in_place(items, work, given, *problem, layers, way[0], padding, outside, run, parts, groups, reach,
+                           dV, *wanted, dU, dM, dgrid)
+    else:
+        _backward(items, work, U, *problem, layers, *way, padding, outside, planes, lanes, run, parts, groups, images,
+                  reach, dV, *wanted, _volume(dU), dM, dgrid)
     dpoints = dgrid.sum(axis=0) if on_grid else dM.sum(axis=1)
     if one_M:
         dpoints = dpoints.sum(axis=0, keepdims=True)

@@ -3,12 +3,12 @@
 import math
 
 import numpy as np
-from numba import njit
 
 from . import linear, linear_point, points, taps, taps_point
 from .device_array import empty
 from .interpolation import BILINEAR, CUSTOM, NEAREST, WRAP, hat, hat_slope
 from .launch import block, cuda, cuda_kernel
+from .linking import linked
 from .mapping import full
 from .points import WIDTHS, coordinates, index, summing
 from .taps_point import FOUR, MANY, WIDENED
@@ -18,7 +18,7 @@ from .workers import Kernel
 cpu = {"error_model": "numpy", "fastmath": {"contract"}}
 
 
-@njit(**summing)
+@linked(**summing)
 def _spoil(x, dims, count, lanes, values):
     """A NaN coordinate gives NaN."""
     total = values.dtype.type(0)
@@ -71,13 +71,13 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
             for layer in range(layers):
                 coordinates(M, basis, grid, scale, centre, n_M, layer * P + start, count, size, target_points, x)
                 if k is None:
-                    linear.place(x, count, shape, 0, shape[0], volume, lanes, kind, padding, False, near)
+                    linear.place(x, count, shape, 0, shape[0], volume, lanes, padding, False, near)
                 else:
                     taps.place(x, count, shape, 0, shape[0], volume, lanes, kind, k, slope, radius, padding, tables)
-                for p in range(min(planes, C - c)):
-                    if k is None:
-                        linear.blend(tile, p * plane, near, count, shape, volume, lanes, kind, values[p])
-                    else:
+                if k is None:
+                    linear.blend(tile, near, count, shape, volume, lanes, values[0])
+                else:
+                    for p in range(min(planes, C - c)):
                         taps.blend(tile, p * plane, tables, count, lanes, values[p])
                 _spoil(x, dims, count, lanes, values)
             for p in range(min(planes, C - c)):

@@ -69,16 +69,16 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                     point = layer * P + start
                     coordinates(M, basis, grid, scale, centre, n_M, point, count, size, target_points, x)
                     if k is None:
-                        linear.place(x, count, shape, top, slices, volume, lanes, kind, padding, True, near)
+                        linear.place(x, count, shape, top, slices, volume, lanes, padding, True, near)
                     else:
                         taps.place(x, count, shape, top, slices, volume, lanes, kind, k, slope, radius, padding, tables)
-                    for p in range(min(planes, C - c)):
-                        if k is None:
-                            if wanted_points:
-                                linear.slopes(tile, values[p], p * plane, near, count, shape, volume, lanes, p > 0, g)
-                            if wanted_U:
-                                linear.scatter(values[p], p * plane, near, count, shape, volume, lanes, kind, target)
-                        else:
+                    if k is None:
+                        if wanted_points:
+                            linear.slopes(tile, values[0], near, count, shape, volume, lanes, g)
+                        if wanted_U:
+                            linear.scatter(values[0], near, count, shape, volume, lanes, target)
+                    else:
+                        for p in range(min(planes, C - c)):
                             if wanted_points:
                                 taps.slopes(tile, values[p], p * plane, tables, count, volume, lanes, p > 0, g)
                             if wanted_U:
@@ -122,7 +122,7 @@ def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_
         count = min(run, P - r * run)
         coordinates(M, basis, grid, scale, centre, n, layer * P + r * run, count, size, target_points, x)
         if k is None:
-            reach[n, layer, r] = linear.reach(x[2 if volume else 1], count, shape[0], kind, padding, near)
+            reach[n, layer, r] = linear.reach(x[2 if volume else 1], count, shape[0], padding, near)
         else:
             reach[n, layer, r] = taps.reach(x, count, shape, volume, kind, k, slope, radius, padding, tables)
 

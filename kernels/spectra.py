@@ -5,10 +5,11 @@
 
 The image is cut into tiles that overlap by window - 1; of a tile's outputs those count which no wrap round has reached.
 A tile is transformed along its rows, then along its columns, each time by a product with the matrix of the cosines and
-sines, so that any size of tile is as good as another, and nothing is transposed. A complex product of matrices is
-a real one: (re, im) of x stand below each other, and a weight is the matrix [[re, -im], [im, re]]. So every step is a
-family of products of parts of matrices (BLAS), whose shapes follow from the shapes of x and weight only: results are
-the same bits for any number of threads. Of a real image half of the frequencies say all (v <= T_w / 2).
+sines, so that any size of tile is as good as another. Before that the pixels are turned, in registers, so that tiles
+stand side by side: their small products are quickest with long rows. A complex product of matrices is a real one:
+(re, im) of x stand below each other, and a weight is the matrix [[re, -im], [im, re]]. So every step is a family of
+products of parts of matrices (BLAS), whose shapes follow from the shapes of x and weight only: results are the same
+bits for any number of threads. Of a real image half of the frequencies say all (v <= T_w / 2).
 
 What differs from sums over windows: an error is as large as the rounding of the tile's largest pixels, a sum that
 should be zero is so but for that rounding, and a pixel that is NaN or infinite makes all outputs of its tile NaN.
@@ -21,15 +22,16 @@ import functools
 import math
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
-from .blas import gemm, move16
+from .blas import gemm, move16, turn16
+from .linking import linked
+from .products import parts
 from .threads import one_blas_thread
 from .workers import Kernel
 
 LARGEST = 20  # pixels of a tile along an axis, if a window is no larger
-PIECE = 64  # tiles that a worker transforms together: they fit its cache
+PIECE = 96  # tiles that a worker transforms together: they fit its cache; whole vectors of 16
 BLOCK = 256  # tiles that are multiplied together, in whole images
 ENTRY = 90  # multiplications that take as long as an entry of a spectrum, and
 COPY = 14  # as an entry of the copies that sums over windows make
@@ -158,7 +160,7 @@ def _spectrum(x, tile, tiling, copies):
     across, _, down = _transforms(tile, tuple(tiling[1].tolist()), copies, x.dtype)
     tiles = N * int(tiling[0].prod())
     S = np.empty((len(across) // 2 * down.shape[1], C * D, copies * tiles), x.dtype)
-    _transform(C * D * -(-tiles // PIECE), S.size, x.reshape(N, C * D, H, W), across, down, tiling, S)
+    _transform(C * D * -(-tiles // PIECE), S.size, *_lines(x, tiling), across, down, S)
     return S
 
 
@@ -167,21 +169,37 @@ def _pixels(S, tile, tiling, copies, bias, x):
     N, C, D, H, W = x.shape
     _, back, down = _transforms(tile, tuple(tiling[1].tolist()), copies, x.dtype)
     images = max(1, PIECE // int(tiling[0].prod()))
-    _transform_back(C * D * -(-N // images), S.size, S, back, down, bias, tiling, images, x.reshape(N, C * D, H, W))
+    _transform_back(C * D * -(-N // images), S.size, S, back, down, bias, images, *_lines(x, tiling))
+
+
+def _lines(x, tiling):
+    """The planes of x as they are cut, and how: an image that is one tile is one long row."""
+    N, C, D, H, W = x.shape
+    if tiling[:2].tolist() == [[1, 1], [H, W]]:
+        return x.reshape(N, C * D, 1, H * W), np.array([(1, 1), (1, H * W), (1, H * W), (0, 0)])
+    return x.reshape(N, C * D, H, W), tiling
 
 
 def _multiply(depths, matrix, X, Y, result, add):
     """One of Y = conj(W) X, DX = W DY and DW = conj(DY) X for every frequency, added up over the depths that meet."""
-    kD, D, D_out, (i, x_first, y_first, count) = depths
+    kD, D, D_out, meet = depths
     n, filters, channels = X.shape[2], matrix.shape[2], 2 * X.shape[1] // D  # the latter two with re and im
-    W, X, Y = (matrix, i * filters, kD * filters), (X, x_first * n, D * n), (Y, y_first * n, D_out * n)
-    (rows, columns, inner), (a, b, c) = {"y": ((filters, count * n, channels), (W, X, Y)),
-                                         "x": ((channels, count * n, filters), (W, Y, X)),
-                                         "matrix": ((channels, filters, count * n), (X, Y, W))}[result]
-    terms = np.stack(np.broadcast_arrays(rows, columns, inner, a[1], b[1], c[1]), axis=1)
-    steps = np.array([(2 * array[0].size, step) for array, _, step in (a, b, c)])
-    _products(len(matrix) // 2, 2 * matrix.size * n, a[0], result == "y", b[0], result == "matrix", c[0], terms, steps,
-              add)
+    order = {"y": "WXY", "x": "WYX", "matrix": "XYW"}[result]
+    a, b, c = ({"W": (matrix, kD * filters), "X": (X, D * n), "Y": (Y, D_out * n)}[name] for name in order)
+    a_transposed, b_transposed = result == "y", result == "matrix"
+    a_down, b_along = 1 if a_transposed else a[1], b[1] if b_transposed else 1
+    terms = []
+    for i, x_first, y_first, count in meet.T.tolist():
+        at_a, at_b, at_c = ({"W": i * filters, "X": x_first * n, "Y": y_first * n}[name] for name in order)
+        rows, columns, inner = {"y": (filters, count * n, channels), "x": (channels, count * n, filters),
+                                "matrix": (channels, filters, count * n)}[result]
+        tall, wide = parts(rows, columns, inner, b_transposed)
+        terms += [(min(tall, rows - r), min(wide, columns - q), inner,
+                   at_a + r * a_down, at_b + q * b_along, at_c + r * c[1] + q)
+                  for r in range(0, rows, tall) for q in range(0, columns, wide)]
+    steps = np.array([(2 * array[0].size, step) for array, step in (a, b, c)])
+    _products(len(matrix) // 2, 2 * matrix.size * n, a[0], a_transposed, b[0], b_transposed, c[0],
+              np.array(terms, np.int64).reshape(-1, 6), steps, add)
 
 
 def _products_items(first, last, a, a_transposed, b, b_transposed, c, terms, steps, add):
@@ -194,24 +212,27 @@ def _products_items(first, last, a, a_transposed, b, b_transposed, c, terms, ste
                  c, at_c + item * steps[2, 0], steps[2, 1], add)
 
 
-def _transform_items(first, last, x, across, down, tiling, S):
+def _transform_items(first, last, x, tiling, across, down, S):
     """An item is a channel and a piece of the tiles."""
     C = x.shape[1]
-    height, width = tiling[1]
-    line = _whole_vectors(width)
-    copies, lines, _ = down.shape
+    copies, lines, height, width = down.shape[0], down.shape[1], down.shape[2] // 2, across.shape[1]
+    run = _whole_vectors(height * width)
     columns = S.shape[2]
     tiles = columns // copies
     pieces = -(-tiles // PIECE)
-    pixels = np.empty(height * PIECE * line, x.dtype)
+    sixteen, pixels = np.empty(16 * run, x.dtype), np.empty(run * PIECE, x.dtype)
     half = np.empty(len(across) * height * PIECE, x.dtype)
     for item in range(first, last):
         c = item // pieces
         begin = (item - c * pieces) * PIECE
         n = min(PIECE, tiles - begin)
-        _cut(x, c, begin, n, tiling, line, pixels)
-        gemm(len(across), height * n, width, across, 0, width, False, pixels, 0, line, True,
-             half, 0, height * n, False)
+        for t in range(0, n, 16):
+            _cut(x, c, begin + t, min(16, n - t), tiling, run, sixteen)
+            for k in range(0, height * width, 16):
+                turn16(pixels, k * PIECE + t, PIECE, sixteen, k, run)
+        for h in range(height):
+            gemm(len(across), n, width, across, 0, width, False, pixels, h * width * PIECE, PIECE, False,
+                 half, h * n, height * n, False)
         for v in range(len(across) // 2):
             for r in range(copies):
                 gemm(lines, n, 2 * height, down, r * lines * 2 * height, 2 * height, False,
@@ -219,17 +240,16 @@ def _transform_items(first, last, x, across, down, tiling, S):
                      S, (v * lines * C + c) * columns + r * tiles + begin, C * columns, False)
 
 
-def _transform_back_items(first, last, S, back, down, bias, tiling, images, x):
+def _transform_back_items(first, last, S, back, down, bias, images, x, tiling):
     """An item is a channel and some images."""
     N, C, H, W = x.shape
-    height, width = tiling[1]
-    line = _whole_vectors(width)
-    copies, lines, _ = down.shape
+    copies, lines, height, width = down.shape[0], down.shape[1], down.shape[2] // 2, back.shape[1]
+    run = _whole_vectors(height * width)
     columns = S.shape[2]
     tiles = columns // copies
     each = tiling[0, 0] * tiling[0, 1]
     groups = -(-N // images)
-    pixels = np.empty(height * PIECE * line, x.dtype)
+    sixteen, pixels = np.empty(16 * run, x.dtype), np.empty(run * PIECE, x.dtype)
     half = np.empty(len(back) * height * PIECE, x.dtype)
     target = x.reshape(-1)
     for item in range(first, last):
@@ -245,18 +265,22 @@ def _transform_back_items(first, last, S, back, down, bias, tiling, images, x):
                     gemm(2 * height, n, lines, down, r * lines * 2 * height, 2 * height, True,
                          S, (v * lines * C + c) * columns + r * tiles + start, C * columns, False,
                          half, v * 2 * height * n, n, r > 0)
-            gemm(height * n, width, len(back), half, 0, height * n, True, back, 0, width, False,
-                 pixels, 0, line, False)
-            _add(pixels, c, start, n, tiling, line, x)
+            for h in range(height):
+                gemm(width, n, len(back), back, 0, width, True, half, h * n, height * n, False,
+                     pixels, h * width * PIECE, PIECE, False)
+            for t in range(0, n, 16):
+                for k in range(0, height * width, 16):
+                    turn16(sixteen, k, run, pixels, k * PIECE + t, PIECE)
+                _add(sixteen, c, start + t, min(16, n - t), tiling, run, x)
 
 
-@nb.njit(nogil=True)
-def _whole_vectors(width):
-    """The distance of rows of pixels, so that whole vectors may be moved there."""
-    return (width + 15) // 16 * 16
+@linked(nogil=True)
+def _whole_vectors(count):
+    """Room for so many entries that are moved by vectors of 16, from any of them on."""
+    return (count + 30) // 16 * 16
 
 
-@nb.njit(nogil=True)
+@linked(nogil=True)
 def _place(tile, c, C, tiling):
     """The plane of a tile, and the pixel of it where the tile begins."""
     each = tiling[0, 0] * tiling[0, 1]
@@ -267,24 +291,27 @@ def _place(tile, c, C, tiling):
     return n * C + c, a * tiling[2, 0] - tiling[3, 0], b * tiling[2, 1] - tiling[3, 1]
 
 
-@nb.njit(nogil=True)
-def _cut(x, c, begin, count, tiling, line, pixels):
-    """pixels[(h, tile), w] = x of the tiles from begin on, zero outside the image."""
+@linked(nogil=True)
+def _cut(x, c, begin, count, tiling, run, pixels):
+    """pixels[tile, (h, w)] = x of the tiles from begin on, zero outside the image; a tile is `run` entries apart.
+
+    What a row spoils behind it, the next one overwrites.
+    """
     _, C, H, W = x.shape
     height, width = tiling[1]
     source = x.reshape(-1)
     for t in range(count):
         plane, top, left = _place(begin + t, c, C, tiling)
-        first, last = max(0, -left), max(0, min(width, W - left))
+        first, last = min(width, max(0, -left)), max(0, min(width, W - left))
         for h in range(height):
-            to = (h * count + t) * line
+            to = t * run + h * width
             row = top + h
             if row < 0 or row >= H:
                 for w in range(width):
                     pixels[np.uint64(to + w)] = x.dtype.type(0)
                 continue
             at = (plane * H + row) * W + left
-            if at >= 0 and at + line <= source.size:
+            if at >= 0 and at + width + 15 <= source.size:
                 for w in range(0, width, 16):
                     move16(pixels, to + w, source, at + w)
             else:
@@ -296,8 +323,8 @@ def _cut(x, c, begin, count, tiling, line, pixels):
                 pixels[np.uint64(to + w)] = x.dtype.type(0)
 
 
-@nb.njit(nogil=True)
-def _add(pixels, c, begin, count, tiling, line, x):
+@linked(nogil=True)
+def _add(pixels, c, begin, count, tiling, run, x):
     """Adds the pixels of tiles, as `_cut` gives them, to the image."""
     _, C, H, W = x.shape
     height, width = tiling[1]
@@ -306,7 +333,7 @@ def _add(pixels, c, begin, count, tiling, line, x):
         plane, top, left = _place(begin + t, c, C, tiling)
         first, last = max(0, -left), min(width, W - left)
         for h in range(max(0, -top), min(height, H - top)):
-            to, at = (plane * H + top + h) * W + left, (h * count + t) * line
+            to, at = (plane * H + top + h) * W + left, t * run + h * width
             for w in range(first, last):
                 target[np.uint64(to + w)] += pixels[np.uint64(at + w)]
 

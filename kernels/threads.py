@@ -41,7 +41,8 @@ def teams_may_meet() -> bool:
 
 
 @functools.cache
-def _blas_libraries() -> list[Any]:
+def blas_libraries() -> list[Any]:
+    """All of this process, among them the one that compiled code calls."""
     importlib.import_module("scipy.linalg.cython_blas")  # the BLAS behind np.dot in compiled code, so it must be loaded
     return ThreadpoolController().select(user_api="blas").lib_controllers
 
@@ -58,7 +59,7 @@ def one_blas_thread(kernel: Callable[..., Any]) -> Callable[..., Any]:
     def limited(*args: Any, **kwargs: Any) -> Any:
         with _lock:
             if not _inside:
-                _before[:] = [(library, library.get_num_threads()) for library in _blas_libraries()]
+                _before[:] = [(library, library.get_num_threads()) for library in blas_libraries()]
                 for library, _ in _before:
                     _set(library, 1)
             _inside.append(threading.get_ident())

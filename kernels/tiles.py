@@ -6,26 +6,22 @@ as slices of one row each, so that bands of the first axis serve both. A tile ho
 exists lies a margin, one before and two behind, which reads the value outside; the single rows of an image have none.
 """
 
-from numba import njit
 
 from .blas import turn16
+from .linking import linked
 from .points import index, inner
 
 LANES = 16  # most channels of a tile: two of them fit a second-level cache
 VALUES = 6144  # values of a run of points, all channels of a tile together: they stay in a first-level cache
 
 
-def layout(C, lone=False):
-    """Planes and lanes of a tile, tiles for all channels of an image, points of a run.
-
-    Lanes pay where channels share work at a point; what is `lone`, copied without arithmetic, stays in planes.
-    """
-    if C < 8 or lone:
-        planes = max(1, min(C, 8))
-        return planes, 1, max(1, -(-C // planes)), 2048
-    blocks = -(-C // LANES)
-    lanes = -(-C // (8 * blocks)) * 8
-    return 1, lanes, -(-C // lanes), VALUES // lanes
+def layout(C, in_planes):
+    """Planes and lanes of a tile, tiles for all channels of an image, points of a run."""
+    if C < 8 and in_planes:
+        return max(1, C), 1, 1, 2048
+    blocks = max(1, -(-C // LANES))
+    lanes = max(1, -(-C // (8 * blocks))) * 8
+    return 1, lanes, max(1, -(-C // lanes)), VALUES // lanes
 
 
 def entries(planes, slices, rows, columns, volume, lanes):
@@ -33,14 +29,14 @@ def entries(planes, slices, rows, columns, volume, lanes):
     return planes * (slices + 3) * steps.py_func(rows, columns, volume, lanes)[0]
 
 
-@njit(**inner)
+@linked(**inner)
 def steps(rows, columns, volume, lanes):
     """Entries from a slice to the next, and from a row to the next."""
     row = (columns + 3) * lanes
     return (rows + 3 if volume else 1) * row, row
 
 
-@njit(**inner)
+@linked(**inner)
 def turned(source, start, source_step, rows, columns, target, at, target_step):
     """target[at + j target_step + i] = source[start + i source_step + j] for i < rows and j < columns."""
     if rows == target_step == 1 or columns == source_step == 1:  # planes: nothing is turned
@@ -59,7 +55,7 @@ def turned(source, start, source_step, rows, columns, target, at, target_step):
             turn16(target, at + j * target_step + i, target_step, source, start + i * source_step + j, source_step)
 
 
-@njit(**inner)
+@linked(**inner)
 def read_tile(U, n, c, first, slices, volume, planes, lanes, outside, tile):
     """Slices of an image with their margin. Slices of other bands count as outside."""
     C, S, R, W = U.shape[1:]
@@ -84,7 +80,7 @@ def read_tile(U, n, c, first, slices, volume, planes, lanes, outside, tile):
                 at += (W + 2) * lanes
 
 
-@njit(**inner)
+@linked(**inner)
 def write_tile(tile, n, c, first, slices, volume, planes, lanes, dU):
     C, S, R, W = dU.shape[1:]
     slice_step, row_step = steps(R, W, volume, lanes)
@@ -97,7 +93,7 @@ def write_tile(tile, n, c, first, slices, volume, planes, lanes, dU):
                        (((n * C + c + p) * S + first + s) * R + r) * W, S * R * W)
 
 
-@njit(**inner)
+@linked(**inner)
 def read_run(V, n, c, start, count, lanes, values):
     """Channels c, c + 1, ... of a run of points, channels last; what does not exist reads zero."""
     C, P = V.shape[1:]
@@ -108,7 +104,7 @@ def read_run(V, n, c, start, count, lanes, values):
             values[index(j * lanes + lane)] = values.dtype.type(0)
 
 
-@njit(**inner)
+@linked(**inner)
 def write_run(values, n, c, start, count, lanes, V):
     C, P = V.shape[1:]
     turned(values, 0, lanes, count, min(lanes, C - c), V.reshape(-1), (n * C + c) * P + start, P)

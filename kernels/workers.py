@@ -1,16 +1,18 @@
 """Spreads the items of a kernel over Numba's threads: the one loop of this folder that runs on several.
 
 A function inside a `parallel=True` loop is optimised by the compiler three times more than by itself: seconds for a
-large kernel, on every fresh machine. So one small loop serves all: it is handed the address of a kernel.
+large kernel, on every fresh machine. So one small loop serves all: it is handed the address of a kernel, and the place
+where its arguments lie.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import prange, typeof, types
+from numba import int64, prange, typeof, types
 
-from .blas import call_address
+from .blas import call_address, enclosed
 from .caching import c_function, compiled
 from .threads import get_threads, one_team, teams_may_meet
 
@@ -42,11 +44,12 @@ class Kernel:
         workers = max(1, min(items, work // WORTH_A_THREAD))
         if workers > 1:  # else nobody needs to know, which takes a microsecond
             workers = min(workers, get_threads())
+        loop = _loop().address if workers > 1 else 0
         if workers == 1 or teams_may_meet():
-            _spread(self.known[key], workers, items, arguments)
+            _spread(loop, self.known[key], workers, items, arguments)
         else:
             with one_team:
-                _spread(self.known[key], workers, items, arguments)
+                _spread(loop, self.known[key], workers, items, arguments)
 
 
 _NUMBERS = frozenset({int, float, bool, type(None)})
@@ -60,11 +63,20 @@ def _kind(argument: Any) -> Any:
     return kind if kind in _NUMBERS or isinstance(argument, np.generic) else typeof(argument)
 
 
-@compiled(nogil=True, parallel=True)
-def _spread(address, workers, items, arguments):
-    if workers == 1:
-        call_address(address, 0, items, arguments)
-        return
+def _loop_over_workers(workers, items, entry, where):
     for worker in prange(workers):
         w = np.int64(worker)
-        call_address(address, items * w // workers, items * (w + 1) // workers, arguments)
+        call_address(entry, items * w // workers, items * (w + 1) // workers, (where,))
+
+
+@functools.cache
+def _loop() -> Any:
+    return c_function(_loop_over_workers, types.void(int64, int64, int64, int64), parallel=True)
+
+
+@compiled(nogil=True, no_cfunc_wrapper=True)
+def _spread(loop, address, workers, items, arguments):
+    if workers == 1:
+        call_address(address, 0, items, arguments)
+    else:
+        call_address(loop, workers, items, enclosed(address, arguments))

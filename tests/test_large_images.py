@@ -25,10 +25,11 @@ def test_an_image_with_too_many_places_goes_through_tables(rng, monkeypatch):
         np.testing.assert_allclose(first, second, atol=1e-12)
 
 
-@pytest.mark.parametrize("shape, kind", [((1, 16, 8189, 1, 16381), BILINEAR), ((1, 16, 16381, 1, 16381), NEAREST),
-                                         ((1, 3, 2**15 - 3, 1, 21843), BILINEAR), ((1, 9, 29, 2**20 - 3, 1), BILINEAR)])
-def test_places_are_counted_with_channels_and_margins(shape, kind):
-    """(slices + 3) (rows + 3, in a volume) (columns + 3) times 3 channels, or 8 of 16, or lanes of 16: up to 2^31."""
+@pytest.mark.parametrize("shape, kind", [((1, 16, 8189, 1, 16381), BILINEAR), ((1, 9, 29, 2**20 - 3, 1), BILINEAR),
+                                         ((1, 16, 2**15, 1, 2**16), NEAREST), ((1, 3, 2**15, 1, 2**16), BILINEAR),
+                                         ((1, 1, 2**12, 2**10, 2**9), BILINEAR)])
+def test_places_are_counted_with_lanes_and_margins(shape, kind):
+    """(slices + 3) (rows + 3, in a volume) (columns + 3) times 16 lanes, or the pixels of an image in place: 2^31."""
     volume, kernel = shape[3] > 1, Interpolation(kind)
     for more in (0, 1):
         U = np.broadcast_to(np.float32(0), (*shape[:2], shape[2] - 1 + more, *shape[3:]))

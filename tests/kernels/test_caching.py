@@ -14,9 +14,9 @@ from nanostn.kernels import caching, ptx_cache
 
 SOURCES = {
     "formula.py": """
-from numba import njit
+from .linking import linked
 
-@njit
+@linked()
 def formula(x):
     return {factor} * x
 """,
@@ -67,7 +67,7 @@ def folder(tmp_path):
     path = tmp_path / "folder"
     path.mkdir()
     here = Path(caching.__file__).parent
-    for name in ("__init__.py", "blas.py", "caching.py", "memory.py", "threads.py", "workers.py"):
+    for name in ("__init__.py", "blas.py", "caching.py", "linking.py", "memory.py", "threads.py", "workers.py"):
         shutil.copy(here / name, path / name)
     for name, text in SOURCES.items():
         (path / name).write_text(text.replace("{factor}", "2"), encoding="utf-8")
@@ -187,7 +187,7 @@ def test_processes_that_compile_at_once(folder):
     processes = [start(folder) for _ in range(4)]
     for process in processes:
         printed, said = process.communicate(timeout=120)
-        assert (printed.split(), said) == (COMPILED, "")
+        assert printed.split() in (COMPILED, FOUND) and said == ""
     assert run(folder) == (FOUND, "")
 
 

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from nanostn.kernels import direct_convolution, spectra
+from nanostn.kernels import direct_convolution, products, spectra
 from nanostn.kernels.convolution import convolve
 from nanostn.kernels.threads import set_threads
 from nanostn.kernels.windows import output_size
@@ -124,18 +124,62 @@ def test_nothing_to_sum(rng, case, method):
     np.testing.assert_allclose(dbias, dy.sum(axis=(0, *range(2, dy.ndim))), atol=1e-5)
 
 
-def test_how_sums_over_windows_are_divided():
+def test_how_sums_over_windows_are_divided(monkeypatch):
     """(together, groups, rows, parts): rows for the cache, but no fewer than make a product worth its call; samples
     together where images are small; and rows of few samples in parts, for all cores."""
     divide = direct_convolution.divide
-    assert divide(16, 1, 64 * 9, 32, 32, 3, 1) == (1, 16, 5, 7)
-    assert divide(16, 1, 10**5, 32, 32, 3, 1) == (1, 16, 4, 8)
-    assert divide(16, 1, 10**5, 32, 32, 3, 2) == (1, 16, 4, 8)
-    assert divide(256, 1, 9, 5, 5, 3, 1) == (6, 43, 5, 1)
-    assert divide(16, 1, 9, 5, 5, 3, 1) == (2, 8, 5, 1)
-    assert divide(2, 1, 9, 100, 100, 3, 1) == (1, 2, 25, 4)
-    assert divide(2, 4, 9, 100, 100, 3, 1) == (1, 2, 100, 1)
-    assert divide(0, 1, 9, 5, 5, 3, 1).groups == 0 and divide(3, 1, 0, 5, 5, 3, 1).groups == 3
+    monkeypatch.setattr(direct_convolution, "small", lambda: 0)
+    assert divide(16, 1, 64 * 9, 7, 32, 32, 3, 1) == (1, 16, 5, 7)
+    assert divide(16, 1, 10**5, 7, 32, 32, 3, 1) == (1, 16, 4, 8)
+    assert divide(16, 1, 10**5, 7, 32, 32, 3, 2) == (1, 16, 4, 8)
+    assert divide(256, 1, 9, 7, 5, 5, 3, 1) == (6, 43, 5, 1)
+    assert divide(16, 1, 9, 7, 5, 5, 3, 1) == (2, 8, 5, 1)
+    assert divide(2, 1, 9, 7, 100, 100, 3, 1) == (1, 2, 25, 4)
+    assert divide(2, 4, 9, 7, 100, 100, 3, 1) == (1, 2, 100, 1)
+    assert divide(0, 1, 9, 7, 5, 5, 3, 1).groups == 0 and divide(3, 1, 0, 7, 5, 5, 3, 1).groups == 3
+    assert divide(64, 1, 15, 48, 64, 64, 5, 1) == (1, 64, 64, 1)
+
+
+def test_rows_whose_products_are_not_copied(monkeypatch):
+    """Even parts of them, unless too many rows would be seen by two parts; others stay as they are."""
+    divide = direct_convolution.divide
+    monkeypatch.setattr(direct_convolution, "small", lambda: 10**6)
+    assert divide(64, 1, 15, 48, 64, 64, 5, 1) == (1, 64, 16, 4)  # 21 would do, which leaves a last row alone
+    assert divide(64, 1, 15, 120, 64, 64, 5, 1) == (1, 64, 64, 1)  # 8
+    assert divide(16, 1, 64 * 9, 7, 32, 32, 3, 1) == (1, 16, 5, 7)
+    assert divide(256, 1, 9, 7, 5, 5, 3, 1) == (6, 43, 5, 1)
+    assert divide(2, 1, 9, 7, 100, 100, 3, 1) == (1, 2, 25, 4)
+    assert divide(0, 1, 9, 7, 5, 5, 3, 1).groups == 0 and divide(3, 1, 0, 7, 5, 5, 3, 1).groups == 3
+
+
+def test_parts_of_products(monkeypatch):
+    """Each is one that BLAS does not copy, or they are the whole."""
+    monkeypatch.setattr(products, "small", lambda: 10**6)
+    assert products.parts(64, 256, 64, False) == (64, 192)
+    assert products.parts(128, 256, 128, False) == (64, 64)
+    assert products.parts(7, 5, 3, False) == (7, 47616)
+    assert products.parts(384, 128, 320, False) == (48, 64)
+    assert products.parts(384, 128, 2000, False) == (384, 128)
+    assert products.parts(64, 64, 256, True) == (32, 32)
+    assert products.parts(64, 64, 95, True) == products.parts(64, 64, 977, True) == (64, 64)
+    monkeypatch.setattr(products, "small", lambda: 0)
+    assert products.parts(128, 256, 128, False) == (128, 256) and products.parts(64, 64, 256, True) == (64, 64)
+
+
+@pytest.mark.parametrize("small", [0, 10**5, 2 * 10**5, 10**6])
+@pytest.mark.parametrize("case", [(100, 21, (6, 5), 18, (3, 2), (1, 1), (0, 1)),
+                                  (33, 70, (4, 5), 45, (2, 3), (1, 1), (1, 0)),
+                                  (13, 9, (3, 4, 5), 37, (2, 2, 3), (1, 1, 1), (1, 0, 1))])
+def test_products_in_parts(rng, monkeypatch, case, small):
+    """Rows, columns, both or none are cut, of dweight or of y and dx; the last parts are smaller."""
+    monkeypatch.setattr(products, "small", lambda: small)
+    x, weight, bias, dy = draw(rng, case)
+    results = []
+    for method in ("direct", "spectra"):
+        y, gradients = convolve(x, weight, bias, *case[-2:], method)
+        results.append([y, *gradients(dy, True, True)])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-11 * len(x))
 
 
 def test_where_spectra_are_worth_it():

@@ -82,7 +82,7 @@ def limits():
 
 def fork_amid(pause):
     """Processes forked while other threads compute: these hold BLAS to one thread, and locks."""
-    numbers = [library.get_num_threads() for library in threads._blas_libraries()]
+    numbers = [library.get_num_threads() for library in threads.blas_libraries()]
     stop = threading.Event()
 
     def compute():
@@ -91,7 +91,7 @@ def fork_amid(pause):
 
     def look():
         # the kernels of other threads have not come along, so BLAS has its threads again
-        return [library.get_num_threads() for library in threads._blas_libraries()] == numbers and everything()
+        return [library.get_num_threads() for library in threads.blas_libraries()] == numbers and everything()
 
     with ThreadPoolExecutor(3) as others:
         for _ in range(3):

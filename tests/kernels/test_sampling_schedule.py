@@ -23,7 +23,8 @@ from .sampling_spec import (
     transformations,
 )
 
-WAYS = [("bilinear", "zeros"), ("nearest", "border"), ("bilinear", "wrap"), ("bicubic", "number")]  # two, and tables
+# In place or in tiles, as the channels are few or many; and two through tables.
+WAYS = [("bilinear", "zeros"), ("nearest", "border"), ("bilinear", "wrap"), ("bicubic", "number")]
 EVERY = IMAGES[:1] + IMAGES[3:5] + IMAGES[-1:] + VOLUMES[:2] + VOLUMES[-1:]
 
 
@@ -57,7 +58,7 @@ def problems(rng, shape, size):
 
 
 @njit
-def _one_by_one_from_the_last(address, workers, items, arguments):
+def _one_by_one_from_the_last(loop, address, workers, items, arguments):
     for item in range(items - 1, -1, -1):
         call_address(address, item, item + 1, arguments)
 
@@ -91,7 +92,7 @@ def test_same_bits_whoever_takes_an_item_and_when(rng, monkeypatch, kernel, padd
 
 @pytest.mark.parametrize("kernel, padding", WAYS)
 @pytest.mark.parametrize("shape, size", [((2, 3, 67, 9), (33, 31)), ((1, 9, 64, 5), (9, 70)),
-                                         ((1, 2, 65, 3, 4), (12, 11, 7))])
+                                         ((1, 1, 300, 7), (20, 31)), ((1, 2, 65, 3, 4), (12, 11, 7))])
 def test_bands_own_their_slices(rng, monkeypatch, shape, size, kernel, padding):
     """dU is the same to the bit in any number of bands: each cell meets its points in the same order.
 
@@ -125,12 +126,15 @@ def test_a_tile_larger_than_a_cache_is_read_in_bands(rng, monkeypatch):
 
 
 @pytest.mark.parametrize("kernel, padding", WAYS)
-@pytest.mark.parametrize("shape, size", [((1, 1, 64, 64), (64, 64)), ((1, 1, 32, 16, 16), (32, 16, 16))])
+@pytest.mark.parametrize("shape, size", [((1, 1, 64, 64), (64, 64)), ((1, 9, 64, 64), (64, 64)),
+                                         ((1, 1, 32, 16, 16), (32, 16, 16))])
 def test_one_image_is_work_for_many_cores(rng, monkeypatch, shape, size, kernel, padding):
     items, M = [], transformations(rng, 1, shape, size)
     U, dV = rng.normal(size=shape), rng.normal(size=shape)
     x = drawn(rng, 1, int(np.prod(size)), shape)
-    for name, compiled in (("_forward", sampling._forward), ("_backward", sampling._backward)):
+    for name in ("_forward", "_backward", "_forward_in_place", "_backward_in_place"):
+        compiled = getattr(sampling, name)
+
         def recorded(count, work, *arguments, run=compiled):
             items.append(count)
             assert work >= 2 * workers.WORTH_A_THREAD

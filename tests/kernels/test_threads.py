@@ -9,7 +9,7 @@ from nanostn.kernels import threads
 
 
 def blas_threads():
-    return [library.get_num_threads() for library in threads._blas_libraries()]
+    return [library.get_num_threads() for library in threads.blas_libraries()]
 
 
 def test_blas_has_one_thread_inside_and_its_own_number_after():

@@ -1,14 +1,13 @@
 """Kernel: every item once, whatever the number of workers; compiled once for each combination of types."""
 
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
 from numba import cfunc, float32, float64, njit
-from numba.core import event
 
 from nanostn.kernels import caching, workers
 from nanostn.kernels.workers import WORTH_A_THREAD, Kernel
+
+from .passes import passes_of_the_compiler
 
 ENOUGH = 100 * WORTH_A_THREAD
 
@@ -49,21 +48,6 @@ def _half(x):
     return x / 2
 
 
-@contextmanager
-def passes_of_the_compiler():
-    passes = []
-
-    class Listener(event.Listener):
-        def on_start(self, compiling):
-            passes.append(compiling.data["name"])
-
-        def on_end(self, compiled):
-            pass
-
-    with event.install_listener("numba:run_pass", Listener()):
-        yield passes
-
-
 count = Kernel(_count_items)
 optional = Kernel(_optional_items)
 
@@ -83,7 +67,7 @@ def test_workers_are_as_many_as_threads_items_and_work_allow(items, work, worker
     asked = []
     monkeypatch.setattr(workers, "get_threads", lambda: 4)
     monkeypatch.setattr(workers, "teams_may_meet", lambda: True)
-    monkeypatch.setattr(workers, "_spread", lambda function, n, *rest: asked.append(n))
+    monkeypatch.setattr(workers, "_spread", lambda loop, function, n, *rest: asked.append(n))
     count(items, work, np.zeros(items))
     assert asked == [workers_used]
 
