@@ -21,8 +21,8 @@ from .points import index, inner, summing
 
 RUN = 192  # most points of a run, whole vectors of 16: what is known of them stays in a first-level cache
 
-# Rows of numbers: coordinates (and 1 / denominator), their gradients (and the denominator's); along columns, slices and
-# rows where padding moves the coordinate, how it turns, and the weight of the second neighbour; shares of the corners.
+# Rows of numbers: coordinates (and 1 / denominator), their gradients (and the denominator's); where padding moves a
+# coordinate; along columns, slices and rows how it turns, and the weight of the second neighbour.
 X, G, FOLDED, TURN, F = (RUN * row for row in (0, 4, 8, 9, 12))
 NUMBERS = 15 * RUN
 # Rows of integers: where the lines of a cell begin in an image, two for each cell; which neighbours exist, and whether

@@ -9,10 +9,11 @@ is compiled as Numba does it.
 from collections.abc import Callable
 from typing import Any
 
-from numba.core import compiler, types, typing
+from numba.core import compiler, typing
 from numba.core.codegen import JITCodeLibrary
 from numba.core.registry import CPUDispatcher
 from numba.core.sigutils import normalize_signature
+from numba.core.types.misc import unliteral
 
 
 class _Intermediate(JITCodeLibrary):
@@ -39,7 +40,7 @@ class Linked(CPUDispatcher):
     def get_call_template(self, args: tuple, kws: dict[str, Any]) -> tuple:
         """What a caller has to know when its types are inferred. A constant is one of the numbers of its type."""
         signature, args = self._compiler.fold_argument_types(args, kws)
-        args = tuple(map(types.unliteral, args))
+        args = tuple(map(unliteral, args))
         if args not in self._forms:
             self._forms[args] = self._form(args)
         name, known = self.py_func.__name__, [form.signature for form in self._forms.values()]
