@@ -5,6 +5,8 @@
 Padding acts on the tap. With a width s the kernel is widened, k((x - m) / s), and divided by the sum of its weights.
 Tables have a row for each tap and a column for each point of a run, of each axis: where the tap stands in the tile, its
 weight, and the derivatives of that with respect to x and s. A tap that reads outside stands in the margin.
+
+(The functions here are compiled by themselves: linked into their kernels they take longer, by a twelfth.)
 """
 
 import numpy as np
@@ -30,7 +32,6 @@ from .interpolation import (
     keys_slope,
     padded,
 )
-from .linking import linked
 from .points import WIDTHS, index, inner, summing
 from .tiles import steps
 
@@ -55,10 +56,10 @@ def formulas(floor, compiled):
     return clamped
 
 
-_clamped = formulas(np.floor, linked(**inner))
+_clamped = formulas(np.floor, njit(**inner))
 
 
-@linked(**inner)
+@njit(**inner)
 def _weigh(centre, rate, count, taps, used, kind, k, slope, radius, u, w, d, e):
     """Weights, and their derivatives with respect to x and to s."""
     T = w.dtype.type
@@ -90,7 +91,7 @@ def _weigh(centre, rate, count, taps, used, kind, k, slope, radius, u, w, d, e):
                 e[t, j] = -u[j] * d_t[j]
 
 
-@linked(**inner)
+@njit(**inner)
 def _normalise(used, count, w, d, e):
     T = w.dtype.type
     for j in range(count):
@@ -104,7 +105,7 @@ def _normalise(used, count, w, d, e):
                 e[t, j] = (e[t, j] - w[t, j] * growth) / total
 
 
-@linked(**inner)
+@njit(**inner)
 def workspace(run, taps, widened, dtype):
     """Tables for a run, [axis, tap, point]: place, weight, derivatives; how many taps are used; and room to reckon."""
     at, used = np.zeros((3, taps, run), np.int64), np.ones((3, run), np.int32)
@@ -113,7 +114,7 @@ def workspace(run, taps, widened, dtype):
     return at, w, d, e, used, np.empty((5, run), dtype)  # an image has one tap along its rows of one pixel, of weight 1
 
 
-@linked(**inner)
+@njit(**inner)
 def place(x, count, shape, first, slices, volume, lanes, kind, k, slope, radius, padding, work):
     """Fill the workspace for a run at x, in a tile of `slices` from `first` on."""
     S, R, W = shape
@@ -124,7 +125,7 @@ def place(x, count, shape, first, slices, volume, lanes, kind, k, slope, radius,
     _axis(x, 2 if volume else 1, 2, count, S, first, slices, slice_step, kind, k, slope, radius, padding, work)
 
 
-@linked(**inner)
+@njit(**inner)
 def _axis(points, a, axis, count, size, first, slices, step, kind, k, slope, radius, padding, work):
     """The tables of one axis, along coordinate a; `step` entries of the tile from one pixel to the next.
 
@@ -169,7 +170,7 @@ def _axis(points, a, axis, count, size, first, slices, step, kind, k, slope, rad
                     e[t, j] = T(0)
 
 
-@linked(**inner)
+@njit(**inner)
 def reach(x, count, shape, volume, kind, k, slope, radius, padding, work):
     """The first and last slice that a run of points reads."""
     _axis(x, 2 if volume else 1, 2, count, shape[0], 0, shape[0], 1, kind, k, slope, radius, padding, work)
@@ -188,7 +189,7 @@ def _four(table, axis, j):
     return table[axis, 0, j], table[axis, 1, j], table[axis, 2, j], table[axis, 3, j]
 
 
-@linked(**inner)
+@njit(**inner)
 def blend(tile, base, work, count, lanes, values):
     """values += eq. 3 for a run. Axes of the tables: columns, rows, slices."""
     at, w, _, _, used, _ = work
@@ -222,7 +223,7 @@ def blend(tile, base, work, count, lanes, values):
                         values[index(j * lanes + lane)] += share * tile[index(a + lane)]
 
 
-@linked(**inner)
+@njit(**inner)
 def scatter(values, base, work, count, lanes, tile):
     """The adjoint of `blend`."""
     at, w, _, _, used, _ = work
@@ -247,7 +248,7 @@ def scatter(values, base, work, count, lanes, tile):
                         tile[index(a + lane)] += share * values[index(j * lanes + lane)]
 
 
-@linked(**inner)
+@njit(**inner)
 def slopes(tile, values, base, work, count, volume, lanes, add, g):
     """g[a] = dV dV/dx_a, or added to it, summed over the channels of the tile; from row WIDTHS on, those of widths."""
     _slopes(tile, values, base, work, work[2], count, volume, lanes, add, g)
@@ -255,7 +256,7 @@ def slopes(tile, values, base, work, count, volume, lanes, add, g):
         _slopes(tile, values, base, work, work[3], count, volume, lanes, add, g[WIDTHS:])
 
 
-@linked(**summing)
+@njit(**summing)
 def _slopes(tile, values, base, work, d, count, volume, lanes, add, g):
     """With the derivatives d of the weights, of one kind or the other."""
     T = tile.dtype.type
