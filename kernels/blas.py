@@ -5,9 +5,12 @@
 None of them checks anything.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.extending import intrinsic
+
+from .linking import linked
 
 _size, _char, _pointer = ir.IntType(64), ir.IntType(8), ir.IntType(8).as_pointer()
 
@@ -80,6 +83,13 @@ def _vector(count, name, add):
 move2, move16, add2 = _vector(2, "move2", False), _vector(16, "move16", False), _vector(2, "add2", True)
 
 
+@linked(nogil=True)
+def zero(target, at, count):
+    """target[at:at + count] = 0, without the code that Numba makes for a slice."""
+    for q in range(count):
+        target[np.uint64(at + q)] = target.dtype.type(0)
+
+
 @intrinsic
 def turn16(typingctx, target, at, target_step, source, start, source_step):
     """target[at + j target_step + i] = source[start + i source_step + j] for i, j < 16: transposed in registers.
@@ -114,13 +124,16 @@ def turn16(typingctx, target, at, target_step, source, start, source_step):
     return types.void(target, size, size, source, size, size), generate
 
 
+def _call(builder, address, values):
+    function = ir.FunctionType(_pointer, [value.type for value in values]).as_pointer()
+    return builder.call(builder.inttoptr(address, function), values)
+
+
 @intrinsic
 def call_address(typingctx, address, first, last, arguments):
     """function(first, last, *arguments) of the C function at an address: Python hands a number over in no time."""
     def generate(context, builder, signature, args):
-        kinds = [*signature.args[1:3], *signature.args[3].types]
-        function = ir.FunctionType(_pointer, [context.get_value_type(kind) for kind in kinds]).as_pointer()
-        builder.call(builder.inttoptr(args[0], function), [*args[1:3], *cgutils.unpack_tuple(builder, args[3])])
+        _call(builder, args[0], [*args[1:3], *cgutils.unpack_tuple(builder, args[3])])
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64, arguments), generate
@@ -133,10 +146,10 @@ def enclosed(typingctx, address, arguments):
     The arguments lie on the stack of the caller, so what it calls must have come to an end when it does.
     """
     def generate(context, builder, signature, args):
-        kinds = [_size, *(context.get_value_type(kind) for kind in signature.args[1].types)]
-        room = ir.LiteralStructType(kinds)
+        held = [args[0], *cgutils.unpack_tuple(builder, args[1])]
+        room = ir.LiteralStructType([value.type for value in held])
         where = cgutils.alloca_once(builder, room)
-        for i, value in enumerate([args[0], *cgutils.unpack_tuple(builder, args[1])]):
+        for i, value in enumerate(held):
             builder.store(value, cgutils.gep_inbounds(builder, where, 0, i))
 
         entry = ir.Function(builder.module, ir.FunctionType(_pointer, [_size] * 3),
@@ -144,9 +157,8 @@ def enclosed(typingctx, address, arguments):
         entry.linkage = "internal"
         inside = ir.IRBuilder(entry.append_basic_block())
         there = inside.inttoptr(entry.args[2], room.as_pointer())
-        address, *values = (inside.load(cgutils.gep_inbounds(inside, there, 0, i)) for i in range(len(kinds)))
-        function = ir.FunctionType(_pointer, [_size, _size, *kinds[1:]]).as_pointer()
-        inside.ret(inside.call(inside.inttoptr(address, function), [*entry.args[:2], *values]))
+        address, *values = (inside.load(cgutils.gep_inbounds(inside, there, 0, i)) for i in range(len(held)))
+        inside.ret(_call(inside, address, [*entry.args[:2], *values]))
         return cgutils.pack_array(builder, [builder.ptrtoint(entry, _size), builder.ptrtoint(where, _size)])
 
     return types.UniTuple(types.int64, 2)(types.int64, arguments), generate

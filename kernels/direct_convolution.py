@@ -21,9 +21,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .blas import gemm, move16
+from .blas import gemm, move16, zero
+from .division import even
 from .linking import linked
-from .products import even, small
+from .products import small
 from .threads import one_blas_thread
 from .windows import columns_inside
 from .workers import Kernel
@@ -123,12 +124,6 @@ def _view(j, P, stride, window):
 
 
 @linked(nogil=True)
-def _zero(target, at, count):
-    for q in range(count):
-        target[np.uint64(at + q)] = target.dtype.type(0)
-
-
-@linked(nogil=True)
 def _shifted(source, begin, left, right, stride, W_out, rows, at):
     """rows[at + q] = source[begin + q stride] for left <= q < right, else zero; up to 15 entries behind are spoilt."""
     if stride == 1 and begin + right + 16 <= source.size:
@@ -137,8 +132,8 @@ def _shifted(source, begin, left, right, stride, W_out, rows, at):
     else:
         for q in range(left, right):
             rows[np.uint64(at + q)] = source[np.uint64(begin + q * stride)]
-    _zero(rows, at, left)
-    _zero(rows, at + right, W_out - right)
+    zero(rows, at, left)
+    zero(rows, at + right, W_out - right)
 
 
 @linked(nogil=True)
@@ -161,7 +156,7 @@ def _copies(x, samples, depth, depths, top, P, geometry, W_out, rows):
                         h = top + remainder + m * vertical
                         for n in range(samples[0], samples[1]):
                             if h < 0 or h >= H:
-                                _zero(rows, at, W_out)
+                                zero(rows, at, W_out)
                             else:
                                 begin = (((n * C + c) * D + depth + i) * H + h) * W + shift
                                 _shifted(source, begin, left, right, horizontal, W_out, rows, at)
@@ -323,14 +318,14 @@ def _dx_items(first, last, dy, weight, geometry, division, parts, dx):
         first_row, end_row = H * part // parts, H * (part + 1) // parts
         for n in range(samples[0], samples[1]):
             for c in range(C):
-                _zero(target, (((n * C + c) * D + d) * H + first_row) * W, (end_row - first_row) * W)
+                zero(target, (((n * C + c) * D + d) * H + first_row) * W, (end_row - first_row) * W)
         p_first = max(0, (first_row + padding - kH + stride) // stride)
         p_end = min(H_out, (end_row - 1 + padding) // stride + 1)
         for top in range(p_first, p_end, division[2]):
             bottom = min(p_end, top + division[2])
             P, run = bottom - top, (samples[1] - samples[0]) * W_out
             line = _height(P, kH, stride) * run
-            _zero(rows, 0, K * line)
+            zero(rows, 0, K * line)
             for i in range(geometry[0, 0]):
                 o = (d + geometry[2, 0] - i) // geometry[1, 0]
                 if o * geometry[1, 0] != d + geometry[2, 0] - i or o < 0 or o >= D_out:

@@ -21,3 +21,8 @@ def check_count(name, count, shape):
     """An error for more entries than `split` can number."""
     if count >= 2**32:
         raise ValueError(f"{name}: the entries should be fewer than 2^32 on the device, received {tuple(shape)}")
+
+
+def even(count: int, most: int) -> int:
+    """The size of parts of about the same size, and at most that."""
+    return -(-count // -(-count // most))

@@ -258,12 +258,6 @@ def through_padding(count, shape, numbers):
             numbers[index(G + a * RUN + j)] = g if turn > zero else -g if turn < zero else zero
 
 
-@linked(**inner)
-def clear(array, first, count):
-    for k in range(count):
-        array[index(first + k)] = array.dtype.type(0)
-
-
 @linked(**summing)
 def touched(source, first, last):
     """A sum of an entry of every line of memory, in order: the processor fetches ahead, as it cannot for points."""

@@ -2,7 +2,7 @@
 
 Numba makes machine code of every function by itself, with a wrapper for Python, also of one that is only ever called
 from compiled code; and optimises it anew with all its callers. Here it becomes machine code as a piece of a kernel,
-once: three quarters of the time to compile remain, and the same loops are vectors. Called from Python, as in tests, it
+once: seven tenths of the time to compile remain, and the same loops are vectors. Called from Python, as in tests, it
 is compiled as Numba does it.
 """
 

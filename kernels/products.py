@@ -8,6 +8,7 @@ entries of the result. What is chosen here follows from the sizes of the matrice
 
 import functools
 
+from .division import even
 from .threads import blas_libraries
 
 WITH_AVX512 = {"SkylakeX", "Cooperlake", "SapphireRapids"}  # OpenBLAS's names for its kernels
@@ -36,8 +37,3 @@ def parts(rows: int, columns: int, inner: int, b_transposed: bool) -> tuple[int,
         return rows, columns
     tall = even(rows, tall)
     return tall, small() // (tall * inner) // COLUMNS * COLUMNS
-
-
-def even(count: int, most: int) -> int:
-    """The size of parts of about the same size, and at most that."""
-    return -(-count // -(-count // most))

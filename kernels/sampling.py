@@ -24,6 +24,7 @@ shared memory by blocks of threads, and the blocks' shares in their order. So th
 import numpy as np
 
 from .device_array import is_device
+from .division import even
 from .in_place import RUN
 from .interpolation import BILINEAR, NEAREST, WRAP
 from .sampling_forward import cpu, sample_on_device
@@ -98,7 +99,7 @@ def _run(run, taps_used):
 
 def _even(P):
     """Points of a run, so that runs are of one length, and of whole vectors."""
-    return max(16, -(-P // max(1, -(-P // RUN)) // 16) * 16) if P else 16
+    return -(-even(max(P, 1), RUN) // 16) * 16
 
 
 def _shares(images, P):

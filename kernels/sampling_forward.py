@@ -72,11 +72,9 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
                 coordinates(M, basis, grid, scale, centre, n_M, layer * P + start, count, size, target_points, x)
                 if k is None:
                     linear.place(x, count, shape, 0, shape[0], volume, lanes, padding, False, near)
-                else:
-                    taps.place(x, count, shape, 0, shape[0], volume, lanes, kind, k, slope, radius, padding, tables)
-                if k is None:
                     linear.blend(tile, near, count, shape, volume, lanes, values[0])
                 else:
+                    taps.place(x, count, shape, 0, shape[0], volume, lanes, kind, k, slope, radius, padding, tables)
                     for p in range(min(planes, C - c)):
                         taps.blend(tile, p * plane, tables, count, lanes, values[p])
                 _spoil(x, dims, count, lanes, values)

@@ -70,14 +70,12 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                     coordinates(M, basis, grid, scale, centre, n_M, point, count, size, target_points, x)
                     if k is None:
                         linear.place(x, count, shape, top, slices, volume, lanes, padding, True, near)
-                    else:
-                        taps.place(x, count, shape, top, slices, volume, lanes, kind, k, slope, radius, padding, tables)
-                    if k is None:
                         if wanted_points:
                             linear.slopes(tile, values[0], near, count, shape, volume, lanes, g)
                         if wanted_U:
                             linear.scatter(values[0], near, count, shape, volume, lanes, target)
                     else:
+                        taps.place(x, count, shape, top, slices, volume, lanes, kind, k, slope, radius, padding, tables)
                         for p in range(min(planes, C - c)):
                             if wanted_points:
                                 taps.slopes(tile, values[p], p * plane, tables, count, volume, lanes, p > 0, g)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import in_place
+from .blas import zero
 from .in_place import RUN, G
 from .interpolation import NEAREST, ZEROS
 from .linking import linked
@@ -48,7 +49,7 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
         for start in range(part * share, end, run):
             count = min(run, end - start)
             for c in range(C):
-                in_place.clear(values, (n * C + c) * P + start, count)
+                zero(values, (n * C + c) * P + start, count)
             for layer in range(layers):
                 coordinates(M, basis, grid, scale, centre, n_M, layer * P + start, count, size, target_points, x)
                 in_place.place(count, shape, 0, shape[0], kind, padding, False, numbers, integers)
@@ -90,9 +91,9 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                 if wanted_points and wanted_U:
                     numbers[0] = in_place.touched(source, image + at, image + at + (bottom - top) * slice_step)
                 if wanted_U and (n == first_n or not one_U):
-                    in_place.clear(target, own + at, (bottom - top) * slice_step)
+                    zero(target, own + at, (bottom - top) * slice_step)
             if n == first_n or not one_U:
-                in_place.clear(sums, 0, sums.size)
+                zero(sums, 0, sums.size)
                 walked = 0
             for start in range(begin, end, run):
                 count = min(run, end - start)
@@ -104,7 +105,8 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                     point = layer * P + start
                     coordinates(M, basis, grid, scale, centre, n_M, point, count, size, target_points, x)
                     in_place.place(count, shape, top, bottom, kind, padding, True, numbers, integers)
-                    in_place.clear(numbers, G, 4 * RUN)
+                    if wanted_points:
+                        zero(numbers, G, 4 * RUN)
                     for c in range(C):
                         at = (n * C + c) * P + start
                         if wanted_points:

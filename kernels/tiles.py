@@ -6,7 +6,6 @@ as slices of one row each, so that bands of the first axis serve both. A tile ho
 exists lies a margin, one before and two behind, which reads the value outside; the single rows of an image have none.
 """
 
-
 from .blas import turn16
 from .linking import linked
 from .points import index, inner
