@@ -17,7 +17,7 @@ from nanostn.checkpoints import load, remove_unfinished, save
 from nanostn.checks import argument_error, describe, sizes
 from nanostn.kernels.uploads import arrived, upload
 
-from .distortions import DIGIT, Drawn, distort, draw, size_of
+from .distortions import DIGIT, Drawn, Kind, kind_of
 from .locations import cache_directory
 
 # First words of the seeds: different purposes must never draw the same numbers.
@@ -26,21 +26,20 @@ VERSION = 1               # of the distortions; raise it when they change, so th
 CHUNK = 1000              # test images distorted at a time
 
 
-def epoch_batches(images: np.ndarray, labels: np.ndarray, batch_size: int, kind: str, seed: int, epoch: int,
+def epoch_batches(images: np.ndarray, labels: np.ndarray, batch_size: int, kind: str | Kind, seed: int, epoch: int,
                   start: int = 0, device: str = "cpu") -> Iterator[tuple[Any, Any]]:
-    """The batches of one epoch from step `start` on: x (B, 1, S, S) float32 from 0 to 1, y (B,) int64.
+    """The batches of one epoch from step `start` on: x (B, C, S, S) float32 from 0 to 1, y (B,) int64.
 
     Every image comes once, in an order of this epoch; the last batch may be smaller. `kind` is one of
-    `distortions.kinds`; the clutter of TC is cut from all of `images`. With `device="cuda"` the batches are on the GPU,
-    and distorted there: digits as they are and what was drawn for them go over, one batch ahead.
+    `distortions.kinds` or a `Kind`; the clutter of TC is cut from all of `images`. With `device="cuda"` the batches are
+    on the GPU, and distorted there: digits as they are and what was drawn for them go over, one batch ahead.
     """
     N, *_ = sizes("epoch_batches", images=(images, f"N {DIGIT} {DIGIT}"), labels=(labels, "N"))
     for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0), ("epoch", epoch, 0),
                                ("start", start, 0)):
         if not isinstance(value, int | np.integer) or value < least:
             raise argument_error("epoch_batches", name, f"an integer, {least} or more", describe(value))
-    size_of(kind)
-    drawn = _drawn(images, labels, batch_size, kind, seed, epoch, start)
+    drawn = _drawn(images, labels, batch_size, kind_of(kind), seed, epoch, start)
     return ((made.canvas(), y) for made, y in (_sent(drawn) if device == "cuda" else drawn))
 
 
@@ -48,8 +47,8 @@ def _drawn(images, labels, batch_size, kind, seed, epoch, start):
     order = np.random.default_rng([ORDER, seed, epoch]).permutation(len(images))
     for step in range(start, steps(len(images), batch_size)):
         chosen = order[step * batch_size:(step + 1) * batch_size]
-        rng = np.random.default_rng([BATCH, seed, epoch, step])
-        yield draw(images[chosen], kind, rng, clutter_source=images), labels[chosen].astype(np.int64)
+        made, y = kind.draw(images, labels, chosen, np.random.default_rng([BATCH, seed, epoch, step]))
+        yield made, y.astype(np.int64)
 
 
 def _sent(drawn: Iterator[tuple[Drawn, np.ndarray]]) -> Iterator[tuple[Drawn, Any]]:
@@ -75,24 +74,24 @@ def steps(count: int, batch_size: int) -> int:
     return -(-count // batch_size)
 
 
-def fixed_test_set(images: np.ndarray, labels: np.ndarray, kind: str, seed: int,
+def fixed_test_set(images: np.ndarray, labels: np.ndarray, kind: str | Kind, seed: int,
                    cache_dir: str | os.PathLike | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The test set, distorted once and for all: x (N, 1, S, S) float32 from 0 to 1, y (N,) int64.
+    """The test set, distorted once and for all: x (N, C, S, S) float32 from 0 to 1, y (N,) int64.
 
     It is kept as HDF5 in `cache_dir`, else in the user's cache directory, in 256 shades of grey like MNIST itself; the
     name of the file tells images, kind, seed and version. A damaged file is made anew, and where none can be written
     the set is made each time, and a line on stderr says so.
     """
-    sizes("fixed_test_set", images=(images, f"N {DIGIT} {DIGIT}"), labels=(labels, "N"))
-    size_of(kind)
+    N, *_ = sizes("fixed_test_set", images=(images, f"N {DIGIT} {DIGIT}"), labels=(labels, "N"))
+    kind = kind_of(kind)
+    rng = np.random.default_rng([TEST, seed])
+    drawn = [kind.draw(images, labels, np.arange(i, min(i + CHUNK, N)), rng) for i in range(0, max(N, 1), CHUNK)]
     data = hashlib.sha256(np.ascontiguousarray(images)).hexdigest()[:16]
     folder = cache_directory() / "test-sets" if cache_dir is None else Path(cache_dir)
-    path = folder / f"{kind}-seed{seed}-{data}-v{VERSION}.h5"
-    x = kept(path, (len(images), 1, size_of(kind), size_of(kind)))
+    path = folder / f"{kind.name}-seed{seed}-{data}-v{VERSION}.h5"
+    x = kept(path, (N, *kind.shape))
     if x is None:
-        rng = np.random.default_rng([TEST, seed])
-        x = np.concatenate([shades(distort(images[i:i + CHUNK], kind, rng, clutter_source=images))
-                            for i in range(0, max(len(images), 1), CHUNK)])
+        x = np.concatenate([shades(made.canvas()) for made, _ in drawn])
         try:
             folder.mkdir(parents=True, exist_ok=True)
             remove_unfinished(folder)
@@ -100,7 +99,7 @@ def fixed_test_set(images: np.ndarray, labels: np.ndarray, kind: str, seed: int,
         except OSError as error:
             print(f"the distorted test set is made each time: {folder} cannot be written ({error.strerror})",
                   file=sys.stderr, flush=True)
-    return x * np.float32(1 / 255), labels.astype(np.int64)
+    return x * np.float32(1 / 255), np.concatenate([y for _, y in drawn]).astype(np.int64)
 
 
 def shades(x: np.ndarray) -> np.ndarray:

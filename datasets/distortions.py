@@ -16,7 +16,7 @@ its corners, empty in MNIST, may then reach out. T and TC move by whole pixels, 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -56,24 +56,44 @@ def distort(images: np.ndarray, kind: str, rng: np.random.Generator,
 class Drawn:
     """What was drawn by lot, and the digits as they are: little enough to be sent to a GPU, which makes the canvas."""
 
-    kind: str
     transformation: Transformation
+    size: tuple[int, ...]    # of the canvas, (S, S)
     arrays: tuple[Any, ...]  # digits (N, 28, 28) and theta; for TC also pieces (N, K, 6, 6) and their places (N, K)
+    channels: int = 1        # so many digits in a row share a canvas, each in a channel of its own
 
     def canvas(self) -> Any:
-        """The distorted digits (N, 1, S, S), float32 from 0 to 1, made where the arrays are."""
+        """The distorted digits (N / channels, channels, S, S), float32 from 0 to 1, made where the arrays are."""
         digits, theta, *clutter = self.arrays
-        S = size_of(self.kind)
-        V = spatial_transform(shaded(digits)[:, None], theta, self.transformation, (S, S)).data
+        V = spatial_transform(shaded(digits)[:, None], theta, self.transformation, self.size).data
         if clutter:
             pieces, tops, lefts = clutter
-            paste_brightest(V.reshape(-1, S, S), shaded(pieces), tops, lefts)
-        return V
+            paste_brightest(V.reshape(-1, *self.size), shaded(pieces), tops, lefts)
+        return V.reshape(-1, self.channels, *self.size)
+
+
+class Kind(NamedTuple):
+    """A way to make inputs and targets from digits: `draw(images, labels, chosen, rng)` draws those of the `chosen`
+    digits, a Drawn and their targets; `shape` is that of one input, and `name` part of its test set's file name."""
+
+    name: str
+    shape: tuple[int, ...]
+    draw: Callable[[np.ndarray, np.ndarray, np.ndarray, np.random.Generator], tuple[Any, np.ndarray]]
+
+
+def kind_of(kind: str | Kind) -> Kind:
+    """A kind by its name, one of `kinds`; one that is none of the paper's comes as itself."""
+    if isinstance(kind, Kind):
+        return kind
+
+    def of_chosen(images: np.ndarray, labels: np.ndarray, chosen: np.ndarray, rng: np.random.Generator):
+        return draw(images[chosen], kind, rng, clutter_source=images), labels[chosen]
+
+    return Kind(kind, (1, size_of(kind), size_of(kind)), of_chosen)
 
 
 def draw(images: np.ndarray, kind: str, rng: np.random.Generator, clutter_source: np.ndarray | None = None) -> Drawn:
     """All that `distort` draws from `rng`, and what it draws it for."""
-    size_of(kind)
+    S = size_of(kind)
     source = images if clutter_source is None else clutter_source
     N, *_ = sizes("distort", images=(images, f"N {DIGIT} {DIGIT}"), clutter_source=(source, f"M {DIGIT} {DIGIT}"))
     if not isinstance(rng, np.random.Generator):
@@ -82,7 +102,7 @@ def draw(images: np.ndarray, kind: str, rng: np.random.Generator, clutter_source
     arrays: tuple[np.ndarray, ...] = (grey(images), theta.astype(np.float32))
     if kind == "TC":
         arrays += clutter(source, N, rng, own=clutter_source is None and N > 1)
-    return Drawn(kind, transformation, arrays)
+    return Drawn(transformation, (S, S), arrays)
 
 
 def shaded(images: Any) -> Any:

@@ -9,7 +9,6 @@ what it measured as JSON.
 import importlib.util
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ import numpy as np
 
 from nanostn.bench_cases import KERNELS, LAYERS, SAMPLER, TRAINING, batch, inputs, layer, near_identity
 from nanostn.kernels.matmul import matmul
+from nanostn.machine import processor
 from nanostn.transformations import Affine
 
 ROUNDS = 3  # turns of each side
@@ -265,16 +265,6 @@ def resident(which: str = "VmRSS") -> float:
     except OSError:
         return float("nan")
     return next(float(line.split()[1]) * 1024 for line in lines if line.startswith(which))
-
-
-def processor() -> str:
-    """The name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

@@ -168,16 +168,17 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from nanostn import training
     from nanostn.compilation import announced_compilation
 
     device = use_device("evaluate", options.device, options.threads)
-    run, model, images, labels = revive(options.run_dir, options.data_dir, device)
+    experiment, run, model, images, labels = revive(options.run_dir, options.data_dir, device)
     print(f"{run.config['experiment']}, {run.config['model']}, {run.config['data']}: "
           f"{len(images):,} test images", flush=True)
     with announced_compilation():
-        outcome = training.evaluate(model, images, labels)
-    print(f"test error {outcome['test_error']:.2f} %  loss {outcome['test_loss']:.4f}")
+        outcome = dict(experiment.evaluate(model, images, labels))
+    print("  ".join([f"test error {outcome.pop('test_error'):.2f} %",
+                     *(f"{name.removeprefix('test_').replace('_', ' ')} {value:.4f}" for name, value in
+                       outcome.items())]))
     return 0
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nanostn import no_grad
-from nanostn.kernels.device_functions import is_device, move
+from nanostn.kernels.device_functions import is_device
 from nanostn.kernels.finite import are_finite
 from nanostn.nn import Module
 
@@ -49,32 +49,6 @@ def check_gradients(model: Module) -> None:
         raise NotFinite(f"the gradient of {named[bad][0]} is no longer finite")
 
 
-class Thetas:
-    """The thetas of the spatial transformers since the last check. They are looked at together, after the step or the
-    evaluation that they belong to: on a GPU every look waits for it."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, Any]] = []
-
-    def check(self) -> None:
-        """Raise NotFinite with the name of the first transformer whose theta is not finite; forget them."""
-        seen, self.seen = self.seen, []
-        bad = first_not_finite([theta for _, theta in seen])
-        if bad is not None:
-            name, theta = seen[bad][0], move(seen[bad][1], "cpu")
-            image = int(np.argmin(np.isfinite(theta.reshape(len(theta), -1)).all(axis=1)))
-            raise NotFinite(f"theta of {name or 'the transformer'} is no longer finite (image {image} of the batch)")
-
-
-@contextmanager
-def watch_theta(model: Module) -> Iterator[Thetas]:
-    """Within this context, the thetas of all spatial transformers are noted, to be checked."""
-    thetas = Thetas()
-    watched = [(name, m.localisation) for name, m in model.named_modules() if hasattr(m, "localisation")]
-    with _after_forward(watched, lambda name, theta: thetas.seen.append((name, theta.data))):
-        yield thetas
-
-
 def name_first_layer(model: Module, forward: Callable[[], Any]) -> str:
     """Run `forward` once more and name the first layer with a parameter, or a result, that is not finite."""
     for name, parameter in model.named_parameters():
@@ -86,29 +60,32 @@ def name_first_layer(model: Module, forward: Callable[[], Any]) -> str:
         if not is_finite(value.data):
             found.append(name)
 
-    with _after_forward([(name, module) for name, module in model.named_modules() if name], check), no_grad():
+    with after_forward([(name, module) for name, module in model.named_modules() if name], check), no_grad():
         forward()
     return f"layer {found[0]}" if found else "the loss itself"
 
 
 @contextmanager
-def _after_forward(modules: list[tuple[str, Module]], check: Callable[[str, Any], None]) -> Iterator[None]:
-    """Call `check(name, result)` after each forward pass of these modules."""
+def after_forward(modules: list[tuple[str, Module]], check: Callable[[str, Any], None],
+                  before: Callable[[str, Any], None] | None = None) -> Iterator[None]:
+    """Call `check(name, result)` after each forward pass of these modules, and `before(name, input)` before it."""
     def watched(name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         def run(*inputs: Any) -> Any:
+            if before is not None:
+                before(name, *inputs)
             value = forward(*inputs)
             check(name, value)
             return value
         return run
 
     # An attribute of an object hides the method of its class. Another watch may have set one: that is kept.
-    before = [(module, vars(module).get("forward")) for _, module in modules]
+    earlier = [(module, vars(module).get("forward")) for _, module in modules]
     for name, module in modules:
         vars(module)["forward"] = watched(name, module.forward)
     try:
         yield
     finally:
-        for module, forward in before:
+        for module, forward in earlier:
             del vars(module)["forward"]
             if forward is not None:
                 vars(module)["forward"] = forward

@@ -8,11 +8,12 @@ import base64
 import html
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from nanostn import drawing, no_grad
+from nanostn.finite import after_forward
 from nanostn.grid_generator import sampling_grid
 from nanostn.nn import Module, SpatialTransformer
 from nanostn.runs import Revived, RunDirectory, new_folder
@@ -22,20 +23,49 @@ IMAGES = 12
 _COLOURS = ("#2a6fbb", "#e76f51", "#2a9d8f", "#8e5ea2", "#c49b0b", "#6b7785")
 
 
+class Picture(NamedTuple):
+    """A part of the page: a heading, a sentence under it, the name of the PNG file, and a matplotlib figure."""
+
+    title: str
+    text: str
+    file: str
+    figure: Any
+
+
+class Look(NamedTuple):
+    """What a transformer did with some images: its input U, the grid (N, H', W', 2) that it read, the output V."""
+
+    name: str
+    transformer: SpatialTransformer
+    U: np.ndarray
+    grid: np.ndarray
+    V: np.ndarray
+
+
 def find_transformer(model: Module) -> SpatialTransformer | None:
     """The first spatial transformer of a network, or None."""
     return next((module for _, module in model.named_modules() if isinstance(module, SpatialTransformer)), None)
 
 
-def look(model: Module, images: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What a transformer at the input does with these images: grids (N, H', W', 2), outputs, and the classes found."""
-    transformer = find_transformer(model)
-    assert transformer is not None
-    with no_grad():
-        U = Tensor(np.ascontiguousarray(images)).to(model.device)
-        theta = transformer.theta(U)
-        grids = sampling_grid(theta, transformer.transformation, transformer.size, transformer.align_corners)
-        return grids.numpy(), transformer.transform(U, theta).numpy(), model(U).numpy().argmax(axis=1)
+def look(model: Module, images: np.ndarray) -> tuple[list[Look], np.ndarray]:
+    """What each transformer of the network does with these images, and the classes that the network finds."""
+    looks: list[Look] = []
+    inputs: dict[int, Tensor] = {}
+    watched = {name: module for name, module in model.named_modules() if isinstance(module, SpatialTransformer)}
+
+    def given(name: str, U: Tensor) -> None:
+        inputs[id(watched[name])] = U
+
+    def sampled(name: str, theta: Tensor) -> None:
+        transformer = watched[name]
+        U = inputs[id(transformer)]
+        grid = sampling_grid(theta, transformer.transformation, transformer.size, transformer.align_corners)
+        looks.append(Look(name, transformer, U.numpy(), grid.numpy(), transformer.transform(U, theta).numpy()))
+
+    localisations = [(name, module.localisation) for name, module in watched.items()]
+    with no_grad(), after_forward(localisations, sampled, before=given):
+        found = model(Tensor(np.ascontiguousarray(images)).to(model.device)).numpy().argmax(axis=1)
+    return looks, found
 
 
 def movement(model: Module, images: np.ndarray) -> np.ndarray:
@@ -57,7 +87,7 @@ def write(revived: Sequence[Revived], output: str | Path | None = None) -> Path:
     and the learning curves for comparison, to a new folder beside the first: it replaces no other page. Needs
     matplotlib (extra `app`).
     """
-    runs = [run for run, *_ in revived]
+    runs = [each.run for each in revived]
     if output is not None:
         folder = Path(output)
     else:
@@ -68,32 +98,55 @@ def write(revived: Sequence[Revived], output: str | Path | None = None) -> Path:
     except OSError as error:
         raise ValueError(f"report: --output should be a place to write in, received {str(folder)!r} "
                          f"({error.strerror})") from None
-    names = _labels(runs)
     pictures = []
     if any(run.metrics() for run in runs):  # a run may have been interrupted in its first epoch
-        pictures.append(("Learning curves", "", "learning-curves.png", draw_curves(runs)))
-    for number, (label_of_run, (_, model, images, labels)) in enumerate(zip(names, revived, strict=True), 1):
-        transformer = find_transformer(model)
-        if transformer is None:
-            continue
-        images, labels = images[:IMAGES], labels[:IMAGES]
-        grids, outputs, found = look(model, images)
-        titles = [f"{label}" if label == seen else f"{label}, taken for {seen}"
-                  for label, seen in zip(labels, found, strict=True)]
-        sheet = drawing.transformer_sheet(images, grids, outputs, titles, align_corners=transformer.align_corners)
-        text = (f"The first {len(images)} test images. Above: what the network is given. Middle: where the transformer "
-                "samples it; the dot is the corner that becomes the top left one. Below: what it makes of it.")
-        name = "transformer.png" if len(runs) == 1 else f"transformer-{number}.png"
-        pictures.append((f"What {label_of_run} looks at", text, name, sheet))
-    sections = []
-    for title, text, name, figure in pictures:
-        image = base64.b64encode(drawing.png(figure, folder / name)).decode()
-        sections.append(f'<h2>{html.escape(title)}</h2>\n<p>{html.escape(text)}</p>\n'
-                        f'<img alt="{html.escape(title)}" src="data:image/png;base64,{image}">')
+        pictures.append(Picture("Learning curves", "", "learning-curves.png", draw_curves(runs)))
+    for number, (name, each) in enumerate(zip(_labels(runs), revived, strict=True), 1):
+        for picture in each.experiment.pictures(each):
+            file = picture.file if len(runs) == 1 else f"{Path(picture.file).stem}-{number}.png"
+            pictures.append(picture._replace(title=picture.title.format(model=name), file=file))
+    sections = [section(picture, folder) for picture in pictures]
     page = folder / "index.html"
     page.write_text(_PAGE.format(title=html.escape(_heading(runs)), table=_table(runs), sections="\n".join(sections)),
                     encoding="utf-8", errors="backslashreplace")  # a directory's name may be no text
     return page
+
+
+def section(picture: Picture, folder: Path) -> str:
+    """A picture as a part of the page, and as a file of its own beside it."""
+    image = base64.b64encode(drawing.png(picture.figure, folder / picture.file)).decode()
+    title = html.escape(picture.title)
+    return (f'<h2>{title}</h2>\n<p>{html.escape(picture.text)}</p>\n'
+            f'<img alt="{title}" src="data:image/png;base64,{image}">')
+
+
+def transformer_pictures(revived: Revived) -> list[Picture]:
+    """For the first test images, of each transformer over images: what it is given, where it looks, what it makes."""
+    if find_transformer(revived.model) is None:
+        return []
+    images, labels = revived.images[:IMAGES], revived.labels[:IMAGES]
+    looks, found = look(revived.model, images)
+    titles = [f"{label}" if label == seen else f"{label}, taken for {seen}"
+              for label, seen in zip(labels, found, strict=True)]
+    pictures = []
+    for number, (name, transformer, U, grids, V) in enumerate(looks, 1):
+        which = f", {name}" if len(looks) > 1 else ""
+        sheet = drawing.transformer_sheet(visible(U), grids, visible(V), titles,
+                                          align_corners=transformer.align_corners)
+        text = (f"The first {len(images)} test images. Above: what the transformer is given. Middle: where it samples "
+                "that; the dot is the corner that becomes the top left one. Below: what it makes of it.")
+        file = "transformer.png" if len(looks) == 1 else f"transformer-{number}.png"
+        pictures.append(Picture("What {model} looks at" + which, text, file, sheet))
+    return pictures
+
+
+def visible(images: np.ndarray) -> np.ndarray:
+    """Images of one or three channels as they are; feature maps (N, C, H, W) as their mean, each from 0 to 1."""
+    if images.shape[1] in (1, 3):
+        return images
+    mean = images.mean(axis=1, keepdims=True)
+    low, high = (edge(mean, axis=(1, 2, 3), keepdims=True) for edge in (np.min, np.max))
+    return (mean - low) / np.maximum(high - low, 1e-12)
 
 
 def draw_curves(runs: Sequence[RunDirectory]) -> Any:
@@ -140,13 +193,12 @@ def draw_example(revived: Revived, path: str | Path, digits: int = 6) -> None:
 
     A digit of each class, of those that the network recognises the one that its transformer moves most.
     """
-    run, model, images, labels = revived
-    transformer = find_transformer(model)
-    if transformer is None:
+    model, images, labels = revived.model, revived.images[:500], revived.labels[:500]
+    looks, found = look(model, images)
+    if not looks:
         raise ValueError("draw_example: the run should be of a network with a transformer, "
-                         f"received {run.config['model']!r}")
-    images, labels = images[:500], labels[:500]
-    grids, outputs, found = look(model, images)
+                         f"received {revived.run.config['model']!r}")
+    _, transformer, _, grids, outputs = looks[0]
     moved = movement(model, images) * (found == labels)
     best = [max(np.flatnonzero(labels == digit), key=lambda n: moved[n]) for digit in np.unique(labels)]
     chosen = sorted(sorted(best, key=lambda n: -moved[n])[:digits], key=lambda n: labels[n])
@@ -162,7 +214,8 @@ def _labels(runs: Sequence[RunDirectory]) -> list[str]:
 
 
 def _heading(runs: Sequence[RunDirectory]) -> str:
-    return "; ".join(dict.fromkeys(", ".join(str(run.config[name]) for name in ("experiment", "distortion", "data"))
+    return "; ".join(dict.fromkeys(", ".join(str(run.config[name]) for name in ("experiment", "distortion", "data")
+                                                    if name in run.config)
                                    for run in runs))
 
 

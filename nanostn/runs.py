@@ -19,8 +19,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from nanostn import checkpoints
 from nanostn._version import version
 from nanostn.checks import LARGEST
@@ -35,9 +33,10 @@ _NUMBERS = {"epochs", "steps", "parameters", "seconds"}  # in result.json
 class RunDirectory:
     """A run on disk. `RunDirectory.create` starts one, `RunDirectory.open` finds one that exists."""
 
-    def __init__(self, path: Path, config: dict[str, Any]):
+    def __init__(self, path: Path, config: dict[str, Any], further: list[int] | None = None):
         self.path = path
         self.config = config
+        self.further = further or []  # the steps at which a run was made longer, if it was
 
     @classmethod
     def create(cls, path: str | Path, config: Mapping[str, Any]) -> RunDirectory:
@@ -90,7 +89,17 @@ class RunDirectory:
                                     "which has no config.json")
         config = _Record(path / "config.json")
         config.pop("version", None)  # which version wrote it is for the reader; it is no setting
-        return cls(path, config)
+        further = config.pop("trained_further", [])
+        if not isinstance(further, list) or not all(type(steps) is int and steps >= 0 for steps in further):
+            raise _damaged(path / "config.json", "JSON", f"has trained_further = {further!r}")
+        return cls(path, config, further)
+
+    def extend(self, config: Mapping[str, Any], steps: int) -> None:
+        """Let the run go on from step `steps` with these settings; it is unfinished from here on."""
+        self.config, self.further = dict(config), [*self.further, steps]
+        self._write_json("config.json", {**self.config, "trained_further": self.further, "version": version})
+        with self._writing():
+            (self.path / "result.json").unlink(missing_ok=True)
 
     def damaged(self, name: str, reason: str) -> ValueError:
         """The error for a file of the run that is not as it should be."""
@@ -112,6 +121,11 @@ class RunDirectory:
         if not _STATE <= state.keys():
             raise _damaged(path, "the checkpoint", f"has no {min(_STATE - state.keys())!r}")
         return state
+
+    def steps_done(self) -> int:
+        """Of the last checkpoint."""
+        state = self.load_state()
+        return 0 if state is None else int(state["progress"]["steps"])
 
     def save_state(self, state: Mapping[str, Any], history: list[dict[str, Any]]) -> None:
         """Checkpoint and metrics; `history` has a dict per epoch, and travels inside the checkpoint too."""
@@ -201,10 +215,11 @@ def new_folder(parent: Path, name: str) -> Path:
 class Revived(NamedTuple):
     """A run brought back to life, to be evaluated or looked at."""
 
+    experiment: Any  # which it is of: it knows how to evaluate the model and what to draw
     run: RunDirectory
     model: Module
-    images: np.ndarray  # of the test set
-    labels: np.ndarray
+    images: Any  # of the test set
+    labels: Any
 
 
 class _Record(dict[str, Any]):

@@ -104,3 +104,40 @@ class LinearWarmUp(Schedule):
         if steps < self.warm:
             return (steps + 1) / self.warm
         return 1.0 if self.then is None else self.then.factor_at(steps - self.warm)
+
+
+class GroupWarmUp(Schedule):
+    """Let one group of the optimiser begin later: its learning rate is 0 for `frozen` steps and rises in `steps` more.
+
+    Otherwise the schedule is `then`, which is not stepped itself. The group's factor at t steps is that of `then` times
+    0 for t < frozen, and (t - frozen + 1) / steps from there up to 1. For a localisation network that is to wait until
+    the classifier gives it gradients worth following.
+    torch: lr_scheduler.LambdaLR(optimiser, [factor, lambda t: factor(t) * min(max(t - frozen + 1, 0) / steps, 1)])
+    """
+
+    def __init__(self, optimiser: Optimiser, group: int, frozen: int, steps: int, then: Schedule):
+        if not isinstance(then, Schedule) or then.optimiser is not optimiser:
+            raise argument_error("GroupWarmUp", "then", "a schedule for the same optimiser", describe(then))
+        if isinstance(group, bool) or not isinstance(group, int) or not 0 <= group < len(optimiser.groups):
+            raise argument_error("GroupWarmUp", "group", f"the number of one of {len(optimiser.groups)} groups",
+                                 describe(group))
+        for argument, value in (("frozen", frozen), ("steps", steps)):
+            if value != 0:
+                _count("GroupWarmUp", argument, value)
+        super().__init__(optimiser)
+        self.initial = then.initial  # the rates may have been set by it
+        self.group, self.frozen, self.warm, self.then = group, frozen, steps, then
+        self._set()
+
+    def factor_at(self, steps: int) -> float:
+        return self.then.factor_at(steps)
+
+    def part_at(self, steps: int) -> float:
+        """Of the group, beside the factor of all."""
+        if steps < self.frozen:
+            return 0.0
+        return min((steps - self.frozen + 1) / self.warm, 1.0) if self.warm else 1.0
+
+    def _set(self) -> None:
+        super()._set()
+        self.optimiser.groups[self.group]["learning_rate"] *= self.part_at(self.steps)

@@ -21,13 +21,14 @@ import numpy as np
 from nanostn import no_grad
 from nanostn._version import version
 from nanostn.compilation import announced_compilation
-from nanostn.finite import NotFinite, Thetas, check_gradients, name_first_layer, watch_theta
+from nanostn.finite import NotFinite, check_gradients, name_first_layer
 from nanostn.functional import cross_entropy
 from nanostn.kernels.device_functions import move
 from nanostn.nn import Module
 from nanostn.optim import Optimiser, Schedule
 from nanostn.runs import RunDirectory
 from nanostn.tensor import Tensor
+from nanostn.thetas import Thetas, watch_theta
 
 
 class Interrupted(KeyboardInterrupt):
@@ -79,13 +80,15 @@ def say(line: str) -> None:
 def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Iterable[tuple[np.ndarray, ...]]],
           evaluation: Callable[[Module], Mapping[str, float]], *, run: RunDirectory, steps_per_epoch: int, steps: int,
           schedule: Schedule | None = None, loss: Callable[..., tuple[Tensor, Any]] = classification,
-          report: Callable[[str], None] = say) -> dict[str, Any]:
+          identity_penalty: float = 0.0, report: Callable[[str], None] = say) -> dict[str, Any]:
     """Train `model` for `steps` steps, from the checkpoint in `run` if there is one; return what result.json will hold.
 
     `batches(epoch, start)` yields the batches of an epoch from its step `start` on; `loss(model, *batch)` gives a loss
     and a number of wrong answers (None: they are not counted); `evaluation(model)` the numbers to note after each
-    epoch, under names that begin with test_; `report(line)` tells of them. Raises NotFinite where the run diverges (the
-    last checkpoint stays as it was), and Interrupted on Ctrl-C or SIGTERM, after saving; a second one does not wait.
+    epoch, under names that begin with test_; `report(line)` tells of them. `identity_penalty` times
+    |theta - identity|^2, in the mean over a batch and summed over the transformers, joins the loss. Raises NotFinite
+    where the run diverges (the last checkpoint stays as it was), and Interrupted on Ctrl-C or SIGTERM, after saving; a
+    second one does not wait.
     """
     keep = _Keeper(run, model, optimiser, schedule)
     at = keep.restore()
@@ -100,7 +103,7 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
                 compiling.enter_context(announced_compilation())
                 for batch in batches(at.epoch, at.step):
                     learning_rate = optimiser.groups[0]["learning_rate"]  # the others follow
-                    counted = _step(model, optimiser, schedule, loss, batch, at, thetas)
+                    counted = _step(model, optimiser, schedule, loss, batch, at, thetas, identity_penalty)
                     at.seconds = time.perf_counter() - began
                     compiling.close()  # the first step has compiled whatever the others need
                     advance(at)
@@ -126,7 +129,8 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
 
 
 def _step(model: Module, optimiser: Optimiser, schedule: Schedule | None,
-          loss: Callable[..., tuple[Tensor, Any]], batch: tuple[Any, ...], at: Progress, thetas: Thetas) -> bool:
+          loss: Callable[..., tuple[Tensor, Any]], batch: tuple[Any, ...], at: Progress, thetas: Thetas,
+          identity_penalty: float = 0.0) -> bool:
     """Forward, backward, update; refuse to go on where a loss, theta or gradient is not finite.
 
     Returns whether the loss counts wrong answers.
@@ -134,7 +138,10 @@ def _step(model: Module, optimiser: Optimiser, schedule: Schedule | None,
     try:
         optimiser.zero_grad()  # first: the memory of the last gradients serves the new ones
         value, wrong = loss(model, *batch)
+        if identity_penalty:
+            value = value + identity_penalty * thetas.from_identity()
         value.backward()
+        thetas.warn(at.steps)
         thetas.check()  # a GPU has been given all of the step by now, and is waited for here
         lost = value.item()
         if not np.isfinite(lost):

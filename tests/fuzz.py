@@ -172,16 +172,18 @@ class Kinds:
         load(self.folder / "x.h5")
 
     def _valid_config(self, draw):
-        from nanostn.experiments import classification, distorted_mnist
+        from nanostn.experiments import options
+        from nanostn.experiments.distorted_mnist import EXPERIMENT
 
-        options = distorted_mnist.argument_parser().parse_args(["--data", "digits", "--filters", "2"])
-        return classification.settings("distorted-mnist", options)
+        parser = options.argument_parser(EXPERIMENT, None)
+        return options.settings(EXPERIMENT, parser.parse_args(["--data", "digits", "--filters", "2"]))
 
     def config(self, draw):
         return record(draw, {**self._valid_config(draw), "version": "1"})
 
     def eat_config(self, content):
-        from nanostn.experiments import classification, distorted_mnist, find
+        from nanostn.experiments import distorted_mnist, find
+        from nanostn.experiments.experiment import make_optimiser, make_schedule
         from nanostn.runs import RunDirectory
 
         (self.folder / "config.json").write_bytes(content)
@@ -191,8 +193,8 @@ class Kinds:
             experiment.check(run)
         run.check_same({**run.config})
         model = experiment.build_model(run.config)
-        optimiser = classification.make_optimiser(run.config, model)
-        classification.make_schedule(run.config, optimiser, 10)
+        optimiser = make_optimiser(run.config, model)
+        make_schedule(run.config, optimiser, 10)
 
     def _reported(self, run):
         """What the report makes of the numbers."""
@@ -223,12 +225,12 @@ class Kinds:
 
     def eat_cli(self, content):
         from nanostn import cli, datasets
-        from nanostn.experiments import classification
+        from nanostn.experiments import experiment
 
         # The commands stop where the work would begin: at the device, which all of them ask for, and at a download.
         stop = mock.Mock(side_effect=ValueError("fuzz: work should be left out"))
         said = io.StringIO()
-        with (mock.patch.object(cli, "use_device", stop), mock.patch.object(classification, "use_device", stop),
+        with (mock.patch.object(cli, "use_device", stop), mock.patch.object(experiment, "use_device", stop),
               mock.patch.object(datasets, "fetch", stop), mock.patch.object(cli, "_gpu", lambda: "none"),
               contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said)):
             try:

@@ -46,9 +46,9 @@ def small_network(config: dict[str, Any]) -> Any:
 
 def child(place: Path, kill: Kill | None, arguments: list[str]) -> None:
     from nanostn import datasets
-    from nanostn.experiments import distorted_mnist
+    from nanostn.experiments.distorted_mnist import EXPERIMENT
 
-    distorted_mnist.build_model = small_network
+    EXPERIMENT.build_model = small_network
     digits = datasets.digits
     datasets.digits = lambda count, seed=0: digits(count // 100, seed)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
@@ -61,7 +61,7 @@ def child(place: Path, kill: Kill | None, arguments: list[str]) -> None:
 
 def plant(place: Path, kill: Kill) -> None:
     """Let `kill` come when its moment comes."""
-    from nanostn.experiments import classification
+    from nanostn.experiments import experiment
     from nanostn.optim import SGD
 
     left, broken, written = kill.n, 0, ""
@@ -123,7 +123,7 @@ def plant(place: Path, kill: Kill) -> None:
     wrap(Path, "mkdir", "")
     wrap(Path, "unlink", "")
     wrap(SGD, "step", "before update", "after update", changes=False)
-    wrap(classification, "evaluate", "evaluation", changes=False)
+    wrap(experiment, "evaluate", "evaluation", changes=False)
 
 def send(process: int, way: str) -> None:
     first, *second = SIGNALS[way]

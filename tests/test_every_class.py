@@ -80,7 +80,8 @@ SCHEDULES = {"StepDecay": ({"every": 2}, {"every": STEPS, "factor": NONSENSE["0 
              "CosineDecay": ({"total": 9}, {"total": STEPS}),
              "LinearWarmUp": ({"steps": 3}, {"steps": STEPS, "then": [3, "text", object(), {}, nn.ReLU()]})}
 TESTED_ELSEWHERE = {"Module", "Parameter", "Sequential", "SpatialTransformer", "Transformation", "Optimiser",
-                    "Schedule", "theta_from_points", "theta_from_pixels", "pixels_from_theta", "clip_gradients"}
+                    "Schedule", "GroupWarmUp", "theta_from_points", "theta_from_pixels", "pixels_from_theta",
+                    "clip_gradients"}
 
 
 def test_every_public_class_has_an_entry():

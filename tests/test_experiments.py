@@ -16,9 +16,10 @@ from nanostn import datasets, experiments
 from nanostn.checkpoints import load, save
 from nanostn.cli import main
 from nanostn.console import guarded
-from nanostn.experiments import EXPERIMENTS, classification, demo, distorted_mnist, find
+from nanostn.experiments import EXPERIMENTS, demo, distorted_mnist, experiment, find, options
 
 SMALL = ["--data", "digits", "--limit", "24", "--test-limit", "10", "--batch-size", "8", "--epochs", "2"]
+DISTORTED_MNIST = distorted_mnist.EXPERIMENT
 DISTORTED = ["train", "distorted-mnist", *SMALL, "--filters", "2", "--distortion", "R"]
 
 
@@ -50,17 +51,17 @@ def flat(contents, prefix=""):
     return found if prefix else {name: value for name, value in found.items() if name}
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_two_steps_of_each(experiment, tmp_path, capfd):
-    assert main(["train", experiment, *SMALL, "--steps", "2", "--run-dir", "run"]) == 0
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_two_steps_of_each(name, tmp_path, capfd):
+    assert main(["train", name, *SMALL, "--steps", "2", "--run-dir", "run"]) == 0
     out = capfd.readouterr().out
     assert "epoch   1/1" in out and "nanostn report run" in out
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert {"experiment", "model", "data", "distortion", "seed", "epochs", "parameters", "test_error", "seconds",
             "device", "version"} <= result.keys()
-    assert (result["experiment"], result["data"], result["steps"], result["device"]) == (experiment, "digits", 2, "cpu")
+    assert (result["experiment"], result["data"], result["steps"], result["device"]) == (name, "digits", 2, "cpu")
     assert 0 <= result["test_error"] <= 100
-    assert find(experiment).build_model(json.loads((tmp_path / "run" / "config.json").read_text())).count_parameters() \
+    assert find(name).build_model(json.loads((tmp_path / "run" / "config.json").read_text())).count_parameters() \
         == result["parameters"]
 
 
@@ -111,7 +112,10 @@ def test_a_run_that_diverges_exits_with_1(tmp_path, capfd):
     with np.errstate(all="ignore"):
         assert main([*DISTORTED, "--optimiser", "sgd", "--learning-rate", "1e30", "--run-dir", "run"]) == 1
     assert "no longer finite" in capfd.readouterr().err
-    assert not (tmp_path / "run" / "result.json").exists()
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert "no longer finite" in result["diverged"] and "test_error" not in result
+    assert main(["train", "distorted-mnist", "--run-dir", "run", "--resume"]) == 1  # it would end so again
+    assert "this run diverged; training stopped at step" in capfd.readouterr().err
 
 
 def test_a_run_that_diverges_in_its_last_step_too(tmp_path, capfd):
@@ -119,15 +123,15 @@ def test_a_run_that_diverges_in_its_last_step_too(tmp_path, capfd):
         assert main([*DISTORTED, "--steps", "1", "--model", "cnn", "--optimiser", "sgd", "--learning-rate", "1e30",
                      "--run-dir", "run"]) == 1
     assert "after step 1 (epoch 1): the evaluation is no longer finite, first seen in layer" in capfd.readouterr().err
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["config.json", "result.json"]
 
 
 def configured(*arguments):
-    parser = distorted_mnist.argument_parser()
-    config = classification.settings("distorted-mnist", parser.parse_args(["--data", "digits", *arguments]))
-    model = distorted_mnist.build_model({**config, "filters": 2})
+    given = options.argument_parser(DISTORTED_MNIST, None).parse_args(["--data", "digits", *arguments])
+    config = options.settings(DISTORTED_MNIST, given)
+    model = DISTORTED_MNIST.build_model({**config, "filters": 2})
     nothing = np.zeros((3000, 28, 28), np.uint8), np.zeros(3000, np.uint8)
-    return config, classification.Training(config, model, None, *nothing, *nothing)
+    return config, experiment.Training(DISTORTED_MNIST, config, model, None, nothing * 2)
 
 
 @pytest.mark.parametrize(("arguments", "steps"), [
@@ -151,8 +155,8 @@ def test_limited_test_set_is_the_first_of_the_whole(monkeypatch):
     images, labels = rng.integers(256, size=(30, 28, 28), dtype=np.uint8), np.arange(30, dtype=np.uint8)
     monkeypatch.setattr(datasets, "load", lambda *arguments: (images, labels) * 2)
     config = {"data": "digits", "distortion": "TC", "limit": 4, "test_limit": None}
-    *_, x, y = classification.load_data(config)
-    train, _, first, its_labels = classification.load_data({**config, "test_limit": 7})
+    *_, x, y = DISTORTED_MNIST.load_data(config)
+    train, _, first, its_labels = DISTORTED_MNIST.load_data({**config, "test_limit": 7})
     assert len(train) == 4 and np.array_equal(first, x[:7]) and np.array_equal(its_labels, y[:7]) and len(x) == 30
 
 
@@ -176,16 +180,15 @@ def test_what_is_compiled_for_the_data_is_announced(tmp_path, monkeypatch):
         yield
         inside.pop()
 
-    given = classification.load_data
+    given = DISTORTED_MNIST.load_data
 
     def load_data(*arguments):
         assert inside
         return given(*arguments)
 
-    for module in (experiments, classification, demo):
+    for module in (experiments, experiment, demo):
         monkeypatch.setattr(module, "announced_compilation", announced)
-    for module in (classification, distorted_mnist):
-        monkeypatch.setattr(module, "load_data", load_data)
+    monkeypatch.setattr(DISTORTED_MNIST, "load_data", load_data)
     assert main([*DISTORTED, "--steps", "1", "--model", "fcn", "--run-dir", "run"]) == 0
     assert main(["evaluate", "run"]) == 0
     assert demo.main("both", [*SMALL, "--filters", "2", "--distortion", "RTS", "--epochs", "1"]) == 0
@@ -204,7 +207,7 @@ def test_files_of_another_program(tmp_path, capfd):
             ("config.json", json.dumps({**config, "experiment": "imagenet"}).encode(), "experiment should be one of"),
             ("checkpoint.h5", (tmp_path / "other.h5").read_bytes(), "should be the checkpoint .* has no 'history'"),
             ("metrics.csv", b"epoch,steps\n1,one\n", "metrics.csv should be a table of numbers"),
-            ("result.json", b"{}", "result.json should be JSON .*, which has no 'test_error'")]:
+            ("result.json", b"{}", "result.json should be JSON .*, which has no 'steps'")]:
         (tmp_path / "run" / name).write_bytes(contents)
         command = resume if name == "result.json" else ["report" if name == "metrics.csv" else "evaluate", "run"]
         capfd.readouterr()
@@ -246,7 +249,7 @@ def test_demo(tmp_path, capfd):
 @pytest.mark.parametrize("moment", ["in a step", "in the evaluation"])
 def test_ctrl_c_in_the_demo(moment, capfd, monkeypatch):
     """It says how to go on with either network, whether that has begun or not."""
-    name, module = {"in a step": ("epoch_batches", datasets), "in the evaluation": ("evaluate", classification)}[moment]
+    name, module = {"in a step": ("epoch_batches", datasets), "in the evaluation": ("evaluate", experiment)}[moment]
     given = getattr(module, name)
 
     def interrupting(*arguments):

@@ -7,7 +7,7 @@ import pytest
 
 from nanostn import drawing, nn, report
 from nanostn.cli import main
-from nanostn.experiments import revive
+from nanostn.experiments import find, revive
 from nanostn.models import build
 from nanostn.runs import Revived, RunDirectory
 
@@ -51,7 +51,7 @@ def table_run(path, model="cnn", errors=(3.0, 2.0), **config):
                                      "data": "digits", "seed": 0, **config})
     run._write("metrics.csv", "epoch,steps,train_loss,train_error,test_error,seconds\n" + "".join(
         f"{epoch},{epoch * 5},0.5,{error},{error},1\n" for epoch, error in enumerate(errors, 1)))
-    return Revived(run, nn.Sequential(), None, None)
+    return Revived(find("distorted-mnist"), run, nn.Sequential(), None, None)
 
 
 def test_two_runs_of_one_model_are_told_apart(tmp_path):
@@ -62,7 +62,7 @@ def test_two_runs_of_one_model_are_told_apart(tmp_path):
                   "<h1>distorted-mnist, R, digits; distorted-mnist, R, mnist</h1>"):
         assert words in page
     assert "<fcn>" not in page and "<three>" not in page
-    legend = report.draw_curves([run for run, *_ in revived]).axes[0].get_legend()
+    legend = report.draw_curves([each.run for each in revived]).axes[0].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["cnn (one)", "cnn (two)", "<fcn>"]
 
 
@@ -82,7 +82,7 @@ def test_an_error_of_zero_is_drawn(tmp_path):
 def test_what_the_transformer_does(runs):
     model = build("st-fcn-affine", 28)  # a new one: the identity
     images = np.random.default_rng(0).random((3, 1, 28, 28), dtype=np.float32)
-    grids, outputs, found = report.look(model, images)
+    ((_, _, _, grids, outputs),), found = report.look(model, images)
     assert grids.shape == (3, 28, 28, 2) and found.shape == (3,)
     assert np.allclose(grids[1, 0, 0], [-1, -1]) and np.allclose(grids[2, 0, -1], [1, -1])
     assert np.allclose(outputs, images, atol=1e-5)

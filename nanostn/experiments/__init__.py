@@ -1,12 +1,13 @@
 """The paper's experiments: each a script of its own, `python -m nanostn.experiments.distorted_mnist --help`.
 
-An experiment is a module with `main(arguments, prog)`, and with `check(run)`, `build_model(config)` and
-`load_data(config, data_dir)` from which a run that lies on disk is brought back to life.
+A module holds its EXPERIMENT, an object of a class of its own; what they share is in `experiment.py`.
 """
+
+from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from nanostn.compilation import announced_compilation
 from nanostn.runs import Revived, RunDirectory
@@ -15,11 +16,11 @@ EXPERIMENTS = {"distorted-mnist": "the paper's table 1: distorted digits, with a
                "cluttered-mnist": "the Lasagne example: translated digits among clutter, 60 x 60"}
 
 
-def find(name: str) -> ModuleType:
-    """The module of an experiment by its name on the command line."""
+def find(name: str) -> Any:
+    """An experiment by its name on the command line."""
     if not isinstance(name, str) or name not in EXPERIMENTS:
         raise ValueError(f"experiment should be one of {', '.join(EXPERIMENTS)}, received {name!r}")
-    return importlib.import_module("nanostn.experiments." + name.replace("-", "_"))
+    return importlib.import_module("nanostn.experiments." + name.replace("-", "_")).EXPERIMENT
 
 
 def revive(run_dir: str | Path, data_dir: str | None = None, device: str = "cpu") -> Revived:
@@ -35,4 +36,4 @@ def revive(run_dir: str | Path, data_dir: str | None = None, device: str = "cpu"
     model.load_state(state["model"])
     with announced_compilation():
         *_, images, labels = experiment.load_data(run.config, data_dir)
-    return Revived(run, model.eval().to(device), images, labels)
+    return Revived(experiment, run, model.eval().to(device), images, labels)

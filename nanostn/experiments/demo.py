@@ -16,7 +16,9 @@ import numpy as np
 
 from nanostn import drawing, report
 from nanostn.compilation import announced_compilation
-from nanostn.experiments import classification, distorted_mnist
+from nanostn.experiments import options as command_line
+from nanostn.experiments.distorted_mnist import EXPERIMENT
+from nanostn.experiments.experiment import Training, result
 from nanostn.runs import Revived, RunDirectory, new_folder
 from nanostn.training import Interrupted
 
@@ -28,9 +30,8 @@ SETTINGS = ["--data", "digits", "--distortion", "RTS", "--filters", "24", "--bat
 def main(run_dir: str | None = None, settings: list[str] = SETTINGS, device: str = "cpu") -> int:
     """Train both networks, side by side, and show what the transformer does."""
     folder = Path(run_dir) if run_dir else new_folder(Path("runs"), "demo")  # which never touches an earlier one
-    parser = distorted_mnist.argument_parser("nanostn demo")
-    configs = [classification.settings(distorted_mnist.NAME, parser.parse_args([*settings, "--model", name]))
-               for name in MODELS]
+    parser = command_line.argument_parser(EXPERIMENT, "nanostn demo")
+    configs = [command_line.settings(EXPERIMENT, parser.parse_args([*settings, "--model", name])) for name in MODELS]
     with ExitStack() as locks:
         runs = [RunDirectory.create(folder / config["model"], config) for config in configs]
         for run in runs:
@@ -41,9 +42,9 @@ def main(run_dir: str | None = None, settings: list[str] = SETTINGS, device: str
 def _trained(folder: Path, configs: list[dict[str, Any]], runs: list[RunDirectory], device: str) -> int:
     print("drawing digits ...", flush=True)
     with announced_compilation():
-        data = classification.load_data(configs[0])
-    models = [distorted_mnist.build_model(config).to(device) for config in configs]
-    trainings = [classification.Training(config, model, run, *data)
+        data = EXPERIMENT.load_data(configs[0])
+    models = [EXPERIMENT.build_model(config).to(device) for config in configs]
+    trainings = [Training(EXPERIMENT, config, model, run, data)
                  for config, model, run in zip(configs, models, runs, strict=True)]
     print(f"training on {len(data[0]):,} digits, turned, scaled and moved afresh in every epoch\n\n"
           f"{'':12}" + "".join(f"{name + ' test error':>26}" for name in MODELS), flush=True)
@@ -52,22 +53,22 @@ def _trained(folder: Path, configs: list[dict[str, Any]], runs: list[RunDirector
             outcomes = [training.run(epoch * training.steps_per_epoch, report=lambda line: None)
                         for training in trainings]
         except Interrupted as interruption:
-            raise Interrupted(f"{interruption}; saved, go on with either network: nanostn train {distorted_mnist.NAME} "
+            raise Interrupted(f"{interruption}; saved, go on with either network: nanostn train {EXPERIMENT.name} "
                               f"--run-dir {' or '.join(str(run.path) for run in runs)} --resume",
                               interruption.signal) from None
         print(f"epoch {epoch:>2}/{configs[0]['epochs']:<3}" + "".join(f"{o['test_error']:24.2f} %" for o in outcomes)
               + f"{sum(o['seconds'] for o in outcomes):8.0f} s", flush=True)
-    for run, config, outcome in zip(runs, configs, outcomes, strict=True):
-        run.finish(classification.result(config, outcome))
+    for run, outcome in zip(runs, outcomes, strict=True):
+        run.finish(result(EXPERIMENT, run, outcome))
 
     images, labels = data[2][:200], data[3][:200]
-    _, outputs, found = report.look(models[1], images)
+    (seen,), found = report.look(models[1], images)
     chosen = int(np.argmax(report.movement(models[1], images) * (found == labels)))
-    print("\n" + drawing.side_by_side(drawing.as_text(images[chosen, 0]), drawing.as_text(outputs[chosen, 0, ::2, ::2]),
+    print("\n" + drawing.side_by_side(drawing.as_text(images[chosen, 0]), drawing.as_text(seen.V[chosen, 0, ::2, ::2]),
                                       titles=["a test image", "what its transformer makes of it"]))
     for name, outcome in zip(MODELS, outcomes, strict=True):
         print(f"test error of {name:14} {outcome['test_error']:5.2f} %   ({outcome['parameters']:,} parameters)")
-    revived = [Revived(run, model, *data[2:]) for run, model in zip(runs, models, strict=True)]
+    revived = [Revived(EXPERIMENT, run, model, *data[2:]) for run, model in zip(runs, models, strict=True)]
     if importlib.util.find_spec("matplotlib"):
         print(f"report: {report.write(revived, folder / 'report')}")
     else:

@@ -12,24 +12,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from nanostn import datasets
-from nanostn.console import Parser, positive
-from nanostn.experiments import classification
+from nanostn.console import positive
+from nanostn.experiments.experiment import Experiment
 from nanostn.models import MODELS, build
 from nanostn.nn import Module
-from nanostn.runs import RunDirectory
 
-NAME = "distorted-mnist"
 MOST_FILTERS = 4096  # several GB of weights
-
-load_data = classification.load_data
-
-
-def build_model(config: dict[str, Any]) -> Module:
-    return build(config["model"], datasets.size_of(config["distortion"]), config["seed"], config["filters"])
 
 
 def _filters(text: str) -> int:
@@ -38,23 +29,23 @@ def _filters(text: str) -> int:
     return int(text)
 
 
-def argument_parser(prog: str | None = None) -> Parser:
-    parser, what = classification.argument_parser(NAME, __doc__, MODELS, prog)
-    what.add_argument("--distortion", choices=datasets.kinds, default="RTS",
-                      help="R rotated, RTS rotated, scaled and translated, P projective, E elastic, T translated, "
-                           "TC translated among clutter (default: %(default)s)")
-    what.add_argument("--filters", type=_filters, default=64, metavar="N",
-                      help="of each convolution of the CNN; the paper has 32 to 64 (default: %(default)s)")
-    return parser
+class DistortedMnist(Experiment):
+    name = "distorted-mnist"
+    models = MODELS
+    defaults = {"model": "st-cnn-affine"}
+
+    def add_options(self, what: Any, how: Any) -> None:
+        what.add_argument("--distortion", choices=datasets.kinds, default="RTS",
+                          help="R rotated, RTS rotated, scaled and translated, P projective, E elastic, T translated, "
+                               "TC translated among clutter (default: %(default)s)")
+        what.add_argument("--filters", type=_filters, default=64, metavar="N",
+                          help="of each convolution of the CNN; the paper has 32 to 64 (default: %(default)s)")
+
+    def build_model(self, config: dict[str, Any]) -> Module:
+        return build(config["model"], datasets.size_of(config["distortion"]), config["seed"], config["filters"])
 
 
-def check(run: RunDirectory) -> None:
-    classification.check(run, NAME, argument_parser())
-
-
-def main(arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
-    return classification.run(NAME, argument_parser(prog), build_model, arguments)
-
+EXPERIMENT = DistortedMnist(__doc__)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(EXPERIMENT.main())

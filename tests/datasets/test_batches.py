@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nanostn.checkpoints import load, save
-from nanostn.datasets import batches
+from nanostn.datasets import distortions
 from nanostn.datasets.batches import epoch_batches, fixed_test_set, steps
 
 
@@ -71,8 +71,8 @@ def test_bad_arguments_are_refused_before_the_first_batch(data, change, message)
 def made(monkeypatch):
     """Count how often a test set is distorted rather than read."""
     calls = []
-    distort = batches.distort
-    monkeypatch.setattr(batches, "distort", lambda *args, **kwargs: calls.append(1) or distort(*args, **kwargs))
+    canvas = distortions.Drawn.canvas
+    monkeypatch.setattr(distortions.Drawn, "canvas", lambda drawn: calls.append(1) or canvas(drawn))
     return calls
 
 

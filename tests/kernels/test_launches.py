@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import nanostn
-from nanostn import finite, models, nn, optim, training, transformations, verify
+from nanostn import models, nn, optim, training, transformations, verify
 from nanostn.kernels import device as devices
 from nanostn.kernels import device_array, device_functions, launch, uploads
 from nanostn.tensor import Tensor
+from nanostn.thetas import watch_theta
 from nanostn.verify_sampler import sampler_cases
 
 try:
@@ -160,7 +161,7 @@ def test_nothing_waits_for_the_update(recorder):
     """All that a step copies back is copied before: the GPU has the next step by the time it has moved parameters."""
     model = models.build("st-cnn-affine", 42).to("cuda")
     batch = Tensor(np.zeros((8, 1, 42, 42), np.float32)).to("cuda").data, Tensor(np.zeros(8, np.int64)).to("cuda").data
-    with finite.watch_theta(model) as thetas:
+    with watch_theta(model) as thetas:
         for rate in (0.01, 1e39):
             recorder.order.clear()
             optimiser = optim.Adam(model.parameters(), learning_rate=rate)

@@ -1,0 +1,219 @@
+"""What the experiments have in common. One is a class with a network, data, a loss and an evaluation of its own, or
+those of its base where they suit; the run itself, the training loop, the tables and the report are the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nanostn import datasets, report
+from nanostn.compilation import announced_compilation
+from nanostn.console import Parser, guarded, use_device
+from nanostn.experiments import options as command_line
+from nanostn.finite import NotFinite
+from nanostn.machine import machine
+from nanostn.nn import Module
+from nanostn.optim import SGD, Adam, CosineDecay, GroupWarmUp, Optimiser, Schedule, StepDecay
+from nanostn.runs import Revived, RunDirectory
+from nanostn.tensor import Tensor
+from nanostn.training import Interrupted, classification, evaluate, train
+
+TEST_SEED = 0  # one distorted test set for all runs, whatever their own seed
+Data = tuple[Any, Any, Any, Any]  # training images and labels, test images and labels
+
+
+class Experiment:
+    """The base: distorted digits to be classified. `description`, its module's docstring, heads the help."""
+
+    name: str                                     # on the command line
+    models: tuple[str, ...]                       # the first is the default
+    epochs = 10                                   # where nothing is said
+    fixed: Mapping[str, Any] = {}                 # settings that are not left open
+    defaults: Mapping[str, Any] = {}              # of options, where they differ from those of `options.py`
+    rates: Mapping[str, float] = {"adam": 0.001, "sgd": 0.01}  # where no learning rate is given
+    told_by: tuple[str, ...] = ("distortion",)    # settings that tell its runs apart, beside model, data and seed
+
+    def __init__(self, description: str | None):
+        self.description = description
+
+    def add_options(self, what: Any, how: Any) -> None:
+        """Options of its own, in the groups "what is trained" and "how"."""
+
+    def build_model(self, config: dict[str, Any]) -> Module:
+        raise NotImplementedError(f"{self.name}: an experiment defines build_model(config)")
+
+    def kind(self, config: dict[str, Any]) -> str | datasets.Kind:
+        """How inputs are made from digits."""
+        return config["distortion"]
+
+    def load_data(self, config: dict[str, Any], data_dir: str | None = None) -> Data:
+        """Training images (as they are) and labels, test images (distorted) and labels."""
+        images, labels, test_images, test_labels = datasets.load(config["data"], data_dir)
+        x, y = datasets.fixed_test_set(test_images, test_labels, self.kind(config), TEST_SEED)
+        limit, count = config["limit"], config["test_limit"]
+        return images[:limit], labels[:limit], x[:count], y[:count]  # cut at last: the first of the same test set
+
+    def steps_per_epoch(self, config: dict[str, Any], data: Data) -> int:
+        return datasets.steps(len(data[0]), config["batch_size"])
+
+    def batches(self, config: dict[str, Any], data: Data, epoch: int, start: int, device: str) -> Iterator[Any]:
+        """The batches of an epoch from its step `start` on; all randomness follows from (seed, epoch, step)."""
+        return datasets.epoch_batches(*data[:2], config["batch_size"], self.kind(config), config["seed"], epoch, start,
+                                      device)
+
+    def loss(self, model: Module, *batch: Any) -> tuple[Tensor, Any]:
+        """The loss of a batch, and how many of it the model gets wrong (None: they are not counted)."""
+        return classification(model, *batch)
+
+    def evaluate(self, model: Module, images: Any, labels: Any) -> Mapping[str, float]:
+        """Numbers under names that begin with test_, test_error (in percent) among them."""
+        return evaluate(model, images, labels)
+
+    def pictures(self, revived: Revived) -> list[report.Picture]:
+        """What the report shows of a run beside its curves."""
+        return report.transformer_pictures(revived)
+
+    def main(self, arguments: Sequence[str] | None = None, prog: str | None = None) -> int:
+        """Train as the arguments say; the exit code."""
+        return run(self, command_line.argument_parser(self, prog), arguments)
+
+    def check(self, directory: RunDirectory) -> None:
+        """An error unless a run's config.json is one of this experiment's."""
+        command_line.check(self, directory)
+
+    def run_name(self, config: dict[str, Any]) -> str:
+        told = (str(config[key]) for key in self.told_by)
+        return "-".join([self.name, config["model"], *told, config["data"], f"seed{config['seed']}"])
+
+
+@guarded
+def run(experiment: Experiment, parser: Parser, arguments: Sequence[str] | None = None) -> int:
+    """Train as the arguments say, or go on with what is there."""
+    options = parser.parse_args(arguments)
+    device = use_device("train", options.device, options.threads)
+    config = command_line.settings(experiment, options)
+    path = Path(options.run_dir or Path("runs", experiment.run_name(config)))
+    if options.resume:
+        directory = RunDirectory.open(path)
+        experiment.check(directory)
+        parser.set_defaults(**directory.config)  # what is not given again stays as it was
+        config = command_line.settings(experiment, parser.parse_args(arguments))
+        length = {name: directory.config[name] for name in ("epochs", "steps")}
+        for name, other in (("epochs", "steps"), ("steps", "epochs")):
+            if getattr(options, name) not in (None, length[name]) and getattr(options, other) is None:
+                config[other] = None  # a limit of before does not hold what was asked for now
+        directory.check_same({**config, **length})
+    elif options.data is None and config["data"] == "digits":
+        print(f"MNIST was not found in {datasets.data_directory()} (nanostn data fetch mnist): training on digits that "
+              "the program draws", flush=True)
+    with announced_compilation():
+        data = experiment.load_data(config, options.data_dir)
+    if not options.resume:
+        directory = RunDirectory.create(path, config)
+    with directory.locked():
+        return _train(experiment, config, experiment.build_model(config).to(device), directory, data, parser.prog)
+
+
+def _train(experiment: Experiment, config: dict[str, Any], model: Module, directory: RunDirectory, data: Data,
+           prog: str) -> int:
+    """Train a run that this process has for itself, and say what comes of it."""
+    path = directory.path
+    training = Training(experiment, config, model, directory, data)
+    if config != directory.config:
+        training.further(Training(experiment, directory.config, model, directory, data))
+    elif (found := directory.result()) is not None:
+        if "diverged" in found:
+            raise NotFinite(f"{path}: this run diverged; {found['diverged']}")
+        if found["steps"] >= training.steps:
+            print(f"{path}: this run is finished, test error {found['test_error']:.2f} %")
+            return 0
+    told = "".join(f" {config[key]}" for key in experiment.told_by)
+    print(f"{experiment.name}{told}: {config['model']} with {model.count_parameters():,} parameters on "
+          f"{len(data[0]):,} {config['data']}, {training.steps:,} steps of {config['batch_size']}, "
+          f"{'on the GPU, ' if model.device == 'cuda' else ''}in {path}", flush=True)
+    try:
+        outcome = training.run()
+    except Interrupted as interruption:
+        raise Interrupted(f"{interruption}; saved, go on with: {prog} --run-dir {path} --resume",
+                          interruption.signal) from None
+    except NotFinite as error:
+        directory.finish(result(experiment, directory, {"diverged": str(error)}))  # it would end so again
+        raise
+    directory.finish(result(experiment, directory, outcome))
+    print(f"test error {outcome['test_error']:.2f} %; look at it with: nanostn report {path}")
+    return 0
+
+
+class Training:
+    """A network, its optimiser and its data, brought together as a configuration says."""
+
+    def __init__(self, experiment: Experiment, config: dict[str, Any], model: Module, directory: RunDirectory,
+                 data: Data):
+        self.config, self.directory = config, directory
+        self.steps_per_epoch = experiment.steps_per_epoch(config, data)
+        limits = (config["steps"], config["epochs"] and config["epochs"] * self.steps_per_epoch)
+        self.steps = min(limit for limit in limits if limit)
+        optimiser = make_optimiser(config, model)
+        self.options: dict[str, Any] = {
+            "model": model, "optimiser": optimiser, "run": directory, "steps_per_epoch": self.steps_per_epoch,
+            "schedule": make_schedule(config, optimiser, self.steps), "loss": experiment.loss,
+            "identity_penalty": config["identity_penalty"] or 0.0,
+            "batches": lambda epoch, start: experiment.batches(config, data, epoch, start, model.device),
+            "evaluation": lambda model: experiment.evaluate(model, *data[2:])}
+
+    def run(self, steps: int | None = None, **options: Any) -> dict[str, Any]:
+        """Train up to step `steps`, by default to the end."""
+        return train(steps=steps or self.steps, **self.options, **options)
+
+    def further(self, before: Training) -> None:
+        """Let the run be as long as this one is; say what that means for the learning rate.
+
+        The schedule is that of a run of the new length, taken up where the run is. So with a constant rate, or falls
+        at given steps, it ends like one that was as long from the start, to the same bits; a cosine rises again.
+        """
+        at = self.directory.steps_done()
+        if self.steps <= before.steps:
+            raise ValueError(f"train: with --resume the run should become longer than its {before.steps} steps, "
+                             f"received {self.steps}")
+        rates = [schedule.optimiser.groups[0]["learning_rate"] * schedule.factor_at(at)
+                 for schedule in (before.options["schedule"], self.options["schedule"])]
+        print(f"training further: {before.steps:,} -> {self.steps:,} steps; from step {at:,} on the learning rate is "
+              f"that of a run so long, {rates[1]:.3g}" + ("" if rates[0] == rates[1] else
+                                                          f" where it was {rates[0]:.3g}"), flush=True)
+        self.directory.extend(self.config, at)
+
+
+def make_optimiser(config: dict[str, Any], model: Module) -> Optimiser:
+    """Adam, or SGD with momentum; the localisation network is a group with a learning rate of its own."""
+    rate = config["learning_rate"]
+    named = list(model.named_parameters())
+    groups = [{"parameters": [parameter for name, parameter in named if "localisation" not in name],
+               "learning_rate": rate},
+              {"parameters": [parameter for name, parameter in named if "localisation" in name],
+               "learning_rate": rate * config["localisation_rate"]}]
+    if config["optimiser"] == "adam":
+        return Adam(groups)
+    return SGD(groups, momentum=config["momentum"])
+
+
+def make_schedule(config: dict[str, Any], optimiser: Optimiser, steps: int) -> Schedule:
+    """Half a cosine over the run, falls at intervals or none; the localisation network may begin later."""
+    schedule: Schedule
+    if config["schedule"] == "cosine":
+        schedule = CosineDecay(optimiser, steps)
+    elif config["schedule"] == "steps":
+        schedule = StepDecay(optimiser, config["decay_every"] or -(-steps // 3), config["decay"])
+    else:
+        schedule = StepDecay(optimiser, steps, factor=1.0)
+    frozen, warm = config["freeze_localisation"] or 0, config["warm_up_localisation"] or 0
+    return GroupWarmUp(optimiser, group=1, frozen=frozen, steps=warm, then=schedule) if frozen or warm else schedule
+
+
+def result(experiment: Experiment, directory: RunDirectory, outcome: Mapping[str, Any]) -> dict[str, Any]:
+    """What result.json holds."""
+    config = directory.config
+    told = ("experiment", "model", "data", *experiment.told_by, "seed")
+    return {**{key: config[key] for key in told}, **outcome, "trained_further": directory.further,
+            "command": command_line.command(experiment, config), "machine": machine()}
