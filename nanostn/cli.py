@@ -10,8 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nanostn._version import version
-from nanostn.console import Parser, guarded, positive, use_device
+from nanostn.checks import argument_error
+from nanostn.console import Parser, guarded, natural, positive, use_device
 from nanostn.experiments import EXPERIMENTS, find, revive
+from nanostn.tables import TABLES
+from nanostn.tables import find as find_table
 
 _EXAMPLES = """\
 start here:
@@ -34,7 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # an experiment has options of its own, so it reads them itself
         return find(arguments[1]).main(arguments[2:], f"nanostn train {arguments[1]}")
     parser = _parser()
+    further: list[str] = []
+    if arguments[:1] == ["table"] and "--" in arguments:
+        further = arguments[arguments.index("--") + 1:]
+        del arguments[arguments.index("--"):]
     options = parser.parse_args(arguments)
+    if further:
+        options.train_options = further
     if options.command is None:
         parser.print_help()
         return 0
@@ -79,6 +88,23 @@ def _parser() -> Parser:
     report.add_argument("--output", metavar="DIR", help="for page and pictures (default: report/ in RUN_DIR, of "
                                                          "several runs a new folder comparison beside the first)")
     place(report)
+
+    table = command("table", _table, "the cells of one of the paper's tables: trained, resumed, shown",
+                    epilog=_table_epilog())
+    table.add_argument("name", metavar="NAME", help=", ".join(TABLES))
+    table.add_argument("--only", nargs="+", default=(), metavar="NAME", help="these rows and columns (default: all)")
+    table.add_argument("--seeds", type=natural, nargs="+", default=(0,), metavar="N", help="(default: 0)")
+    table.add_argument("--recipe", metavar="NAME", help="how to train, see below (default: the first)")
+    table.add_argument("--epochs", type=positive, metavar="N", help="instead of the recipe's")
+    table.add_argument("--steps", type=positive, metavar="N", help="the same in steps; a schedule is scaled to them")
+    table.add_argument("--jobs", type=positive, default=1, metavar="N",
+                       help="cells trained side by side, the threads divided among them (default: %(default)s)")
+    table.add_argument("--folder", metavar="DIR", help="of the runs, the table and its page (default: runs/table-NAME)")
+    table.add_argument("--show", action="store_true", help="train nothing")
+    table.add_argument("--published", action="store_true", help="show the results that come with the package instead")
+    table.add_argument("--runs", action="store_true", help="each run: error, steps, minutes, machine, command")
+    place(table)
+    table.set_defaults(train_options=())
 
     verify = command("verify", _verify, "operations and layers against finite differences, on a GPU against the CPU; "
                                         "exit code 1 if one fails")
@@ -193,6 +219,46 @@ def _report(options: argparse.Namespace) -> int:
         page = report.write(revived, options.output)
     print(page)
     return 0
+
+
+def _table_epilog() -> str:
+    recipes = (f"  {name:18}{recipe_name:8}{recipe.epochs} epochs {' '.join(recipe.options)}\n"
+               for name, table in TABLES.items() for recipe_name, recipe in table.recipes.items())
+    return ("tables and recipes:\n" + "".join(recipes)
+            + "\nWhat follows -- are further options of nanostn train, for all cells.")
+
+
+def _table(options: argparse.Namespace) -> int:
+    from nanostn.kernels.threads import get_threads
+    from nanostn.tables import show
+    from nanostn.tables.runner import Runner
+
+    table = find_table(options.name)
+    if options.published:
+        results, recipes = show.published(options.name), list(table.recipes)
+    else:
+        folder = Path(options.folder or Path("runs", f"table-{options.name}"))
+        cells = table.cells(options.only, options.recipe, options.seeds)
+        failed = False
+        if not options.show:
+            threads = options.threads or get_threads()
+            if options.jobs > threads:
+                raise argument_error("table", "--jobs", f"at most the {threads} threads there are", options.jobs)
+            length = [f"--{name}={value}" for name in ("epochs", "steps") if (value := getattr(options, name))]
+            runner = Runner(table, folder, cells, length, options.train_options)
+            places = ["--device", options.device, *(["--data-dir", options.data_dir] if options.data_dir else [])]
+            failed = runner.run(options.jobs, threads // options.jobs, places)
+        results, recipes = show.collect(cells, folder), [cells[0].recipe]
+    for recipe in recipes:
+        if any(cell.recipe == recipe for cell in results) or not options.published:
+            print(show.as_text(table, results, recipe), end="\n\n")
+    if options.runs:
+        print(show.runs_as_markdown(results))
+    if options.published:
+        return 0
+    for path in show.write(table, results, folder, options.data_dir):
+        print(path)
+    return 1 if failed else 0
 
 
 def _verify(options: argparse.Namespace) -> int:

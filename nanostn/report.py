@@ -68,6 +68,13 @@ def look(model: Module, images: np.ndarray) -> tuple[list[Look], np.ndarray]:
     return looks, found
 
 
+def classes(model: Module, images: Any, batch_size: int = 500) -> np.ndarray:
+    """The classes that a network finds."""
+    with no_grad():
+        return np.concatenate([model(Tensor(images[i:i + batch_size]).to(model.device)).numpy().argmax(axis=1)
+                               for i in range(0, len(images), batch_size)])
+
+
 def movement(model: Module, images: np.ndarray) -> np.ndarray:
     """How far the transformer moves each image's sampling grid from the identity, on average over its points."""
     transformer = find_transformer(model)
@@ -106,8 +113,13 @@ def write(revived: Sequence[Revived], output: str | Path | None = None) -> Path:
             file = picture.file if len(runs) == 1 else f"{Path(picture.file).stem}-{number}.png"
             pictures.append(picture._replace(title=picture.title.format(model=name), file=file))
     sections = [section(picture, folder) for picture in pictures]
+    return write_page(folder, _heading(runs), _table(runs), sections)
+
+
+def write_page(folder: Path, title: str, table: str, sections: Sequence[str]) -> Path:
+    """index.html in this folder: a title, a table's rows, and sections, both HTML."""
     page = folder / "index.html"
-    page.write_text(_PAGE.format(title=html.escape(_heading(runs)), table=_table(runs), sections="\n".join(sections)),
+    page.write_text(_PAGE.format(title=html.escape(title), table=table, sections="\n".join(sections)),
                     encoding="utf-8", errors="backslashreplace")  # a directory's name may be no text
     return page
 
@@ -229,9 +241,13 @@ def _table(runs: Sequence[RunDirectory]) -> str:
                      f"{result['parameters']:,}" if result else "unfinished",
                      "" if error is None else f"<b>{error:.2f} %</b>", f"{last.get('seconds', 0) / 60:.1f}",
                      html.escape(str(run.config["seed"])), html.escape(str(run.path))))
-    lines = ["<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
-             for tag, cells in [("th", head), *(("td", row) for row in rows)]]
-    return "\n".join(lines)
+    return table_rows(head, rows)
+
+
+def table_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The rows of a table in HTML; cells are HTML themselves."""
+    return "\n".join("<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+                     for tag, cells in [("th", head), *(("td", row) for row in rows)])
 
 
 _PAGE = """<!DOCTYPE html>

@@ -163,14 +163,7 @@ class RunDirectory:
 
     def result(self) -> dict[str, Any] | None:
         """What result.json holds, or None where the run is not finished."""
-        path = self.path / "result.json"
-        if not path.is_file():
-            return None
-        result = _Record(path)
-        for name, value in result.items():
-            if (name in _NUMBERS or name.startswith("test_")) and not _is_number(value):
-                raise _damaged(path, "JSON", f"has {name} = {value!r}")
-        return result
+        return read_result(self.path / "result.json")
 
     def finish(self, result: Mapping[str, Any]) -> None:
         self._write_json("result.json", result)
@@ -189,6 +182,17 @@ class RunDirectory:
         except OSError as error:
             raise ValueError(f"train: run directory should be a place to write in, received {str(self.path)!r} "
                              f"({error.strerror or error})") from None
+
+
+def read_result(path: Path) -> dict[str, Any] | None:
+    """What a result.json holds, or None where there is none; an error where its numbers are none."""
+    if not path.is_file():
+        return None
+    result = _Record(path)
+    for name, value in result.items():
+        if (name in _NUMBERS or name.startswith("test_")) and not _is_number(value):
+            raise _damaged(path, "JSON", f"has {name} = {value!r}")
+    return result
 
 
 def _json(contents: Mapping[str, Any]) -> str:

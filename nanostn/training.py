@@ -95,7 +95,7 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
     model.train()
     began = time.perf_counter() - at.seconds
     # What overflows is named by NotFinite, not by warnings of NumPy.
-    with (_deferred_interrupt() as interrupted, watch_theta(model) as thetas,
+    with (deferred_interrupt() as interrupted, watch_theta(model) as thetas,
           np.errstate(over="ignore", invalid="ignore")):
         while at.steps < steps:
             last = min(steps_per_epoch, steps - at.steps + at.step)  # the step that ends this epoch
@@ -253,7 +253,7 @@ AGAIN = 0.2  # seconds: a signal that comes sooner is the first once more, as `t
 
 
 @contextmanager
-def _deferred_interrupt() -> Iterator[list[int]]:
+def deferred_interrupt() -> Iterator[list[int]]:
     """Ctrl-C and SIGTERM wait for the end of a step, so that what is saved is whole: the list is empty until one comes.
 
     A second one does what it would do without this. A signal that is ignored, as under `nohup`, stays ignored.

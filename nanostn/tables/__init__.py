@@ -1,0 +1,101 @@
+"""The paper's tables: which runs their cells are, and what the paper says. `nanostn table NAME` runs and shows them.
+
+A cell is a run of an experiment; the words of its command line follow from its row, its column and the recipe. The
+paper's figures are those of arXiv 1506.02025v3, in percent of test images that are wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from nanostn.checks import argument_error
+from nanostn.models import MODELS
+
+Numbers = Mapping[str, Mapping[str, float]]  # row -> column -> percent
+
+
+class Recipe(NamedTuple):
+    """How to train: for how long where nothing is said, and options of the command line."""
+
+    epochs: int
+    options: Sequence[str]
+
+
+# What got furthest in ten epochs, on the last 10,000 training images.
+ADAM = ("--batch-size", "64", "--learning-rate", "0.002")
+# 150,000 steps of SGD at 0.01, which falls to a tenth every third of them; here in as many steps as are given.
+PAPER = ("--optimiser", "sgd", "--momentum", "0", "--schedule", "steps", "--batch-size", "256")
+
+
+class Cell(NamedTuple):
+    """A place in a table, by a recipe and a seed."""
+
+    row: str
+    column: str
+    recipe: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its run directory, and of its result where that is published."""
+        return "-".join([self.row, self.column, self.recipe, f"seed{self.seed}"])
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows and columns, and the runs that fill them; the first of the recipes is what is used where none is named."""
+
+    title: str
+    experiment: str
+    rows: Sequence[str]
+    columns: Sequence[str]
+    options: Sequence[str]                     # of the experiment, for the cell of {row} and {column}
+    paper: Numbers
+    recipes: Mapping[str, Recipe]
+    without: Sequence[tuple[str, str]] = ()    # rows and columns that have no cell
+    compared: tuple[str, str] | None = None    # rows: the page shows images that only the second gets right
+    pictured: Sequence[tuple[str, str]] = ()   # rows and columns: the page shows what the report of their run does
+    correct: bool = False                      # percent that are right are shown
+
+    def cells(self, only: Sequence[str] = (), recipe: str | None = None, seeds: Sequence[int] = (0,)) -> list[Cell]:
+        """Those of the rows and columns named in `only`, or of all, column by column."""
+        if unknown := [name for name in only if name not in (*self.rows, *self.columns)]:
+            raise argument_error("table", "--only", f"some of {', '.join((*self.rows, *self.columns))}", unknown[0])
+        rows, columns = ([name for name in names if name in only] or names for names in (self.rows, self.columns))
+        recipe = recipe or next(iter(self.recipes))
+        if recipe not in self.recipes:
+            raise argument_error("table", "--recipe", f"one of {', '.join(self.recipes)}", recipe)
+        return [Cell(row, column, recipe, seed) for column in columns for row in rows
+                if (row, column) not in self.without for seed in seeds]
+
+    def arguments(self, cell: Cell, length: Sequence[str] = ()) -> list[str]:
+        """Of the experiment's command line; `length` is --epochs or --steps, if not that of the recipe."""
+        recipe = self.recipes[cell.recipe]
+        return [*(word.format(row=cell.row, column=cell.column) for word in self.options), "--seed", str(cell.seed),
+                *recipe.options, *(length or ("--epochs", str(recipe.epochs)))]
+
+
+TABLES = {
+    "distorted-mnist": Table(
+        "Table 1: distorted MNIST, test error %", "distorted-mnist", MODELS, ("R", "RTS", "P", "E", "T", "TC"),
+        ("--model", "{row}", "--distortion", "{column}"),
+        {"fcn": {"R": 2.1, "RTS": 5.2, "P": 3.1, "E": 3.2, "TC": 13.2},
+         "cnn": {"R": 1.2, "RTS": 0.8, "P": 1.5, "E": 1.4, "TC": 3.5},
+         "st-fcn-affine": {"R": 1.2, "RTS": 0.8, "P": 1.5, "E": 2.7, "TC": 2.0},
+         "st-fcn-projective": {"R": 1.3, "RTS": 0.9, "P": 1.4, "E": 2.6},
+         "st-fcn-tps": {"R": 1.1, "RTS": 0.8, "P": 1.4, "E": 2.4},
+         "st-cnn-affine": {"R": 0.7, "RTS": 0.5, "P": 0.8, "E": 1.2, "TC": 1.7},
+         "st-cnn-projective": {"R": 0.8, "RTS": 0.6, "P": 0.8, "E": 1.3},
+         "st-cnn-tps": {"R": 0.7, "RTS": 0.5, "P": 0.8, "E": 1.1}},
+        {"short": Recipe(20, ADAM), "long": Recipe(80, ADAM), "paper": Recipe(20, PAPER)},
+        compared=("cnn", "st-cnn-affine")),
+}
+
+
+def find(name: str) -> Table:
+    """A table by its name on the command line."""
+    if name not in TABLES:
+        raise argument_error("table", "NAME", f"one of {', '.join(TABLES)}", name)
+    return TABLES[name]

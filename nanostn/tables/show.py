@@ -1,0 +1,182 @@
+"""A table with what was measured beside what the paper says: on the terminal, as Markdown, as a page with pictures."""
+
+from __future__ import annotations
+
+import html
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nanostn import drawing, report
+from nanostn.experiments import revive
+from nanostn.report import Picture
+from nanostn.runs import read_result
+from nanostn.tables import Cell, Table
+
+PUBLISHED = Path(__file__).parent / "published"  # a folder for each table, in it the result.json of its cells' runs
+MISSING = "–"
+SHOWN = 6        # images of a comparison
+LOOKED_AT = 2000  # test images, in search of them
+
+Results = dict[Cell, dict[str, Any]]
+
+
+def published(name: str) -> Results:
+    """The results that come with the package, of all recipes and seeds."""
+    results = {}
+    for path in sorted((PUBLISHED / name).glob("*.json")):
+        row, column, recipe, seed = path.stem.rsplit("-", 3)
+        results[Cell(row, column, recipe, int(seed.removeprefix("seed")))] = read_result(path) or {}
+    return results
+
+
+def collect(cells: Sequence[Cell], folder: Path) -> Results:
+    """The results of the cells that are finished, from their run directories."""
+    found = {cell: read_result(folder / cell.name / "result.json") for cell in cells}
+    return {cell: result for cell, result in found.items() if result is not None}
+
+
+def grid(table: Table, results: Results, recipe: str) -> list[list[str]]:
+    """Head and rows as words: what was measured by a recipe, the mean and spread over seeds, and the paper's in
+    brackets."""
+    here = {cell: result for cell, result in results.items() if cell.recipe == recipe}
+    lines = [["", *table.columns, *(["mean"] if table.correct else [])]]
+    for row in table.rows:
+        numbers = {column: [_shown(table, result) for cell, result in here.items()
+                            if (cell.row, cell.column) == (row, column)] for column in table.columns}
+        words = [_words(numbers[column], table.paper.get(row, {}).get(column)) if (row, column) not in table.without
+                 else "" for column in table.columns]
+        if table.correct:
+            paper = list(table.paper.get(row, {}).values())
+            every = [number for column in table.columns for number in numbers[column]]
+            words.append(_words(every if all(numbers.values()) else [], statistics.mean(paper) if paper else None,
+                                spread=False))
+        lines.append([row, *words])
+    counts = [sorted({result["parameters"] for cell, result in here.items()
+                      if cell.column == column and "parameters" in result}) for column in table.columns]
+    if any(counts) and not table.correct:
+        lines.append(["parameters", *(" to ".join(f"{n:,}" for n in dict.fromkeys((c[0], c[-1]))) if c else ""
+                                      for c in counts)])
+    return lines
+
+
+def _shown(table: Table, result: Mapping[str, Any]) -> float:
+    """The percentage of a result that a table is about; NaN where the run diverged."""
+    error = result["test_error"] if "diverged" not in result else np.nan
+    return 100 - error if table.correct else error
+
+
+def _words(numbers: Sequence[float], paper: float | None, spread: bool = True) -> str:
+    if not numbers:
+        ours = MISSING
+    elif np.isnan(numbers).any():
+        ours = "diverged"
+    else:
+        ours = f"{statistics.mean(numbers):.2f}"
+        if len(numbers) > 1 and spread:
+            ours += f" ± {statistics.stdev(numbers):.2f}"
+    return ours if paper is None else f"{ours} ({paper:.1f})"
+
+
+def as_text(table: Table, results: Results, recipe: str) -> str:
+    """For the terminal."""
+    lines = grid(table, results, recipe)
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = ("  ".join(word.ljust(width) for word, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join([heading(table, results, recipe), *rows])
+
+
+def as_markdown(table: Table, results: Results, recipe: str) -> str:
+    """The same as a table of Markdown."""
+    head, *rows = grid(table, results, recipe)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def heading(table: Table, results: Results, recipe: str) -> str:
+    """What the numbers are, and how long the runs were."""
+    here = [result for cell, result in results.items() if cell.recipe == recipe and "steps" in result]
+    seeds = sorted({cell.seed for cell in results if cell.recipe == recipe})
+    paper = " (the paper's)" if table.paper else ""
+    words = [f"{table.title}{paper}", f"recipe {recipe}: {' '.join(table.recipes[recipe].options)}"]
+    if here:
+        steps, epochs = ([result[name] for result in here] for name in ("steps", "epochs"))
+        words += [f"{_range(epochs)} epochs, {_range(steps)} steps", f"seed {', '.join(map(str, seeds))}"]
+    return "; ".join(words)
+
+
+def _range(numbers: Sequence[float]) -> str:
+    return " to ".join(f"{n:,.0f}" for n in dict.fromkeys((min(numbers), max(numbers))))
+
+
+def runs_as_markdown(results: Results) -> str:
+    """A line for each run: what it came to, how long it took, where, and the command that makes it."""
+    lines = ["| run | test error % | steps | minutes | threads | processor | command |",
+             "| --- | --- | --- | --- | --- | --- | --- |"]
+    for cell, result in results.items():
+        at = result.get("machine", {})
+        error = "diverged" if "diverged" in result else f"{result['test_error']:.2f}"
+        lines.append(f"| {cell.name} | {error} | {result.get('steps', 0):,} | {result.get('seconds', 0) / 60:.1f} | "
+                     f"{at.get('threads', '')} | {at.get('processor', '')} | `{result.get('command', '')}` |")
+    return "\n".join(lines)
+
+
+def write(table: Table, results: Results, folder: Path, data_dir: str | None = None) -> list[Path]:
+    """table.md and, where matplotlib is, index.html with pictures, in this folder."""
+    recipes = [recipe for recipe in table.recipes if any(cell.recipe == recipe for cell in results)]
+    parts = [f"# {table.title}", *(f"{heading(table, results, recipe)}\n\n{as_markdown(table, results, recipe)}"
+                                   for recipe in recipes), runs_as_markdown(results)]
+    folder.mkdir(parents=True, exist_ok=True)
+    text = folder / "table.md"
+    text.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    sections = []
+    for recipe in recipes:
+        head, *rows = ([html.escape(word) for word in line] for line in grid(table, results, recipe))
+        sections.append(f"<p>{html.escape(heading(table, results, recipe))}</p>\n"
+                        f"<table>\n{report.table_rows(head, rows)}\n</table>")
+    try:
+        sections += [report.section(picture, folder) for picture in pictures(table, results, folder, data_dir)]
+    except ModuleNotFoundError as error:  # matplotlib
+        sections.append(f"<p>{html.escape(str(error))}</p>")
+    return [text, report.write_page(folder, table.title, "", sections)]
+
+
+def pictures(table: Table, results: Results, folder: Path, data_dir: str | None) -> list[Picture]:
+    """Of the first seed and recipe that a place of the table has: comparisons by column, and reports of single runs."""
+    first: dict[tuple[str, str], Cell] = {}
+    for cell, result in sorted(results.items(), key=lambda item: list(table.recipes).index(item[0].recipe)):
+        if "diverged" not in result and (folder / cell.name / "checkpoint.h5").exists():
+            first.setdefault((cell.row, cell.column), cell)
+    found = []
+    if table.compared:
+        for column in table.columns:
+            pair = [first.get((row, column)) for row in table.compared]
+            found += [_comparison(table, *[folder / cell.name for cell in pair if cell], data_dir)] if all(pair) else []
+    for row, column in table.pictured:
+        if cell := first.get((row, column)):
+            revived = revive(folder / cell.name, data_dir)
+            found += [picture._replace(title=picture.title.format(model=f"{row}, {column}"),
+                                       file=f"{row}-{column}-{picture.file}")
+                      for picture in revived.experiment.pictures(revived)]
+    return [picture for picture in found if picture is not None]
+
+
+def _comparison(table: Table, one: Path, other: Path, data_dir: str | None) -> Picture | None:
+    """Test images that the network in `one` gets wrong and the one in `other`, with a transformer, right."""
+    wrong, right = (revive(path, data_dir) for path in (one, other))
+    names, column = [str(each.run.config["model"]) for each in (wrong, right)], right.run.config["distortion"]
+    images, labels = right.images[:LOOKED_AT], right.labels[:LOOKED_AT]
+    seen = report.classes(wrong.model, images)
+    chosen = np.flatnonzero((seen != labels) & (report.classes(right.model, images) == labels))[:SHOWN]
+    if not len(chosen):
+        return None
+    looks, _ = report.look(right.model, images[chosen])
+    titles = [f"{label}, not {taken}" for label, taken in zip(labels[chosen], seen[chosen], strict=True)]
+    sheet = drawing.transformer_sheet(looks[0].U, looks[0].grid, looks[0].V, titles,
+                                      align_corners=looks[0].transformer.align_corners)
+    return Picture(f"{column}: {names[0]} is wrong, {names[1]} right",
+                   f"Of the first {len(images):,} test images those that {names[0]} takes for something else, and what "
+                   f"{names[1]} does with them.", f"{column}-compared.png", sheet)
