@@ -20,7 +20,7 @@ from nanostn.runs import Revived, RunDirectory, new_folder
 from nanostn.tensor import Tensor
 
 IMAGES = 12
-_COLOURS = ("#2a6fbb", "#e76f51", "#2a9d8f", "#8e5ea2", "#c49b0b", "#6b7785")
+COLOURS = ("#2a6fbb", "#e76f51", "#2a9d8f", "#8e5ea2", "#c49b0b", "#6b7785")
 
 
 class Picture(NamedTuple):
@@ -165,7 +165,7 @@ def draw_curves(runs: Sequence[RunDirectory]) -> Any:
     """Test error (and, thin, training error) and training loss over the epochs, a colour per run."""
     figure = drawing.new_figure(9, 3.4)
     errors, losses = figure.subplots(1, 2)
-    for run, name, colour in zip(runs, _labels(runs), _COLOURS * len(runs), strict=False):
+    for run, name, colour in zip(runs, _labels(runs), COLOURS * len(runs), strict=False):
         rows = run.metrics()
         epochs = [row["epoch"] for row in rows]
         marker = "o" if len(rows) < 30 else ""
@@ -174,20 +174,25 @@ def draw_curves(runs: Sequence[RunDirectory]) -> Any:
         errors.plot(epochs, train, color=colour, linewidth=0.8, linestyle=":")
         losses.plot(epochs, [row["train_loss"] for row in rows], color=colour, marker=marker, markersize=3.5)
     for axes, title in ((errors, "test error, % (dotted: training)"), (losses, "training loss")):
-        _scale(axes)
-        axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("")
-        axes.tick_params(which="minor", length=0)
-        axes.tick_params(colors=drawing.QUIET, labelsize=8, which="both")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_title(title, fontsize=10, color=drawing.INK, loc="left")
-        axes.set_xlabel("epoch", fontsize=9, color=drawing.QUIET)
-        axes.grid(which="both", color="#e6eaee", linewidth=0.6)
-        for side in axes.spines.values():
-            side.set_visible(False)
+        finish_curves(axes, title)
     errors.legend(fontsize=8, frameon=False)
     return figure
+
+
+def finish_curves(axes: Any, title: str) -> None:
+    """Logarithmic scale, title and grid of curves over epochs."""
+    _scale(axes)
+    axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+    axes.tick_params(which="minor", length=0)
+    axes.tick_params(colors=drawing.QUIET, labelsize=8, which="both")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_title(title, fontsize=10, color=drawing.INK, loc="left")
+    axes.set_xlabel("epoch", fontsize=9, color=drawing.QUIET)
+    axes.grid(which="both", color="#e6eaee", linewidth=0.6)
+    for side in axes.spines.values():
+        side.set_visible(False)
 
 
 def _scale(axes: Any) -> None:

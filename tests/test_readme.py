@@ -65,3 +65,14 @@ def test_options_of_train_that_are_named_exist(capsys):
         for option in options:
             if option.startswith("--"):
                 assert option in shown, f"{option} in: {line}"
+
+
+def test_published_figures_are_those_of_the_files():
+    """The tables of results stand under a comment that names them, and are what the package's files come to."""
+    from nanostn.tables import TABLES, show
+
+    marked = re.findall(r"<!-- table ([\w-]+) (\w+) -->\n(.*?)\n\n", README.read_text(encoding="utf-8"), re.DOTALL)
+    for name, recipe, table in marked:
+        assert table == show.as_markdown(TABLES[name], show.published(name), recipe), (name, recipe)
+    published = {(name, cell.recipe) for name in TABLES for cell in show.published(name)}
+    assert {(name, recipe) for name, recipe, _ in marked} == published

@@ -1,0 +1,283 @@
+"""Tables of experiments: which cells there are, how they are trained side by side, and what is shown."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from nanostn.checkpoints import load
+from nanostn.cli import main
+from nanostn.experiments import find as find_experiment
+from nanostn.experiments import options as command_line
+from nanostn.tables import TABLES, Cell, runner, show
+
+SMALL = ["--data", "digits", "--limit", "24", "--test-limit", "10", "--batch-size", "8"]
+TABLE = ["table", "distorted-mnist", "--only", "fcn", "st-fcn-affine", "R", "--epochs", "2"]
+WHERE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / "cache"))
+
+
+def process(*arguments, **options):
+    """The command line in a process of its own, from a folder in which `nanostn` is what is tested."""
+    path = os.pathsep.join(filter(None, [WHERE if os.path.isdir(os.path.join(WHERE, "nanostn")) else "",
+                                         os.environ.get("PYTHONPATH", "")]))
+    return subprocess.Popen([sys.executable, "-m", "nanostn", *arguments], stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, env={**os.environ, "PYTHONPATH": path}, **options)
+
+
+def result(path):
+    return json.loads((path / "result.json").read_text())
+
+
+def weights(path):
+    state = load(path / "checkpoint.h5")["model"]
+    return {name: value.tobytes() for name, value in state.items()}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_cell_is_a_run_of_its_experiment(name):
+    """Each has settings of its own, and those say its row and column."""
+    table = TABLES[name]
+    experiment = find_experiment(table.experiment)
+    parser = command_line.argument_parser(experiment, "table")
+    seen = set()
+    for recipe in table.recipes:
+        for cell in table.cells(recipe=recipe, seeds=(0, 3)):
+            config = command_line.settings(experiment, parser.parse_args([*table.arguments(cell), "--data=digits"]))
+            seen.add(json.dumps(config))
+            assert config["seed"] == cell.seed and config["epochs"] == table.recipes[recipe].epochs
+    assert len(seen) == 2 * len(table.recipes) * (len(table.rows) * len(table.columns) - len(table.without))
+    for row, numbers in table.paper.items():
+        assert row in table.rows and numbers.keys() <= set(table.columns)
+        assert not [column for column in numbers if (row, column) in table.without]
+
+
+def test_cells_that_are_asked_for():
+    table = TABLES["distorted-mnist"]
+    assert [cell[:2] for cell in table.cells(["P", "cnn", "fcn"])] == [("fcn", "P"), ("cnn", "P")]
+    assert [cell.seed for cell in table.cells(["P", "cnn"], seeds=(0, 1, 2))] == [0, 1, 2]
+    assert len(table.cells(["RTS"])) == 8 and len(table.cells()) == 48
+    steps = table.arguments(Cell("cnn", "R", "short", 1), ["--steps=7"])
+    assert "--steps=7" in steps and "--epochs" not in steps
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["table", "nothing"], "table: NAME should be one of .*, received nothing"),
+    (["table", "distorted-mnist", "--only", "dnn"], "--only should be some of fcn, .*, received dnn"),
+    (["table", "distorted-mnist", "--recipe", "best"], "--recipe should be one of short, long, paper, received best"),
+    (["table", "distorted-mnist", "--jobs", "3", "--threads", "2"], "--jobs should be at most the 2 threads"),
+    (["table", "distorted-mnist", "--jobs", "1", "--", "--model", "cnn"], "none that the cells are told by"),
+    (["table", "distorted-mnist", "--", "--colour", "3"], "unrecognized arguments: --colour")])
+def test_what_makes_no_table_is_refused_in_one_line(words, said, capfd):
+    try:
+        code = main(words)
+    except SystemExit as error:  # from the parser
+        code = error.code
+    assert code == 2
+    err = capfd.readouterr().err
+    assert re.search(said, err) and len(err.splitlines()) == 1
+
+
+def test_cells_are_trained_once_and_shown(tmp_path, capfd):
+    assert main([*TABLE, "--jobs", "2", "--threads", "2", "--", *SMALL]) == 0
+    said = capfd.readouterr().out
+    assert "[2/2]" in said and said.count("epoch   2/2") == 2
+    folder = tmp_path / "runs" / "table-distorted-mnist"
+    found = {name: result(folder / f"{name}-R-short-seed0") for name in ("fcn", "st-fcn-affine")}
+    assert [each["machine"]["threads"] for each in found.values()] == [1, 1]
+    for name, each in found.items():
+        assert re.search(rf"^{name} +{each['test_error']:.2f} \(", said, re.MULTILINE)
+        assert f"| {name} | {each['test_error']:.2f} (" in (folder / "table.md").read_text()
+        assert f"--model {name}" in each["command"] or name == "st-cnn-affine"
+    assert re.search(r"^cnn +– \(1\.2\)", said, re.MULTILINE)
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("*/*")}
+    assert main([*TABLE, "--", *SMALL]) == 0
+    again = capfd.readouterr().out
+    assert "epoch" not in again.split("Table 1")[0]
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*/*")} == before
+    assert main(["table", "distorted-mnist", "--show", "--runs"]) == 0
+    assert "| fcn-R-short-seed0 |" in capfd.readouterr().out
+    assert main([*TABLE, "--epochs", "3", "--", *SMALL]) == 2
+    assert "--folder should be one whose runs have epochs = 3" in capfd.readouterr().err
+    assert main([*TABLE, "--folder", str(folder / "fcn-R-short-seed0")]) == 2
+    assert "it is one run itself" in capfd.readouterr().err
+    (folder / "fcn-R-short-seed0" / "result.json").write_text('{"test_error": "0.1"}')
+    assert main(["table", "distorted-mnist", "--show"]) == 2
+    assert "result.json should be JSON as `nanostn train` writes it" in capfd.readouterr().err
+
+
+def test_stopped_and_killed_it_goes_on(tmp_path, capfd):
+    """Interrupted once and killed once, with the process of the cell: the weights of a run in one piece."""
+    long = ["table", "distorted-mnist", "--only", "fcn", "R", "--epochs", "40", "--folder"]
+    assert main([*long, "whole", "--", *SMALL]) == 0
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        table = process(*long, "parts", "--", *SMALL, cwd=tmp_path, start_new_session=True)
+        for line in table.stdout:
+            if "epoch" in line:
+                break
+        table.send_signal(number)
+        said = table.communicate(timeout=60)[0]
+        if number == signal.SIGTERM:
+            assert table.returncode == 143 and "the same command goes on" in said
+        # Whoever lost the table's ear stops at the end of its epoch; another table would leave its cell alone.
+        config = tmp_path / "parts" / "fcn-R-short-seed0" / "config.json"
+        wait_for(lambda path=config: not locked(path))
+    assert not (tmp_path / "parts" / "fcn-R-short-seed0" / "result.json").exists()
+    assert main([*long, "parts", "--", *SMALL]) == 0
+    whole, parts = (tmp_path / name / "fcn-R-short-seed0" for name in ("whole", "parts"))
+    assert weights(whole) == weights(parts) and result(parts)["epochs"] == 40
+
+
+def locked(path):
+    fcntl = pytest.importorskip("fcntl")
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def wait_for(condition, seconds=60):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_two_tables_over_one_folder_share_the_work(tmp_path):
+    """Every cell is finished by one of them, and begun by no one else."""
+    words = ["table", "distorted-mnist", "--only", "fcn", "R", "P", "E", "--epochs", "6", "--folder", "both", "--",
+             *SMALL]
+    started = [process(*words, cwd=tmp_path) for _ in range(2)]
+    said = [each.communicate(timeout=120)[0] for each in started]
+    assert [each.returncode for each in started] == [0, 0], said
+    for column in "RPE":
+        name = f"fcn-{column}-short-seed0"
+        epochs = [re.findall(rf"{name}: epoch +(\d+)/6", words) for words in said]
+        assert sorted(map(len, epochs)) == [0, 6], epochs
+        assert result(tmp_path / "both" / name)["epochs"] == 6
+
+
+def test_a_cell_that_diverges_is_recorded_and_the_table_goes_on(tmp_path, capfd):
+    words = ["table", "distorted-mnist", "--only", "cnn", "R", "P", "--epochs", "1", "--", *SMALL, "--filters", "2",
+             "--optimiser", "sgd", "--learning-rate", "1e30"]
+    assert main(words) == 0
+    said = capfd.readouterr().out
+    assert said.count("diverged (1.") == 2 and "no longer finite" in said
+    assert "| diverged (1.2) |" in (tmp_path / "runs" / "table-distorted-mnist" / "table.md").read_text()
+    assert main(words) == 0  # they are not tried again
+    assert "no longer finite" not in capfd.readouterr().out
+
+
+def test_a_cell_that_fails_is_named_and_the_others_go_on(tmp_path, capfd):
+    assert main([*TABLE, "--steps", "1", "--", *SMALL]) == 0
+    folder = tmp_path / "runs" / "table-distorted-mnist"
+    (folder / "fcn-R-short-seed0" / "result.json").unlink()
+    (folder / "fcn-R-short-seed0" / "checkpoint.h5").write_bytes(b"no checkpoint")
+    (folder / "st-fcn-affine-R-short-seed0" / "result.json").unlink()
+    capfd.readouterr()
+    assert main([*TABLE, "--steps", "1", "--", *SMALL]) == 1
+    said = capfd.readouterr().out
+    assert re.search(r"fcn-R-short-seed0: nanostn: load: path should be .*checkpoint\.h5", said)
+    assert result(folder / "st-fcn-affine-R-short-seed0")["steps"] == 1
+
+
+def test_a_cell_of_another_process_is_left_to_it(tmp_path, capfd, monkeypatch):
+    assert main([*TABLE, "--steps", "1", "--", *SMALL]) == 0
+    folder = tmp_path / "runs" / "table-distorted-mnist"
+    (folder / "fcn-R-short-seed0" / "result.json").unlink()
+    pytest.importorskip("fcntl")
+    from nanostn.runs import RunDirectory
+
+    with RunDirectory.open(folder / "fcn-R-short-seed0").locked():
+        assert main([*TABLE, "--steps", "1", "--", *SMALL]) == 0
+    assert "in training by another process: fcn-R-short-seed0" in capfd.readouterr().out
+    assert not (folder / "fcn-R-short-seed0" / "result.json").exists()
+
+
+def test_mean_and_spread_by_hand():
+    table = TABLES["distorted-mnist"]
+    results = {Cell("fcn", "R", "short", seed): {"test_error": error, "parameters": 10 + seed, "steps": 20, "epochs": 2}
+               for seed, error in enumerate((1.0, 2.0, 4.5))}
+    results[Cell("cnn", "R", "short", 0)] = {"diverged": "at step 3"}
+    results[Cell("cnn", "P", "paper", 0)] = {"test_error": 9.0, "parameters": 1, "steps": 1, "epochs": 1}
+    lines = {line[0]: line[1:] for line in show.grid(table, results, "short")}
+    assert lines["fcn"][0] == "2.50 ± 1.80 (2.1)"  # sqrt((1.5^2 + 0.5^2 + 2^2) / 2)
+    assert lines["cnn"][:3] == ["diverged (1.2)", "– (0.8)", "– (1.5)"]
+    assert lines["st-cnn-tps"][4] == "–"  # the paper has no figure either
+    assert lines["parameters"] == ["10 to 12", "", "", "", "", ""]
+    assert "20 steps; seed 0, 1, 2" in show.heading(table, results, "short")
+
+
+def test_time_left_is_that_of_cells_of_the_same_column(tmp_path):
+    table = TABLES["distorted-mnist"]
+    work = runner.Runner(table, tmp_path, table.cells(["fcn", "cnn", "R", "TC"]))
+    assert work._left(1) == ""
+    work.seconds = {Cell("fcn", "R", "short", 0): 100.0, Cell("fcn", "TC", "short", 0): 900.0}
+    work.parts = {Cell("fcn", "R", "short", 0): 1.0, Cell("fcn", "TC", "short", 0): 0.5}
+    assert work._left(1) == "; the table: 47 min left"  # cnn R 100 s, fcn TC 900 s more, cnn TC 1800 s
+    assert work._left(2) == "; the table: 23 min left"
+
+
+def test_page_with_images_that_only_the_transformer_gets_right(tmp_path, capfd, monkeypatch):
+    """Of two networks of which one takes everything for a 0, and one nothing."""
+    pytest.importorskip("matplotlib")
+    words = ["table", "distorted-mnist", "--only", "cnn", "st-cnn-affine", "R", "--steps", "1", "--"]
+    assert main([*words, *SMALL, "--filters", "2"]) == 0
+    given = show.report.classes
+
+    def classes(model, images):
+        assert given(model, images).shape == (len(images),)
+        _, labels = show_labels
+        return labels if hasattr(model, "transformer") else (labels + 1) % 10
+
+    experiment = find_experiment("distorted-mnist")
+    config = json.loads((tmp_path / "runs/table-distorted-mnist/cnn-R-short-seed0/config.json").read_text())
+    show_labels = experiment.load_data(config)[2:]
+    monkeypatch.setattr(show.report, "classes", classes)
+    assert main(["table", "distorted-mnist", "--show"]) == 0
+    folder = tmp_path / "runs" / "table-distorted-mnist"
+    page = (folder / "index.html").read_text()
+    assert "R: cnn is wrong, st-cnn-affine right" in page and (folder / "R-compared.png").exists()
+    assert "http" not in re.sub(r"base64,[^\"]*", "", page)
+    monkeypatch.setattr(show.report, "classes", lambda model, images: show_labels[1])
+    assert show.pictures(TABLES["distorted-mnist"], show.collect(TABLES["distorted-mnist"].cells(["R"]), folder),
+                         folder, None) == []  # both are right
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_published_results_are_those_of_their_cells(name):
+    """File name, contents and command agree; the command gives the settings of the cell, on MNIST."""
+    table = TABLES[name]
+    experiment = find_experiment(table.experiment)
+    parser = command_line.argument_parser(experiment, "table")
+    for cell, found in show.published(name).items():
+        assert cell.row in table.rows and cell.column in table.columns and cell.recipe in table.recipes
+        assert found["data"] == "mnist" and found["machine"]["processor"] and found["seconds"] > 0
+        _, _, experiment_name, *words = found["command"].split()
+        assert experiment_name == table.experiment
+        told, asked = (command_line.settings(experiment, parser.parse_args([*each, "--data=mnist"]))
+                       for each in (words, table.arguments(cell)))
+        assert {**told, "epochs": 0, "steps": 0} == {**asked, "epochs": 0, "steps": 0}
+        assert 0 <= found["test_error"] <= 100 and np.isfinite(found["test_error"])
+
+
+def test_published_tables_are_shown(capfd):
+    for name in TABLES:
+        assert main(["table", name, "--published", "--runs"]) == 0
+        out = capfd.readouterr().out
+        for cell in show.published(name):
+            assert f"| {cell.name} |" in out
