@@ -113,7 +113,7 @@ def write(revived: Sequence[Revived], output: str | Path | None = None) -> Path:
             file = picture.file if len(runs) == 1 else f"{Path(picture.file).stem}-{number}.png"
             pictures.append(picture._replace(title=picture.title.format(model=name), file=file))
     sections = [section(picture, folder) for picture in pictures]
-    return write_page(folder, _heading(runs), _table(runs), sections)
+    return write_page(folder, _heading(revived), _table(runs), sections)
 
 
 def write_page(folder: Path, title: str, table: str, sections: Sequence[str]) -> Path:
@@ -230,10 +230,10 @@ def _labels(runs: Sequence[RunDirectory]) -> list[str]:
             for run, model in zip(runs, models, strict=True)]
 
 
-def _heading(runs: Sequence[RunDirectory]) -> str:
-    return "; ".join(dict.fromkeys(", ".join(str(run.config[name]) for name in ("experiment", "distortion", "data")
-                                                    if name in run.config)
-                                   for run in runs))
+def _heading(revived: Sequence[Revived]) -> str:
+    return "; ".join(dict.fromkeys(
+        ", ".join(str(each.run.config[name]) for name in ("experiment", *each.experiment.told_by, "data"))
+        for each in revived))
 
 
 def _table(runs: Sequence[RunDirectory]) -> str:

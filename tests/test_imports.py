@@ -30,6 +30,7 @@ LAYERS = [
     ["nanostn.models"],
     ["nanostn"],  # training, drawing, verification: the applications
     ["nanostn.experiments"],
+    ["nanostn.tables"],
     ["nanostn.cli", "nanostn.__main__"],
 ]
 
