@@ -57,7 +57,6 @@ class Table:
     paper: Numbers
     recipes: Mapping[str, Recipe]
     beside: str = "the paper's"                # whose figures stand in brackets
-    without: Sequence[tuple[str, str]] = ()    # rows and columns that have no cell
     compared: tuple[str, str] | None = None    # rows: the page shows images that only the second gets right
     pictured: Sequence[tuple[str, str]] = ()   # rows and columns: the page shows what the report of their run does
     correct: bool = False                      # percent that are right are shown
@@ -70,8 +69,7 @@ class Table:
         recipe = recipe or next(iter(self.recipes))
         if recipe not in self.recipes:
             raise argument_error("table", "--recipe", f"one of {', '.join(self.recipes)}", recipe)
-        return [Cell(row, column, recipe, seed) for column in columns for row in rows
-                if (row, column) not in self.without for seed in seeds]
+        return [Cell(row, column, recipe, seed) for column in columns for row in rows for seed in seeds]
 
     def arguments(self, cell: Cell, length: Sequence[str] = ()) -> list[str]:
         """Of the experiment's command line; `length` is --epochs or --steps, if not that of the recipe."""

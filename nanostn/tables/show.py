@@ -47,8 +47,7 @@ def grid(table: Table, results: Results, recipe: str) -> list[list[str]]:
     for row in table.rows:
         numbers = {column: [_shown(table, result) for cell, result in here.items()
                             if (cell.row, cell.column) == (row, column)] for column in table.columns}
-        words = [_words(numbers[column], table.paper.get(row, {}).get(column)) if (row, column) not in table.without
-                 else "" for column in table.columns]
+        words = [_words(numbers[column], table.paper.get(row, {}).get(column)) for column in table.columns]
         if table.correct:
             paper = list(table.paper.get(row, {}).values())
             every = [number for column in table.columns for number in numbers[column]]
