@@ -82,13 +82,14 @@ def test_an_error_of_zero_is_drawn(tmp_path):
 def test_what_the_transformer_does(runs):
     model = build("st-fcn-affine", 28)  # a new one: the identity
     images = np.random.default_rng(0).random((3, 1, 28, 28), dtype=np.float32)
-    ((_, _, _, grids, outputs),), found = report.look(model, images)
-    assert grids.shape == (3, 28, 28, 2) and found.shape == (3,)
-    assert np.allclose(grids[1, 0, 0], [-1, -1]) and np.allclose(grids[2, 0, -1], [1, -1])
-    assert np.allclose(outputs, images, atol=1e-5)
-    assert np.allclose(report.movement(model, images), 0, atol=1e-6)
+    (look,), found = report.look(model, images)
+    assert look.grid.shape == (3, 28, 28, 2) and found.shape == (3,)
+    assert np.allclose(look.grid[1, 0, 0], [-1, -1]) and np.allclose(look.grid[2, 0, -1], [1, -1])
+    assert np.array_equal(look.U, images) and np.allclose(look.V, images, atol=1e-5)
+    assert np.allclose(report.movement(look), 0, atol=1e-6)
     model.transformer.localisation[5].bias.data[2] = 0.25  # t_x: every point moves by it, in x alone
-    assert np.allclose(report.movement(model, images), 0.125, atol=1e-6)
+    (look,), _ = report.look(model, images)
+    assert np.allclose(report.movement(look), 0.125, atol=1e-6)
 
 
 def test_picture_for_the_readme(runs, tmp_path):
