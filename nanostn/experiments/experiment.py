@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nanostn import datasets, report
+from nanostn.checks import argument_error
 from nanostn.compilation import announced_compilation
 from nanostn.console import Parser, guarded, use_device
 from nanostn.experiments import options as command_line
@@ -184,8 +185,8 @@ class Training:
         at given steps, it ends like one that was as long from the start, to the same bits; a cosine rises again.
         """
         if self.steps <= before.steps:
-            raise ValueError(f"train: with --resume, --epochs or --steps should make the run longer than its "
-                             f"{before.steps:,} steps, received {self.steps:,}")
+            raise argument_error("train", "--epochs or --steps with --resume", "for more than the run's "
+                                 f"{before.steps:,} steps", f"{self.steps:,}")
         at = self.directory.steps_done()
         was, rate = (schedule.initial[0] * schedule.factors_at(at)[0]
                      for schedule in (before.options["schedule"], self.options["schedule"]))
