@@ -126,9 +126,9 @@ def _on_features(size: int, filters: int, options: dict[str, Any]) -> Module:
 def _with_theta(size: int, filters: int, options: dict[str, Any]) -> Module:
     sampled, seen = SAMPLED[size]
     transformer = _affine(_cnn_localisation(size, 6, options), sampled)
-    *layers, scores = _cnn(seen, filters, options).modules
     pool = [AvgPool2d(sampled // seen)] if sampled > seen else []
-    return PoseClassifier(transformer, Sequential(*pool, *layers), Dense(scores.weight.shape[1] + 6, 10, **options))
+    features = Sequential(*pool, *_cnn(seen, filters, options).modules[:-1])
+    return PoseClassifier(transformer, features, Dense(_cnn_shapes(seen, filters)[-2][1] + 6, 10, **options))
 
 
 def _affine(localisation: Module, side: int) -> SpatialTransformer:

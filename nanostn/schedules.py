@@ -21,14 +21,13 @@ class Schedule:
     def __init__(self, optimiser: Optimiser, then: "Schedule | None" = None):
         if not isinstance(optimiser, Optimiser):
             raise argument_error(type(self).__name__, "optimiser", "an optimiser", describe(optimiser))
+        self.optimiser, self.then = optimiser, then
         if then is not None and not (isinstance(then, Schedule) and then.optimiser is optimiser):
             raise argument_error(type(self).__name__, "then", "a schedule for the same optimiser, or None",
                                  describe(then))
-        self.optimiser = optimiser
-        self.then = then
         self.steps = 0
-        # `then` may have set the optimiser's rates already
-        self.initial = [group["learning_rate"] for group in optimiser.groups] if then is None else then.initial
+        self.initial: list[float] = ([group["learning_rate"] for group in optimiser.groups] if then is None else
+                                     then.initial)  # which may have set the optimiser's already
 
     def factor_at(self, steps: int) -> float:
         """Of every group."""

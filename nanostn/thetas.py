@@ -2,7 +2,11 @@
 and does it collapse, which is what users of spatial transformers report most.
 
 A collapsed transformer looks beside the image, or at next to nothing of it: what it samples is the same for every theta
-near by, so no gradient leads back.
+near by, so no gradient leads back. One that collapses within 50 steps (three seeds: 89 % test error), and does not with
+--warm-up-localisation 300 (6.6 to 7.5 %) or --identity-penalty 0.1 (7.0 to 16.4 %):
+
+    nanostn train distorted-mnist --data digits --limit 10000 --test-limit 2000 --filters 16 --batch-size 64 --epochs 3
+        --learning-rate 0.01
 """
 
 from __future__ import annotations
