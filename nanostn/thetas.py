@@ -92,13 +92,12 @@ def collapse(transformer: SpatialTransformer, theta: Any) -> str | None:
     border has no outside.
     """
     family = transformer.transformation
-    own = getattr(family, "size", None)  # of a family that was made for its points; of others a few are enough
-    size, corners = (own, transformer.align_corners) if own else ((POINTS,) * family.dims, False)
+    size = getattr(family, "size", (POINTS,) * family.dims)  # a few, unless the family was made for its points
     theta = move(theta[:IMAGES], "cpu")
     both = np.concatenate([theta.reshape(len(theta), -1), _identity(transformer, theta.dtype)[None]])
     with no_grad():
-        grids = sampling_grid(Tensor(both).to(transformer.device), family, size, corners).numpy().astype(np.float64)
-    grids = grids.reshape(len(grids), -1, family.dims)
+        grid = sampling_grid(Tensor(both).to(transformer.device), family, size, transformer.align_corners).numpy()
+    grids = grid.reshape(len(both), -1, family.dims).astype(np.float64)
     outside = float((np.abs(grids[:-1]) > 1 + 1e-6).any(axis=2).mean())
     if outside > OUTSIDE and transformer.padding_mode not in ("wrap", "reflection"):
         return f"{100 * outside:.0f} % of the points that it samples lie outside the image"
