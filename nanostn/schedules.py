@@ -34,7 +34,7 @@ class Schedule:
         raise TypeError(f"{type(self).__name__}: a schedule should define factor_at(), received none")
 
     def factors_at(self, steps: int) -> list[float]:
-        """One for each group, where they differ."""
+        """One for each group; to be defined in place of `factor_at` where they differ."""
         return [self.factor_at(steps)] * len(self.initial)
 
     def step(self) -> None:
@@ -112,13 +112,10 @@ class LinearWarmUp(Schedule):
         self.warm = steps
         self._set()
 
-    def factor_at(self, steps: int) -> float:
-        return min((steps + 1) / self.warm, 1.0)
-
     def factors_at(self, steps: int) -> list[float]:
-        if self.then is None or steps < self.warm:
-            return super().factors_at(steps)
-        return self.then.factors_at(steps - self.warm)
+        if self.then is not None and steps >= self.warm:
+            return self.then.factors_at(steps - self.warm)
+        return [min((steps + 1) / self.warm, 1.0)] * len(self.initial)
 
 
 class GroupWarmUp(Schedule):
