@@ -132,7 +132,8 @@ def transformer_pictures(revived: Revived) -> list[Picture]:
         sheet = drawing.transformer_sheet(visible(U), grid, visible(V), titles,
                                           align_corners=transformer.align_corners)
         text = (f"The first {len(images)} test images. Above: what the transformer is given. Middle: where it samples "
-                "that; the dot is the corner that becomes the top left one. Below: what it makes of it.")
+                "that; the dot is the corner that becomes the top left one. Below: what it makes of it."
+                + ("" if U.shape[1] in (1, 3) else " Feature maps are shown as their mean over the channels."))
         file = "transformer.png" if len(looks) == 1 else f"transformer-{number}.png"
         pictures.append(Picture("What {model} looks at" + which, text, file, sheet))
     return pictures
