@@ -249,7 +249,21 @@ class Dropout(Module):
         return F.dropout(x, rate=self.rate, generator=self.generator, training=self.training)
 
     def __repr__(self) -> str:
-        return f"Dropout({self.rate})"
+        return f"{type(self).__name__}({self.rate})"
+
+
+class Dropout2d(Dropout):
+    """Dropout of whole channels: (N, C, H, W) -> the same, each of the N C channels zeroed or divided by 1 - rate.
+
+    Neighbours in a feature map are so alike that what is dropped of one is known from the other.
+    Tompson et al. 2015, section 3.2.   torch: nn.Dropout2d
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x if isinstance(x, Tensor) else Tensor(x)
+        if x.ndim != 4:
+            raise argument_error("Dropout2d", "x", "(N, C, H, W)", describe(x))
+        return x * super().forward(Tensor(np.ones((*x.shape[:2], 1, 1), x.dtype, like=x.data)))
 
 
 class ReLU(Module):

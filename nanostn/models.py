@@ -5,6 +5,13 @@
 Within an experiment the parameter counts are equal as nearly as the shapes of the layers allow: the CNN sets the count
 and the hidden width of the fully connected networks follows from it. With 64 filters that is 209,000 to 270,000, by the
 size of the image. About 400,000 is the number told of the paper's networks; the layers that it names give fewer.
+
+VARIANTS are other places for a transformer that the paper's section 3.4 names. Each stands beside "st-cnn-affine": it
+has as many filters as leave it with no more parameters than that has, but for a hundredth.
+
+    st-st-cnn-affine        two in series: the second looks at what the first made
+    conv-st-cnn-affine      on feature maps: behind the first convolution and pooling of the plain CNN
+    st-cnn-affine-theta     theta fed forward: the classifier's last layer gets it beside the features
 """
 
 from __future__ import annotations
@@ -16,6 +23,7 @@ import numpy as np
 
 from nanostn import transformations
 from nanostn.checks import argument_error
+from nanostn.functional import concatenate
 from nanostn.nn import AvgPool2d, Conv2d, Dense, Flatten, MaxPool2d, Module, ReLU, Sequential, SpatialTransformer
 from nanostn.tensor import Tensor
 
@@ -25,6 +33,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "tps": lambda: transformations.ThinPlateSpline(4),  # 16 control points
 }
 MODELS = ("fcn", "cnn", *(f"st-{net}-{family}" for net in ("fcn", "cnn") for family in FAMILIES))
+VARIANTS = ("st-st-cnn-affine", "conv-st-cnn-affine", "st-cnn-affine-theta")
 
 # Side of the images -> (side of the transformer's output, side that the classifier sees). Where the digit covers only
 # a part of the image, the paper pools by 2 after the transformer, against aliasing. RTS: 42 / 2 = 21 pixels are too few
@@ -36,7 +45,7 @@ SAMPLED = {28: (28, 28), 42: (56, 28), 60: (60, 30)}
 class TransformedClassifier(Module):
     """A spatial transformer at the input, average pooling where it samples finer than is seen, and the classifier."""
 
-    def __init__(self, transformer: SpatialTransformer, classifier: Module, pool: int = 1):
+    def __init__(self, transformer: Module, classifier: Module, pool: int = 1):
         self.transformer = transformer
         self.pool = AvgPool2d(pool) if pool > 1 else Sequential()
         self.classifier = classifier
@@ -45,16 +54,33 @@ class TransformedClassifier(Module):
         return self.classifier(self.pool(self.transformer(x)))
 
 
-def build(model: str, size: int, seed: int = 0, filters: int = 64, dtype: Any = np.float32) -> Module:
-    """A network of table 1 for grey images of side `size`, 28 (R, P, E), 42 (RTS) or 60 (T, TC), to scores (N, 10).
+class PoseClassifier(Module):
+    """A spatial transformer at the input, and a last layer that sees theta, the pose, beside the features of V."""
 
-    `filters` of each convolution of the CNN; the paper has 32 to 64. The same seed gives the same initial weights.
+    def __init__(self, transformer: SpatialTransformer, features: Module, scores: Module):
+        self.transformer = transformer
+        self.features = features
+        self.scores = scores
+
+    def forward(self, x: Tensor) -> Tensor:
+        theta = self.transformer.theta(x)
+        features = self.features(self.transformer.transform(x, theta))
+        return self.scores(concatenate([features, theta], axis=1))
+
+
+def build(model: str, size: int, seed: int = 0, filters: int = 64, dtype: Any = np.float32) -> Module:
+    """A network for grey images of side `size`, 28 (R, P, E), 42 (RTS) or 60 (T, TC), to scores (N, 10).
+
+    `model` is one of MODELS or VARIANTS; `filters` those of each convolution of the CNN, of which the paper has 32 to
+    64. The same seed gives the same initial weights.
     Raises ValueError for a model or a size that does not exist.
     """
-    if model not in MODELS:
-        raise argument_error("build", "model", f"one of {', '.join(MODELS)}", repr(model))
+    if model not in MODELS + VARIANTS:
+        raise argument_error("build", "model", f"one of {', '.join(MODELS + VARIANTS)}", repr(model))
     if size not in SAMPLED:
         raise argument_error("build", "size", f"one of {', '.join(map(str, SAMPLED))}", size)
+    if model in VARIANTS:
+        return _variant(model, size, seed, filters, dtype)
     options = {"generator": np.random.default_rng([seed, 1]), "dtype": dtype}
     _, net, family = model.split("-") if "-" in model else ("", model, "")
     target = sum(int(np.prod(shape)) for shape in _cnn_shapes(size, filters))
@@ -68,6 +94,45 @@ def build(model: str, size: int, seed: int = 0, filters: int = 64, dtype: Any = 
     classifier = _cnn(seen, filters, options) if net == "cnn" else _fcn(seen, left, options)
     transformer = SpatialTransformer(localisation, transformation, (sampled, sampled))
     return TransformedClassifier(transformer, classifier, sampled // seen)
+
+
+def _variant(model: str, size: int, seed: int, filters: int, dtype: Any) -> Module:
+    make = {"st-st-cnn-affine": _in_series, "conv-st-cnn-affine": _on_features, "st-cnn-affine-theta": _with_theta}
+    most = build("st-cnn-affine", size, seed, filters, dtype).count_parameters()
+    for fewer in range(filters, 0, -1):
+        network = make[model](size, fewer, {"generator": np.random.default_rng([seed, 1]), "dtype": dtype})
+        if network.count_parameters() <= 1.01 * most:
+            break
+    return network
+
+
+def _in_series(size: int, filters: int, options: dict[str, Any]) -> Module:
+    """The first transformer's output has the image's own size, and the second a localisation network of its own."""
+    sampled, seen = SAMPLED[size]
+    first, second = (_affine(_cnn_localisation(size, 6, options), side) for side in (size, sampled))
+    return TransformedClassifier(Sequential(first, second), _cnn(seen, filters, options), sampled // seen)
+
+
+def _on_features(size: int, filters: int, options: dict[str, Any]) -> Module:
+    """The localisation network: feature maps at half their size, conv 20 5x5, dense 20, and the regression."""
+    side = (size - 8) // 2                                                      # of the feature maps
+    left = side // 2 - 4
+    localisation = Sequential(AvgPool2d(2), Conv2d(filters, 20, 5, **options), ReLU(), Flatten(),
+                              Dense(20 * left * left, 20, **options), ReLU(), Dense(20, 6, **options))
+    convolution, relu, pool, *rest = _cnn(size, filters, options).modules
+    return Sequential(convolution, relu, pool, _affine(localisation, side), *rest)
+
+
+def _with_theta(size: int, filters: int, options: dict[str, Any]) -> Module:
+    sampled, seen = SAMPLED[size]
+    transformer = _affine(_cnn_localisation(size, 6, options), sampled)
+    pool = [AvgPool2d(sampled // seen)] if sampled > seen else []
+    features = Sequential(*pool, *_cnn(seen, filters, options).modules[:-1])
+    return PoseClassifier(transformer, features, Dense(_cnn_shapes(seen, filters)[-2][1] + 6, 10, **options))
+
+
+def _affine(localisation: Module, side: int) -> SpatialTransformer:
+    return SpatialTransformer(localisation, transformations.Affine(), (side, side))
 
 
 def build_lasagne(model: str, seed: int = 0, dtype: Any = np.float32) -> Module:

@@ -10,6 +10,7 @@ from nanostn.layers import (
     Conv3d,
     Dense,
     Dropout,
+    Dropout2d,
     Flatten,
     MaxPool2d,
     MaxPool3d,
@@ -21,5 +22,5 @@ from nanostn.spatial_transformer import SpatialTransformer
 
 __all__ = [
     "AvgPool2d", "AvgPool3d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "Conv2d", "Conv3d", "Dense", "Dropout",
-    "Flatten", "MaxPool2d", "MaxPool3d", "Module", "Parameter", "ReLU", "Sequential", "SpatialTransformer",
+    "Dropout2d", "Flatten", "MaxPool2d", "MaxPool3d", "Module", "Parameter", "ReLU", "Sequential", "SpatialTransformer",
 ]

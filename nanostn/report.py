@@ -75,16 +75,14 @@ def classes(model: Module, images: Any, batch_size: int = 500) -> np.ndarray:
                                for i in range(0, len(images), batch_size)])
 
 
-def movement(model: Module, images: np.ndarray) -> np.ndarray:
+def movement(look: Look) -> np.ndarray:
     """How far the transformer moves each image's sampling grid from the identity, on average over its points."""
-    transformer = find_transformer(model)
-    assert transformer is not None
+    transformer = look.transformer
+    identity = np.ravel(transformer.transformation.identity())[None].astype(look.grid.dtype)
     with no_grad():
-        theta = transformer.theta(Tensor(np.ascontiguousarray(images)).to(model.device)).numpy()
-    theta = np.concatenate([theta, np.ravel(transformer.transformation.identity())[None].astype(theta.dtype)])
-    *grids, still = sampling_grid(Tensor(theta).to(model.device), transformer.transformation, transformer.size,
-                                  transformer.align_corners).numpy()
-    return np.abs(np.stack(grids) - still).mean(axis=(1, 2, 3))
+        still = sampling_grid(Tensor(identity).to(transformer.device), transformer.transformation, transformer.size,
+                              transformer.align_corners).numpy()
+    return np.abs(look.grid - still).mean(axis=(1, 2, 3))
 
 
 def write(revived: Sequence[Revived], output: str | Path | None = None) -> Path:
@@ -141,12 +139,13 @@ def transformer_pictures(revived: Revived) -> list[Picture]:
     titles = [f"{label}" if label == seen else f"{label}, taken for {seen}"
               for label, seen in zip(labels, found, strict=True)]
     pictures = []
-    for number, (name, transformer, U, grids, V) in enumerate(looks, 1):
+    for number, (name, transformer, U, grid, V) in enumerate(looks, 1):
         which = f", {name}" if len(looks) > 1 else ""
-        sheet = drawing.transformer_sheet(visible(U), grids, visible(V), titles,
+        sheet = drawing.transformer_sheet(visible(U), grid, visible(V), titles,
                                           align_corners=transformer.align_corners)
         text = (f"The first {len(images)} test images. Above: what the transformer is given. Middle: where it samples "
-                "that; the dot is the corner that becomes the top left one. Below: what it makes of it.")
+                "that; the dot is the corner that becomes the top left one. Below: what it makes of it."
+                + ("" if U.shape[1] in (1, 3) else " Feature maps are shown as their mean over the channels."))
         file = "transformer.png" if len(looks) == 1 else f"transformer-{number}.png"
         pictures.append(Picture("What {model} looks at" + which, text, file, sheet))
     return pictures
@@ -215,12 +214,13 @@ def draw_example(revived: Revived, path: str | Path, digits: int = 6) -> None:
     if not looks:
         raise ValueError("draw_example: the run should be of a network with a transformer, "
                          f"received {revived.run.config['model']!r}")
-    _, transformer, _, grids, outputs = looks[0]
-    moved = movement(model, images) * (found == labels)
+    first = looks[0]
+    moved = movement(first) * (found == labels)
     best = [max(np.flatnonzero(labels == digit), key=lambda n: moved[n]) for digit in np.unique(labels)]
     chosen = sorted(sorted(best, key=lambda n: -moved[n])[:digits], key=lambda n: labels[n])
-    drawing.png(drawing.transformer_sheet(images[chosen], grids[chosen], outputs[chosen], columns=digits,
-                                          align_corners=transformer.align_corners), path, dpi=130)
+    inputs, outputs = visible(first.U), visible(first.V)
+    drawing.png(drawing.transformer_sheet(inputs[chosen], first.grid[chosen], outputs[chosen], columns=digits,
+                                          align_corners=first.transformer.align_corners), path, dpi=130)
 
 
 def _labels(runs: Sequence[RunDirectory]) -> list[str]:

@@ -1,6 +1,6 @@
 """A run directory: everything that a training run leaves behind, and the rules that keep two runs apart.
 
-    config.json     what was asked for: written at the start, compared on resume
+    config.json     what was asked for: written at the start, compared on resume, and anew where a run is made longer
     metrics.csv     a row per epoch
     checkpoint.h5   parameters, optimiser, random states, progress: all that is needed to go on to the same bits
     result.json     the outcome, written at the end
@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -63,14 +64,16 @@ class RunDirectory:
     def locked(self) -> Iterator[None]:
         """Within this context no other process trains the run. However the process ends, the lock ends with it.
 
-        What a process that was killed while writing left unfinished in the directory is removed.
+        The directory itself is locked, since every file in it may be replaced. What a process that was killed while
+        writing left unfinished there is removed.
         """
         with ExitStack() as held:
             try:
                 import fcntl
 
-                file = held.enter_context(open(self.path / "config.json", "rb"))
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                folder = os.open(self.path, os.O_RDONLY)
+                held.callback(os.close, folder)
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ValueError(f"train: run directory should be one that no other process trains, received "
                                  f"{str(self.path)!r}, which one is training") from None
@@ -95,9 +98,12 @@ class RunDirectory:
         return cls(path, config, further)
 
     def extend(self, config: Mapping[str, Any], steps: int) -> None:
-        """Let the run go on from step `steps` with these settings; it is unfinished from here on."""
+        """Let the run go on from step `steps` with these settings."""
         self.config, self.further = dict(config), [*self.further, steps]
         self._write_json("config.json", {**self.config, "trained_further": self.further, "version": version})
+
+    def unfinish(self) -> None:
+        """Remove the result of a shorter run, before this one goes on."""
         with self._writing():
             (self.path / "result.json").unlink(missing_ok=True)
 

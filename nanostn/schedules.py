@@ -13,17 +13,29 @@ from nanostn.optimisers import Optimiser
 
 
 class Schedule:
-    """What schedules share: they count steps and set every group's learning rate to a factor times its first value."""
+    """What schedules share: they count steps and set every group's learning rate to a factor times its first value.
 
-    def __init__(self, optimiser: Optimiser):
+    One that stands before another, `then`, is the only one to be stepped.
+    """
+
+    def __init__(self, optimiser: Optimiser, then: "Schedule | None" = None):
         if not isinstance(optimiser, Optimiser):
             raise argument_error(type(self).__name__, "optimiser", "an optimiser", describe(optimiser))
-        self.optimiser = optimiser
+        self.optimiser, self.then = optimiser, then
+        if then is not None and not (isinstance(then, Schedule) and then.optimiser is optimiser):
+            raise argument_error(type(self).__name__, "then", "a schedule for the same optimiser, or None",
+                                 describe(then))
         self.steps = 0
-        self.initial = [group["learning_rate"] for group in optimiser.groups]
+        self.initial: list[float] = ([group["learning_rate"] for group in optimiser.groups] if then is None else
+                                     then.initial)  # which may have set the optimiser's already
 
     def factor_at(self, steps: int) -> float:
+        """Of every group."""
         raise TypeError(f"{type(self).__name__}: a schedule should define factor_at(), received none")
+
+    def factors_at(self, steps: int) -> list[float]:
+        """One for each group; to be defined in place of `factor_at` where they differ."""
+        return [self.factor_at(steps)] * len(self.initial)
 
     def step(self) -> None:
         """To be called after each step of the optimiser."""
@@ -31,8 +43,9 @@ class Schedule:
         self._set()
 
     def _set(self) -> None:
-        for group, rate in zip(self.optimiser.groups, self.initial, strict=True):
-            group["learning_rate"] = rate * self.factor_at(self.steps)
+        factors = self.factors_at(self.steps)
+        for group, rate, factor in zip(self.optimiser.groups, self.initial, factors, strict=True):
+            group["learning_rate"] = rate * factor
 
     def state(self) -> dict[str, Any]:
         return {"steps": self.steps, "initial": np.array(self.initial)}
@@ -47,9 +60,10 @@ class Schedule:
         self._set()
 
 
-def _count(name: str, argument: str, steps: Any) -> None:
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise argument_error(name, argument, "a positive number of steps", describe(steps))
+def _count(name: str, argument: str, steps: Any, least: int = 1) -> None:
+    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < least:
+        raise argument_error(name, argument, "a positive number of steps" if least else "a number of steps, 0 or more",
+                             describe(steps))
 
 
 class StepDecay(Schedule):
@@ -94,50 +108,40 @@ class LinearWarmUp(Schedule):
 
     def __init__(self, optimiser: Optimiser, steps: int, then: Schedule | None = None):
         _count("LinearWarmUp", "steps", steps)
-        if then is not None and not (isinstance(then, Schedule) and then.optimiser is optimiser):
-            raise argument_error("LinearWarmUp", "then", "a schedule for the same optimiser, or None", describe(then))
-        super().__init__(optimiser)
-        self.warm, self.then = steps, then
+        super().__init__(optimiser, then)
+        self.warm = steps
         self._set()
 
-    def factor_at(self, steps: int) -> float:
-        if steps < self.warm:
-            return (steps + 1) / self.warm
-        return 1.0 if self.then is None else self.then.factor_at(steps - self.warm)
+    def factors_at(self, steps: int) -> list[float]:
+        if self.then is not None and steps >= self.warm:
+            return self.then.factors_at(steps - self.warm)
+        return [min((steps + 1) / self.warm, 1.0)] * len(self.initial)
 
 
 class GroupWarmUp(Schedule):
     """Let one group of the optimiser begin later: its learning rate is 0 for `frozen` steps and rises in `steps` more.
 
-    Otherwise the schedule is `then`, which is not stepped itself. The group's factor at t steps is that of `then` times
-    0 for t < frozen, and (t - frozen + 1) / steps from there up to 1. For a localisation network that is to wait until
-    the classifier gives it gradients worth following.
+    The group's factor at step t = 0, 1, ... is 0 for t < frozen, then (t - frozen + 1) / steps up to 1, times that of
+    the schedule `then`, if there is one; the other groups follow `then` alone. Only this one is stepped. For a
+    localisation network that is to wait until the classifier gives it gradients worth following:
+
+        GroupWarmUp(adam, group=1, frozen=500, steps=1000, then=CosineDecay(adam, 9500))
+
     torch: lr_scheduler.LambdaLR(optimiser, [factor, lambda t: factor(t) * min(max(t - frozen + 1, 0) / steps, 1)])
     """
 
-    def __init__(self, optimiser: Optimiser, group: int, frozen: int, steps: int, then: Schedule):
-        if not isinstance(then, Schedule) or then.optimiser is not optimiser:
-            raise argument_error("GroupWarmUp", "then", "a schedule for the same optimiser", describe(then))
-        if isinstance(group, bool) or not isinstance(group, int) or not 0 <= group < len(optimiser.groups):
-            raise argument_error("GroupWarmUp", "group", f"the number of one of {len(optimiser.groups)} groups",
+    def __init__(self, optimiser: Optimiser, group: int, frozen: int = 0, steps: int = 1,
+                 then: Schedule | None = None):
+        super().__init__(optimiser, then)
+        if isinstance(group, bool) or not isinstance(group, int | np.integer) or not 0 <= group < len(self.initial):
+            raise argument_error("GroupWarmUp", "group", f"the number of one of {len(self.initial)} groups, from 0",
                                  describe(group))
-        for argument, value in (("frozen", frozen), ("steps", steps)):
-            if value != 0:
-                _count("GroupWarmUp", argument, value)
-        super().__init__(optimiser)
-        self.initial = then.initial  # the rates may have been set by it
-        self.group, self.frozen, self.warm, self.then = group, frozen, steps, then
+        _count("GroupWarmUp", "frozen", frozen, least=0)
+        _count("GroupWarmUp", "steps", steps)
+        self.group, self.frozen, self.warm = group, frozen, steps
         self._set()
 
-    def factor_at(self, steps: int) -> float:
-        return self.then.factor_at(steps)
-
-    def part_at(self, steps: int) -> float:
-        """Of the group, beside the factor of all."""
-        if steps < self.frozen:
-            return 0.0
-        return min((steps - self.frozen + 1) / self.warm, 1.0) if self.warm else 1.0
-
-    def _set(self) -> None:
-        super()._set()
-        self.optimiser.groups[self.group]["learning_rate"] *= self.part_at(self.steps)
+    def factors_at(self, steps: int) -> list[float]:
+        factors = [1.0] * len(self.initial) if self.then is None else self.then.factors_at(steps)
+        factors[self.group] *= min(max(steps - self.frozen + 1, 0) / self.warm, 1.0)
+        return factors

@@ -44,7 +44,7 @@ class Progress:
     """Where a run stands; the sums belong to the epoch under way."""
 
     epoch: int = 0  # finished epochs
-    step: int = 0  # steps into the epoch under way
+    step: int = 0  # steps into the epoch under way, in which a run may end too
     steps: int = 0  # steps in all
     seconds: float = 0.0
     loss_sum: float = 0.0
@@ -86,9 +86,10 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
     `batches(epoch, start)` yields the batches of an epoch from its step `start` on; `loss(model, *batch)` gives a loss
     and a number of wrong answers (None: they are not counted); `evaluation(model)` the numbers to note after each
     epoch, under names that begin with test_; `report(line)` tells of them. `identity_penalty` times
-    |theta - identity|^2, in the mean over a batch and summed over the transformers, joins the loss. Raises NotFinite
-    where the run diverges (the last checkpoint stays as it was), and Interrupted on Ctrl-C or SIGTERM, after saving; a
-    second one does not wait.
+    |theta - identity|^2, in the mean over a batch and summed over the transformers, joins the loss. A run that ends
+    within an epoch has a row for what there is of it, and goes on within it where more steps are asked for. Raises
+    NotFinite where the run diverges (the last checkpoint stays as it was), and Interrupted on Ctrl-C or SIGTERM, after
+    saving; a second one does not wait.
     """
     keep = _Keeper(run, model, optimiser, schedule)
     at = keep.restore()
@@ -98,6 +99,7 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
     with (deferred_interrupt() as interrupted, watch_theta(model) as thetas,
           np.errstate(over="ignore", invalid="ignore")):
         while at.steps < steps:
+            del at.history[at.epoch:]  # of the epoch under way, where a shorter run ended
             last = min(steps_per_epoch, steps - at.steps + at.step)  # the step that ends this epoch
             with ExitStack() as compiling, _bar(at, last) as advance:
                 compiling.enter_context(announced_compilation())
@@ -119,12 +121,13 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
                                "train_loss": at.loss_sum / at.seen,
                                **({"train_error": 100 * at.wrong / at.seen} if counted else {}),
                                **outcome, "seconds": round(at.seconds, 1)})
-            at.epoch, at.step, at.loss_sum, at.wrong, at.seen = at.epoch + 1, 0, 0.0, 0, 0
+            if at.step == steps_per_epoch:
+                at.epoch, at.step, at.loss_sum, at.wrong, at.seen = at.epoch + 1, 0, 0.0, 0, 0
             keep.save(at)
             report(_line(at, steps, steps_per_epoch))
             if interrupted:
                 raise Interrupted(f"interrupted after step {at.steps} of {steps}", interrupted[0])
-    return {"epochs": at.epoch, "steps": at.steps, "parameters": model.count_parameters(), **outcome_of(at),
+    return {"epochs": len(at.history), "steps": at.steps, "parameters": model.count_parameters(), **outcome_of(at),
             "seconds": round(at.seconds, 1), "device": model.device, "version": version}
 
 

@@ -163,13 +163,13 @@ def _layers() -> Iterator[Case]:
     yield layer("nn.BatchNorm1d", nn.BatchNorm1d(3), (4, 3, 5))
     yield layer("nn.BatchNorm2d", nn.BatchNorm2d(3), (4, 3, 2, 5))
     yield layer("nn.BatchNorm3d", nn.BatchNorm3d(2), (2, 2, 2, 3, 2))
-    dropout = nn.Dropout(0.4)
 
-    def redrawn(x: Tensor) -> Tensor:
+    def redrawn(x: Tensor, dropout: nn.Dropout) -> Tensor:
         dropout.generator = np.random.default_rng(3)  # the same entries at every evaluation
         return dropout(x)
 
-    yield Case("nn.Dropout", redrawn, [(3, 5)])
+    yield Case("nn.Dropout", lambda x: redrawn(x, nn.Dropout(0.4)), [(3, 5)])
+    yield Case("nn.Dropout2d", lambda x: redrawn(x, nn.Dropout2d(0.4)), [(3, 4, 2, 3)])
     yield layer("nn.ReLU", nn.ReLU(), (3, 5))
     yield layer("nn.Flatten", nn.Flatten(), (2, 3, 4, 5))
     for dims, U, size in ((2, (2, 1, 4, 5), (3, 2)), (3, (2, 1, 4, 3, 2), (2, 3, 2))):

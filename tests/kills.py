@@ -91,12 +91,13 @@ class Workshop:
         for place in self.mounted:
             subprocess.run(["umount", place])
 
-    def process(self, place: Path, kill: Kill | None = None) -> tuple[int, str, list[str]]:
-        """Begin or resume a run and see it end: exit code, stderr, and what was wrong on disk meanwhile."""
+    def process(self, place: Path, kill: Kill | None = None, *more: str) -> tuple[int, str, list[str]]:
+        """Begin or resume a run, with `more` arguments, and see it end: exit code, stderr, and what was wrong on disk
+        meanwhile."""
         run = place / "run"
-        arguments = [*ARGUMENTS, "--run-dir", str(run)]
+        arguments = [*ARGUMENTS, "--run-dir", str(run), *more]
         if (run / "config.json").exists():
-            arguments = ["train", "distorted-mnist", "--run-dir", str(run), "--threads", "1", "--resume"]
+            arguments = ["train", "distorted-mnist", "--run-dir", str(run), "--threads", "1", "--resume", *more]
         for name in ("started", "reached"):
             (place / name).unlink(missing_ok=True)
         timed = kill is not None and kill.moment == "at"

@@ -121,7 +121,7 @@ def plant(place: Path, kill: Kill) -> None:
     wrap(os, "link", "before link {}", "after link {}")
     wrap(os, "replace", "before replace {}", "after replace {}")
     wrap(Path, "mkdir", "")
-    wrap(Path, "unlink", "")
+    wrap(Path, "unlink", "before unlink {}", "after unlink {}")
     wrap(SGD, "step", "before update", "after update", changes=False)
     wrap(experiment, "evaluate", "evaluation", changes=False)
 

@@ -42,6 +42,8 @@ LAYERS = {
         lambda T, d=d: getattr(T.nn, f"BatchNorm{d}d")(3)) for d, shape in ((1, (5,)), (2, (2, 5)), (3, (2, 3, 2)))},
     "Dropout": ({"rate": 0.0}, (3, 4), {"rate": NONSENSE["rate"], "generator": NONSENSE["generator"][1:]},
                 lambda T: T.nn.Dropout(0.0)),
+    "Dropout2d": ({"rate": 0.0}, (3, 2, 4, 5), {"rate": NONSENSE["rate"], "generator": NONSENSE["generator"][1:]},
+                  lambda T: T.nn.Dropout2d(0.0)),
     "ReLU": ({}, (3, 4), {}, lambda T: T.nn.ReLU()),
     "Flatten": ({}, (3, 2, 4), {}, lambda T: T.nn.Flatten()),
 }
@@ -76,12 +78,15 @@ OPTIMISERS = {
                   (None, 0.9), (True, 0.9), (1j, 0.9), object(), {}]}),
 }
 OPTIMISERS["AdamW"] = OPTIMISERS["Adam"]
+FROM_ZERO = [bad for bad in STEPS if bad != 0]
+THEN = [3, "text", object(), {}, nn.ReLU()]
 SCHEDULES = {"StepDecay": ({"every": 2}, {"every": STEPS, "factor": NONSENSE["0 or more"]}),
              "CosineDecay": ({"total": 9}, {"total": STEPS}),
-             "LinearWarmUp": ({"steps": 3}, {"steps": STEPS, "then": [3, "text", object(), {}, nn.ReLU()]})}
+             "LinearWarmUp": ({"steps": 3}, {"steps": STEPS, "then": THEN}),
+             "GroupWarmUp": ({"group": 0}, {"group": [*FROM_ZERO, 1], "frozen": FROM_ZERO, "steps": STEPS,
+                                            "then": THEN})}
 TESTED_ELSEWHERE = {"Module", "Parameter", "Sequential", "SpatialTransformer", "Transformation", "Optimiser",
-                    "Schedule", "GroupWarmUp", "theta_from_points", "theta_from_pixels", "pixels_from_theta",
-                    "clip_gradients"}
+                    "Schedule", "theta_from_points", "theta_from_pixels", "pixels_from_theta", "clip_gradients"}
 
 
 def test_every_public_class_has_an_entry():

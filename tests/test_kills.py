@@ -3,6 +3,7 @@
 tests/kills.py does the same at random, a hundred times.
 """
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -34,6 +35,24 @@ def test_the_same_bits(workshop, ends):
     before, unreached = workshop.counts.total(), workshop.unreached
     assert workshop.run([Kill(*end) for end in ends]) == []
     assert workshop.counts.total() == before + len(ends) and workshop.unreached == unreached
+
+
+def test_a_run_that_is_made_longer(workshop):
+    """Ended at every moment of that, one after the other: the bits of a run that was as long from the start."""
+    place, longer = workshop.place(), ("--epochs", str(kills.EPOCHS))
+    assert workshop.process(place, None, "--epochs", str(kills.EPOCHS - 2)) == (0, "", [])
+    for kill in [("no space", "write config.json", 1), ("SIGKILL", "before replace config.json", 1),
+                 ("SIGKILL", "after replace config.json", 1), ("SIGKILL", "after unlink result.json", 1),
+                 ("SIGTERM", "after update", 3), ("SIGKILL", "before replace result.json", 1)]:
+        code, said, wrong = workshop.process(place, Kill(*kill), *longer)
+        assert (place / "reached").exists() and code == {"SIGKILL": -9, "no space": 2, "SIGTERM": 143}[kill[0]], said
+        assert wrong == workshop.unreadable(place / "run") == []
+    assert workshop.process(place) == (0, "", [])
+    found, at = workshop.contents(place), (kills.EPOCHS - 2) * kills.STEPS
+    for name in workshop.expected.keys() - {"config", "result"}:
+        assert found[name] == workshop.expected[name], name
+    assert found["result"] == [{**workshop.expected["result"][0], "trained_further": [at]}]
+    assert json.loads(found["config"]) == {**json.loads(workshop.expected["config"]), "trained_further": [at]}
 
 
 def test_the_judge_sees_other_bits_and_what_is_left_behind(workshop, monkeypatch):

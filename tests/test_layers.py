@@ -61,6 +61,24 @@ def test_dropout_draws_anew_in_training_and_passes_on_in_evaluation(rng):
     np.testing.assert_array_equal(dropout.eval()(x).data, x.data)
 
 
+def test_dropout_of_channels_takes_them_whole(rng):
+    """Each of the N C channels by itself, its entries all zeroed or all divided by 1 - rate."""
+    x = Tensor(rng.uniform(1, 2, (20, 30, 2, 3)).astype(np.float32), requires_grad=True)
+    dropout = nn.Dropout2d(0.25, generator=np.random.default_rng(0))
+    y = dropout(x)
+    factor = y.data / x.data
+    assert y.dtype == np.float32 and np.allclose(factor, factor[:, :, :1, :1], rtol=1e-6)
+    np.testing.assert_allclose(np.unique(factor.round(5)), [0, 4 / 3], rtol=1e-5)
+    assert 0.2 < np.mean(factor[:, :, 0, 0] == 0) < 0.3
+    assert np.unique(factor[:, 0, 0, 0]).size > 1 and np.unique(factor[0, :, 0, 0]).size > 1
+    y.backward(np.ones(y.shape, np.float32))
+    np.testing.assert_allclose(x.grad, factor, rtol=1e-6)
+    assert np.any(dropout(x).data != y.data)
+    np.testing.assert_array_equal(dropout.eval()(x).data, x.data)
+    with pytest.raises(ValueError, match=r"Dropout2d: x should be \(N, C, H, W\), received \(2, 3\) float32"):
+        dropout(np.ones((2, 3), np.float32))
+
+
 def test_batch_norm_moves_its_statistics_in_training_only(rng):
     x = Tensor((rng.standard_normal((4, 3, 2, 5)) * 2 + 1).astype(np.float32))
     norm = nn.BatchNorm2d(3)

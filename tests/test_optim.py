@@ -227,7 +227,87 @@ def test_warm_up_as_in_pytorch():
     np.testing.assert_allclose(rates_of(schedule, sgd, 8), expected, rtol=1e-12)
 
 
+def two_groups():
+    first, second = ([nn.Parameter(np.ones(1))] for _ in range(2))
+    return optim.SGD([{"parameters": first, "learning_rate": 2.0}, {"parameters": second, "learning_rate": 0.5}])
+
+
+def both_rates(schedule, steps):
+    found = []
+    for _ in range(steps):
+        found.append([group["learning_rate"] for group in schedule.optimiser.groups])
+        schedule.step()
+    return np.array(found).T
+
+
+@pytest.mark.parametrize("make, factors", [  # of all groups, by hand
+    (lambda sgd: None, [1] * 9),
+    (lambda sgd: optim.StepDecay(sgd, every=3, factor=0.1), [1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.01]),
+    (lambda sgd: optim.CosineDecay(sgd, 4), [1, (2 + 2 ** 0.5) / 4, 0.5, (2 - 2 ** 0.5) / 4, 0, 0, 0, 0, 0]),
+    (lambda sgd: optim.LinearWarmUp(sgd, 2, then=optim.StepDecay(sgd, every=2, factor=0.1)),
+     [0.5, 1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.001])])
+@pytest.mark.parametrize("group", [0, 1])
+@pytest.mark.parametrize("frozen, steps, parts", [
+    (0, 1, [1] * 9), (2, 1, [0, 0, 1, 1, 1, 1, 1, 1, 1]), (0, 4, [0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1]),
+    (3, 2, [0, 0, 0, 0.5, 1, 1, 1, 1, 1]), (20, 1, [0] * 9)])
+def test_a_group_that_begins_later_by_hand(make, factors, group, frozen, steps, parts):
+    sgd = two_groups()
+    found = both_rates(optim.GroupWarmUp(sgd, group, frozen, steps, then=make(sgd)), 9)
+    factors, parts = np.array(factors), np.array(parts)
+    expected = [factors * 2.0, factors * 0.5]
+    expected[group] = expected[group] * parts
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
+
+
+def test_a_group_that_begins_later_behind_another_schedule():
+    """It is not lost behind a warm-up of all groups, nor behind one of another group."""
+    sgd = two_groups()
+    found = both_rates(optim.LinearWarmUp(sgd, 2, then=optim.GroupWarmUp(sgd, 1, frozen=2, steps=2)), 7)
+    np.testing.assert_allclose(found, [[1, 2, 2, 2, 2, 2, 2], [0.25, 0.5, 0, 0, 0.25, 0.5, 0.5]])
+    sgd = two_groups()
+    found = both_rates(optim.GroupWarmUp(sgd, 0, frozen=1, then=optim.GroupWarmUp(sgd, 1, frozen=2)), 4)
+    np.testing.assert_allclose(found, [[0, 2, 2, 2], [0, 0, 0.5, 0.5]])
+
+
+@pytest.mark.parametrize("make", [
+    lambda sgd: optim.GroupWarmUp(sgd, 1, 2, 3, then=optim.CosineDecay(sgd, 8)),
+    lambda sgd: optim.GroupWarmUp(sgd, 1, 4, 1, then=optim.LinearWarmUp(sgd, 2)),
+    lambda sgd: optim.LinearWarmUp(sgd, 2, then=optim.GroupWarmUp(sgd, 1, 2, 2, then=optim.StepDecay(sgd, 2)))])
+@pytest.mark.parametrize("at", [0, 1, 3, 6])
+@pytest.mark.parametrize("first", ["optimiser", "schedule"])
+def test_a_group_that_begins_later_goes_on_from_its_state(make, at, first):
+    """Its rate may be 0 when the state is taken and when the schedule is made anew."""
+    schedule = make(two_groups())
+    both_rates(schedule, at)
+    states = schedule.optimiser.state(), schedule.state()
+    rest = both_rates(schedule, 9 - at)
+    sgd = two_groups()
+    again = make(sgd) if first == "schedule" else None
+    sgd.load_state(states[0])
+    again = again or make(sgd)
+    again.load_state(states[1])
+    np.testing.assert_array_equal(both_rates(again, 9 - at), rest)
+
+
+def test_a_group_that_begins_later_as_in_pytorch():
+    """With the formula of the docstring."""
+    torch = pytest.importorskip("torch")
+    frozen, steps, sgd = 2, 3, two_groups()
+    found = both_rates(optim.GroupWarmUp(sgd, 1, frozen, steps, then=optim.StepDecay(sgd, 4, 0.5)), 9)
+    theirs = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.ones(1))], "lr": rate} for rate in (2.0, 0.5)])
+    schedule = torch.optim.lr_scheduler.LambdaLR(theirs, [
+        lambda t: 0.5 ** (t // 4), lambda t: 0.5 ** (t // 4) * min(max(t - frozen + 1, 0) / steps, 1)])
+    for expected in found.T:
+        np.testing.assert_allclose([group["lr"] for group in theirs.param_groups], expected, rtol=1e-12)
+        theirs.step(), schedule.step()
+
+
 @pytest.mark.parametrize("call, message", [
+    (lambda p: optim.GroupWarmUp(optim.SGD([p]), 1), "GroupWarmUp: group should be the number of one of 1 groups"),
+    (lambda p: optim.GroupWarmUp(optim.SGD([p]), 0, frozen=-1), "frozen should be a number of steps, 0 or more"),
+    (lambda p: optim.GroupWarmUp(optim.SGD([p]), 0, steps=0), "GroupWarmUp: steps should be a positive number"),
+    (lambda p: optim.GroupWarmUp(optim.SGD([p]), 0, then=optim.CosineDecay(optim.SGD([p]), 3)),
+     "GroupWarmUp: then should be a schedule for the same optimiser, or None"),
     (lambda p: optim.SGD([]), "at least one parameter"),
     (lambda p: optim.SGD([p, p]), "in one group only"),
     (lambda p: optim.SGD([np.ones(2)]), "nn.Parameter objects"),

@@ -8,6 +8,7 @@ import pytest
 from nanostn import drawing, nn, report
 from nanostn.cli import main
 from nanostn.experiments import find, revive
+from nanostn.finite import after_forward
 from nanostn.models import build
 from nanostn.runs import Revived, RunDirectory
 
@@ -82,13 +83,44 @@ def test_an_error_of_zero_is_drawn(tmp_path):
 def test_what_the_transformer_does(runs):
     model = build("st-fcn-affine", 28)  # a new one: the identity
     images = np.random.default_rng(0).random((3, 1, 28, 28), dtype=np.float32)
-    ((_, _, _, grids, outputs),), found = report.look(model, images)
-    assert grids.shape == (3, 28, 28, 2) and found.shape == (3,)
-    assert np.allclose(grids[1, 0, 0], [-1, -1]) and np.allclose(grids[2, 0, -1], [1, -1])
-    assert np.allclose(outputs, images, atol=1e-5)
-    assert np.allclose(report.movement(model, images), 0, atol=1e-6)
+    (look,), found = report.look(model, images)
+    assert look.grid.shape == (3, 28, 28, 2) and found.shape == (3,)
+    assert np.allclose(look.grid[1, 0, 0], [-1, -1]) and np.allclose(look.grid[2, 0, -1], [1, -1])
+    assert np.array_equal(look.U, images) and np.allclose(look.V, images, atol=1e-5)
+    assert np.allclose(report.movement(look), 0, atol=1e-6)
     model.transformer.localisation[5].bias.data[2] = 0.25  # t_x: every point moves by it, in x alone
-    assert np.allclose(report.movement(model, images), 0.125, atol=1e-6)
+    (look,), _ = report.look(model, images)
+    assert np.allclose(report.movement(look), 0.125, atol=1e-6)
+
+
+@pytest.mark.parametrize("model, names, shapes", [
+    ("st-st-cnn-affine", ["transformer.0", "transformer.1"], [(1, 42, 42), (1, 56, 56)]),
+    ("conv-st-cnn-affine", ["3"], [(5, 17, 17)]), ("st-cnn-affine-theta", ["transformer"], [(1, 56, 56)])])
+def test_every_transformer_of_a_variant_is_looked_at(model, names, shapes):
+    """What one is given is what came out of that before it; its own output is what it makes in the network."""
+    network = build(model, 42, filters=5)
+    images = np.random.default_rng(0).random((3, 1, 42, 42), dtype=np.float32)
+    made = []
+    transformers = [module for _, module in network.named_modules() if isinstance(module, nn.SpatialTransformer)]
+    for number, transformer in enumerate(transformers):
+        transformer.localisation.modules[-1].bias.data[2] = 0.25 * (number + 1)
+    with after_forward([("", module) for module in transformers], lambda name, V: made.append(V.data)):
+        looks, found = report.look(network, images)
+    assert [look.name for look in looks] == names and [look.V.shape[1:] for look in looks] == shapes
+    for number, look in enumerate(looks):
+        np.testing.assert_allclose(report.movement(look), 0.125 * (number + 1), atol=1e-6)
+    if model != "st-cnn-affine-theta":  # which calls theta and transform, not the transformer
+        np.testing.assert_array_equal([look.V for look in looks][-1], made[-1])
+    if len(looks) == 2:
+        np.testing.assert_array_equal(looks[1].U, looks[0].V)
+    assert drawing.png(drawing.transformer_sheet(report.visible(looks[-1].U), looks[-1].grid,
+                                                 report.visible(looks[-1].V)), dpi=40).startswith(b"\x89PNG")
+
+
+def test_feature_maps_are_shown_as_their_mean():
+    maps = np.array([[[[0, 2], [4, 6]], [[2, 2], [2, 2]]], [[[5, 5], [5, 5]], [[1, 1], [1, 1]]]], np.float32)
+    np.testing.assert_allclose(report.visible(maps), [[[[0, 1 / 3], [2 / 3, 1]]], [[[0, 0], [0, 0]]]], atol=1e-6)
+    assert np.array_equal(report.visible(maps[:, :1]), maps[:, :1])  # images stay as they are
 
 
 def test_picture_for_the_readme(runs, tmp_path):

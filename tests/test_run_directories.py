@@ -103,7 +103,7 @@ def test_what_the_command_line_writes_is_never_refused(name, options, monkeypatc
     monkeypatch.setattr(experiment.Experiment, "load_data", lambda *arguments: None)
     monkeypatch.setattr(experiment, "_train", lambda *arguments: 0)
     given = ["train", name, "--data", "digits", "--limit", "8", "--batch-size", "8", "--steps", "1", *options]
-    small = [] if name == "cluttered-mnist" else ["--filters", "2", "--distortion", "P"]
+    small = ["--filters", "2", "--distortion", "P"] if name == "distorted-mnist" else []
     assert main([*given, *small, "--run-dir", "run"]) == 0
     find(name).check(RunDirectory.open("run"))
     assert main(["train", name, "--run-dir", "run", "--resume"]) == 0

@@ -63,7 +63,7 @@ def _trained(folder: Path, configs: list[dict[str, Any]], runs: list[RunDirector
 
     images, labels = data[2][:200], data[3][:200]
     (seen,), found = report.look(models[1], images)
-    chosen = int(np.argmax(report.movement(models[1], images) * (found == labels)))
+    chosen = int(np.argmax(report.movement(seen) * (found == labels)))
     print("\n" + drawing.side_by_side(drawing.as_text(images[chosen, 0]), drawing.as_text(seen.V[chosen, 0, ::2, ::2]),
                                       titles=["a test image", "what its transformer makes of it"]))
     for name, outcome in zip(MODELS, outcomes, strict=True):

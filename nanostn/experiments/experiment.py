@@ -4,11 +4,14 @@ those of its base where they suit; the run itself, the training loop, the tables
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from nanostn import datasets, report
+from nanostn.checks import argument_error
 from nanostn.compilation import announced_compilation
 from nanostn.console import Parser, guarded, use_device
 from nanostn.experiments import options as command_line
@@ -20,6 +23,7 @@ from nanostn.runs import Revived, RunDirectory
 from nanostn.tensor import Tensor
 from nanostn.training import Interrupted, classification, evaluate, train
 
+LENGTH = ("epochs", "steps")  # settings that may grow
 TEST_SEED = 0  # one distorted test set for all runs, whatever their own seed
 Data = tuple[Any, Any, Any, Any]  # training images and labels, test images and labels
 
@@ -95,25 +99,31 @@ def run(experiment: Experiment, parser: Parser, arguments: Sequence[str] | None 
     device = use_device("train", options.device, options.threads)
     config = command_line.settings(experiment, options)
     path = Path(options.run_dir or Path("runs", experiment.run_name(config)))
-    if options.resume:
-        directory = RunDirectory.open(path)
-        experiment.check(directory)
-        parser.set_defaults(**directory.config)  # what is not given again stays as it was
-        config = command_line.settings(experiment, parser.parse_args(arguments))
-        length = {name: directory.config[name] for name in ("epochs", "steps")}
-        for name, other in (("epochs", "steps"), ("steps", "epochs")):
-            if getattr(options, name) not in (None, length[name]) and getattr(options, other) is None:
-                config[other] = None  # a limit of before does not hold what was asked for now
-        directory.check_same({**config, **length})
-    elif options.data is None and config["data"] == "digits":
-        print(f"MNIST was not found in {datasets.data_directory()} (nanostn data fetch mnist): training on digits that "
-              "the program draws", flush=True)
-    with announced_compilation():
-        data = experiment.load_data(config, options.data_dir)
-    if not options.resume:
-        directory = RunDirectory.create(path, config)
-    with directory.locked():
+    with ExitStack() as held:
+        if options.resume:
+            held.enter_context(RunDirectory.open(path).locked())  # before it is read: another process may change it
+            directory = RunDirectory.open(path)
+            experiment.check(directory)
+            parser.set_defaults(**directory.config)  # what is not given again stays as it was
+            config = _longer(directory.config, options, command_line.settings(experiment, parser.parse_args(arguments)))
+            directory.check_same({**config, **{name: directory.config[name] for name in LENGTH}})
+        elif options.data is None and config["data"] == "digits":
+            print(f"MNIST was not found in {datasets.data_directory()} (nanostn data fetch mnist): training on digits "
+                  "that the program draws", flush=True)
+        with announced_compilation():
+            data = experiment.load_data(config, options.data_dir)
+        if not options.resume:
+            directory = RunDirectory.create(path, config)
+            held.enter_context(directory.locked())
         return _train(experiment, config, experiment.build_model(config).to(device), directory, data, parser.prog)
+
+
+def _longer(before: dict[str, Any], options: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a run that goes on: a limit of before does not hold what was asked for now by the other one."""
+    for name, other in (LENGTH, LENGTH[::-1]):
+        if getattr(options, name) not in (None, before[name]) and getattr(options, other) is None:
+            return {**config, other: None}
+    return config
 
 
 def _train(experiment: Experiment, config: dict[str, Any], model: Module, directory: RunDirectory, data: Data,
@@ -121,14 +131,15 @@ def _train(experiment: Experiment, config: dict[str, Any], model: Module, direct
     """Train a run that this process has for itself, and say what comes of it."""
     path = directory.path
     training = Training(experiment, config, model, directory, data)
+    found = directory.result()
+    if found is not None and "diverged" in found:
+        raise NotFinite(f"{path}: this run diverged; {found['diverged']}")
     if config != directory.config:
         training.further(Training(experiment, directory.config, model, directory, data))
-    elif (found := directory.result()) is not None:
-        if "diverged" in found:
-            raise NotFinite(f"{path}: this run diverged; {found['diverged']}")
-        if found["steps"] >= training.steps:
-            print(f"{path}: this run is finished, test error {found['test_error']:.2f} %")
-            return 0
+    elif found is not None and found["steps"] >= training.steps:
+        print(f"{path}: this run is finished, test error {found['test_error']:.2f} %")
+        return 0
+    directory.unfinish()
     told = "".join(f" {config[key]}" for key in experiment.told_by)
     print(f"{experiment.name}{told}: {config['model']} with {model.count_parameters():,} parameters on "
           f"{len(data[0]):,} {config['data']}, {training.steps:,} steps of {config['batch_size']}, "
@@ -173,15 +184,15 @@ class Training:
         The schedule is that of a run of the new length, taken up where the run is. So with a constant rate, or falls
         at given steps, it ends like one that was as long from the start, to the same bits; a cosine rises again.
         """
-        at = self.directory.steps_done()
         if self.steps <= before.steps:
-            raise ValueError(f"train: with --resume the run should become longer than its {before.steps} steps, "
-                             f"received {self.steps}")
-        rates = [schedule.optimiser.groups[0]["learning_rate"] * schedule.factor_at(at)
-                 for schedule in (before.options["schedule"], self.options["schedule"])]
+            raise argument_error("train", "--epochs or --steps with --resume", "for more than the run's "
+                                 f"{before.steps:,} steps", f"{self.steps:,}")
+        at = self.directory.steps_done()
+        was, rate = (schedule.initial[0] * schedule.factors_at(at)[0]
+                     for schedule in (before.options["schedule"], self.options["schedule"]))
         print(f"training further: {before.steps:,} -> {self.steps:,} steps; from step {at:,} on the learning rate is "
-              f"that of a run so long, {rates[1]:.3g}" + ("" if rates[0] == rates[1] else
-                                                          f" where it was {rates[0]:.3g}"), flush=True)
+              f"{rate:.3g}, as in a run so long from the start" + ("" if was == rate else f"; it was {was:.3g}"),
+              flush=True)
         self.directory.extend(self.config, at)
 
 
@@ -207,8 +218,10 @@ def make_schedule(config: dict[str, Any], optimiser: Optimiser, steps: int) -> S
         schedule = StepDecay(optimiser, config["decay_every"] or -(-steps // 3), config["decay"])
     else:
         schedule = StepDecay(optimiser, steps, factor=1.0)
-    frozen, warm = config["freeze_localisation"] or 0, config["warm_up_localisation"] or 0
-    return GroupWarmUp(optimiser, group=1, frozen=frozen, steps=warm, then=schedule) if frozen or warm else schedule
+    frozen, warm = config["freeze_localisation"], config["warm_up_localisation"]
+    if not (frozen or warm):
+        return schedule
+    return GroupWarmUp(optimiser, group=1, frozen=frozen or 0, steps=warm or 1, then=schedule)
 
 
 def result(experiment: Experiment, directory: RunDirectory, outcome: Mapping[str, Any]) -> dict[str, Any]:
