@@ -57,7 +57,7 @@ def test_two_steps_of_each(name, tmp_path, capfd):
     out = capfd.readouterr().out
     assert "epoch   1/1" in out and "nanostn report run" in out
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert {"experiment", "model", "data", "distortion", "seed", "epochs", "parameters", "test_error", "seconds",
+    assert {"experiment", "model", "data", *find(name).told_by, "seed", "epochs", "parameters", "test_error", "seconds",
             "device", "version"} <= result.keys()
     assert (result["experiment"], result["data"], result["steps"], result["device"]) == (name, "digits", 2, "cpu")
     assert 0 <= result["test_error"] <= 100
