@@ -83,15 +83,15 @@ class Mnist3d(Experiment):
         looks, _ = report.look(revived.model, revived.images[:1])
         if not looks:
             return []
-        text = "The first test volume: the digit within, and the edges of the box that the transformer samples. The thick "\
-               "ones become the front of its output; the dot is the corner that becomes the top left one."
+        text = ("The first test volume, and the edges of the box that the transformer samples in it. The thick ones become "
+                "the front of its output; the dot is the corner that becomes the top left one.")
         sheet = draw_sides(looks[0].U[0, 0], looks[0].grid[0])
         return [*super().pictures(revived),
                 report.Picture("What {model} samples, from three sides", text, "sides.png", sheet)]
 
 
 def draw_sides(volume: np.ndarray, grid: np.ndarray) -> Any:
-    """A figure: a volume (D, H, W) as its sum along each axis, and over it the box that a grid (D', H', W', 3) samples."""
+    """A figure: a volume (D, H, W) summed along each axis, and over it the edges of a sampling grid (D', H', W', 3)."""
     figure = drawing.new_figure(7.5, 2.8)
     sides = (("front", (0, 1, 2), [0, 1, 2]), ("side", (2, 1, 0), [2, 1, 0]), ("top", (1, 0, 2), [0, 2, 1]))
     for axes, (title, order, coordinates) in zip(figure.subplots(1, 3), sides, strict=True):
