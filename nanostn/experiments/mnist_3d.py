@@ -83,8 +83,8 @@ class Mnist3d(Experiment):
         looks, _ = report.look(revived.model, revived.images[:1])
         if not looks:
             return []
-        text = ("The first test volume, and the edges of the box that the transformer samples in it. The thick ones become "
-                "the front of its output; the dot is the corner that becomes the top left one.")
+        text = ("The first test volume, and the edges of the box that the transformer samples in it. The thick ones "
+                "become the front of its output; the dot is the corner that becomes the top left one.")
         sheet = draw_sides(looks[0].U[0, 0], looks[0].grid[0])
         return [*super().pictures(revived),
                 report.Picture("What {model} samples, from three sides", text, "sides.png", sheet)]
