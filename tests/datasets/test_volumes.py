@@ -45,9 +45,9 @@ def test_a_digit_as_it_is_fills_its_slab(images):
     np.testing.assert_allclose(V, expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("shift", [(3, -5, 7), (14, -14, 14), (-14, 14, -14)])
+@pytest.mark.parametrize("shift", [(3, -5, 7), (20, -20, 23), (-20, 20, -23)])
 def test_a_digit_is_moved_by_whole_voxels(images, shift):
-    """As far as it may go, too: right, down and back are positive."""
+    """As far as the walls, too: right, down and back are positive."""
     x, y, z = shift
     np.testing.assert_allclose(volume(images[0], shift=shift),
                                np.roll(volume(images[0]), (z, y, x), axis=(0, 1, 2)), atol=1e-4)
@@ -62,6 +62,16 @@ def test_quarter_turns_by_hand(turns, expected):
     image, (x, y) = spot(20, 11)
     np.testing.assert_allclose(centre(volume(image, turns)), expected(x, y), atol=1e-3)
     np.testing.assert_allclose(centre(volume(image, turns, (2, -6, 4))), np.add(expected(x, y), (2, -6, 4)), atol=1e-3)
+
+
+def test_the_box_is_as_good_as_the_whole_volume(monkeypatch):
+    """Of an image white but at its rim, where MNIST is black; the first turn lays its diagonal along an axis."""
+    rng, image = np.random.default_rng(1), np.pad(np.full((26, 26), 255, np.uint8), 1)
+    turns = [(0, np.arctan2(14, np.hypot(28, 28)), -np.pi / 4), *rng.uniform(-np.pi, np.pi, (5, 3))]
+    shifts = [(0.5, 0.5, 0.5), *rng.choice([-ROOM, ROOM], (2, 3)), *rng.uniform(-ROOM, ROOM, (3, 3))]
+    boxes = [volume(image, *pose) for pose in zip(turns, shifts, strict=True)]
+    monkeypatch.setattr(volumes, "BOX", SIDE)
+    np.testing.assert_allclose(boxes, [volume(image, *pose) for pose in zip(turns, shifts, strict=True)], atol=1e-4)
 
 
 def test_nothing_is_lost_at_the_walls():
