@@ -42,8 +42,8 @@ def test_at_the_start_the_transformer_makes_the_plain_projection():
     """Seen from its front: 60 x 60 pixels in one, fewer in the other, both as bright as the digit."""
     image = np.zeros((1, 28, 28), np.uint8)
     image[:, 4:24, 4:24] = 255
-    theta, corners = placed(np.zeros((3, 1)), np.zeros((1, 3)))
-    volume = Tensor(DrawnVolumes(Affine3d(), (60,) * 3, (image, theta), corners=corners).canvas())
+    theta = placed(np.zeros((3, 1)), np.zeros((1, 3))).astype(np.float32)
+    volume = Tensor(DrawnVolumes(Affine3d(), (60,) * 3, (image, theta)).canvas())
     projections = []
     for name in ("projection-cnn", "st-3d-affine"):
         model = built(name)

@@ -10,7 +10,7 @@ from nanostn.kernels.device_functions import move
 
 
 def test_volumes_are_those_of_the_cpu(monkeypatch):
-    for name, value in {"SIDE": 9, "BOX": 7, "THICKNESS": 3, "ROOM": 2}.items():  # the simulator is slow
+    for name, value in {"SIDE": 9, "SLICES": 3, "ROOM": 2}.items():  # the simulator is slow
         monkeypatch.setattr(volumes, name, value)
     images = np.random.default_rng(0).integers(256, size=(2, 28, 28), dtype=np.uint8)
     made, _ = volumes.draw(images, np.arange(2), np.array([1, 0]), np.random.default_rng(1))
