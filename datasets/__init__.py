@@ -8,12 +8,12 @@ from nanostn.checks import argument_error, describe
 
 from .batches import epoch_batches, fixed_test_set, steps
 from .digits import digits
-from .distortions import distort, kinds, size_of
+from .distortions import Kind, distort, kinds, size_of
 from .fetch import available, fetch
 from .locations import cache_directory, data_directory, named_directory
 from .mnist import mnist
 
-__all__ = ["available", "cache_directory", "data_directory", "digits", "distort", "epoch_batches", "fetch",
+__all__ = ["Kind", "available", "cache_directory", "data_directory", "digits", "distort", "epoch_batches", "fetch",
            "fixed_test_set", "kinds", "load", "mnist", "named_directory", "names", "size_of", "steps"]
 
 names = ("digits", "mnist")

@@ -13,7 +13,8 @@ from nanostn.compilation import announced_compilation
 from nanostn.runs import Revived, RunDirectory
 
 EXPERIMENTS = {"distorted-mnist": "the paper's table 1: distorted digits, with and without a spatial transformer",
-               "cluttered-mnist": "the Lasagne example: translated digits among clutter, 60 x 60"}
+               "cluttered-mnist": "the Lasagne example: translated digits among clutter, 60 x 60",
+               "mnist-addition": "the paper's table 4: the sum of two digits, with one and with two transformers"}
 
 
 def find(name: str) -> Any:

@@ -1,0 +1,113 @@
+"""MNIST addition: the networks, a run that goes on, and what its report shows."""
+
+import functools
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from nanostn import datasets, drawing, no_grad, report
+from nanostn.checkpoints import load
+from nanostn.cli import main
+from nanostn.experiments import revive
+from nanostn.experiments.mnist_addition import EXPERIMENT
+from nanostn.nn import SpatialTransformer
+from nanostn.tensor import Tensor
+
+SMALL = ["train", "mnist-addition", "--data", "digits", "--limit", "12", "--test-limit", "9", "--batch-size", "4"]
+
+digits = functools.cache(datasets.digits)
+
+
+@pytest.fixture(autouse=True)
+def places(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "digits", digits)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "cache"))
+
+
+def build(model, seed=0):
+    return EXPERIMENT.build_model({"model": model, "seed": seed})
+
+
+@functools.cache
+def some_images():
+    return np.random.default_rng(0).random((3, 2, 42, 42), dtype=np.float32)
+
+
+@pytest.mark.parametrize("model", EXPERIMENT.models)
+def test_networks(model):
+    """Parameters are as many as the CNN's, by hand: 64 x (2 x 81 + 1), 64 x (64 x 49 + 1), 19 x (64 x 25 + 1)."""
+    network = build(model)
+    assert network.count_parameters() == pytest.approx(10432 + 200768 + 30419, rel=0 if model == "cnn" else 0.005)
+    transformers = [part for _, part in network.named_modules() if isinstance(part, SpatialTransformer)]
+    assert len(transformers) == {"2xst": 2, "st": 1}.get(model.split("-")[0], 0)
+    scores = network(Tensor(some_images()))
+    assert scores.shape == (3, 19) and scores.dtype == np.float32
+    (scores * scores).sum().backward()
+    assert all(np.isfinite(p.grad).all() for p in network.parameters())
+
+
+def test_two_transformers_see_both_channels_and_transform_both():
+    """They start as the identity, so the four channels are the two, twice; then each goes its own way."""
+    network, x = build("2xst-fcn-affine"), Tensor(some_images())
+    first, second = network.transformer.transformers
+    with no_grad():
+        V = network.transformer(x).data
+        assert V.shape == (3, 4, 56, 56) and np.array_equal(V[:, :2], V[:, 2:])
+        assert np.array_equal(V[:, :2], first(x).data)
+        assert not np.array_equal(first.localisation[1].weight.data, second.localisation[1].weight.data)
+        second.localisation[-1].bias.data[2] = 0.5  # t_x
+        moved = network.transformer(x).data
+        assert np.array_equal(V[:, :2], moved[:, :2])
+        assert (V[:, 2] != moved[:, 2]).any() and (V[:, 3] != moved[:, 3]).any()
+        for transformer, channel in ((first, 0), (first, 1), (second, 0), (second, 1)):
+            hidden = transformer.localisation.modules[:-1]
+            features = [functools.reduce(lambda value, layer: layer(value), hidden, Tensor(image)).data
+                        for image in (some_images(), np.delete(some_images(), channel, axis=1).repeat(2, axis=1))]
+            assert (features[0] != features[1]).any()
+
+
+def test_resume_after_ctrl_c(tmp_path, monkeypatch):
+    """Interrupted in the second epoch and resumed: the bits of the run in one piece."""
+    model = ["--model", "2xst-fcn-affine", "--epochs", "2"]
+    assert main([*SMALL, *model, "--run-dir", "whole"]) == 0
+    given = datasets.epoch_batches
+
+    def interrupting(*arguments):
+        for batch in given(*arguments):
+            if arguments[5] == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield batch
+
+    monkeypatch.setattr(datasets, "epoch_batches", interrupting)
+    assert main([*SMALL, *model, "--run-dir", "parts"]) == 130
+    monkeypatch.setattr(datasets, "epoch_batches", given)
+    assert main(["train", "mnist-addition", "--run-dir", "parts", "--resume"]) == 0
+    whole, parts = (load(tmp_path / run / "checkpoint.h5")["model"] for run in ("whole", "parts"))
+    assert whole.keys() == parts.keys() and all(np.array_equal(whole[name], parts[name]) for name in whole)
+
+
+@pytest.mark.parametrize(("model", "rows"), [("2xst-fcn-tps", 5), ("st-fcn-affine", 3), ("cnn", 0)])
+def test_pictures(model, rows, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert main([*SMALL, "--model", model, "--steps", "1", "--run-dir", "run"]) == 0
+    revived = revive("run")
+    pictures = EXPERIMENT.pictures(revived)
+    assert len(pictures) == (rows > 0)
+    for picture in pictures:
+        axes = picture.figure.axes
+        assert len(axes) == rows * 12
+        _, found = report.look(revived.model, revived.images[:6])
+        sums = [f"sum {y}" if y == seen else f"sum {y}, taken for {seen}"
+                for y, seen in zip(revived.labels, found, strict=False)]
+        assert [cell.get_title("left") for cell in axes[:12:2]] == sums
+        for n, channel in ((0, 0), (0, 1), (5, 1)):
+            shown = axes[2 * n + channel].images[0].get_array()
+            assert np.array_equal(shown, revived.images[n, channel])
+        assert [bool(cell.lines) for cell in axes[::12]] == [False, *[True, False] * (rows // 2)]  # where the grids are
+        assert drawing.png(picture.figure, dpi=30).startswith(b"\x89PNG")
+    assert main(["report", "run"]) == 0
+    assert (tmp_path / "run" / "report" / "transformers.png").exists() == (rows > 0)
