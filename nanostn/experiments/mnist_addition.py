@@ -30,20 +30,23 @@ from nanostn.runs import Revived
 
 TRANSFORMERS = {"2xst": 2, "st": 1}
 MODELS = (*(f"{which}-fcn-{family}" for which in TRANSFORMERS for family in models.FAMILIES), "cnn", "fcn")
+SAMPLED, SEEN = 42, 21  # with average pooling by 2 after the transformer, as in A.4
 IMAGES = 6
 
 
 class MnistAddition(Experiment):
     name = "mnist-addition"
     models = MODELS
-    defaults = {"batch_size": 64}
+    epochs = 20
+    rates = {"adam": 0.002, "sgd": 0.01}
+    defaults = {"batch_size": 64, "freeze_localisation": 500, "warm_up_localisation": 1000}
     fixed = {"distortion": "RTS"}  # of each digit
 
     def kind(self, config: dict[str, Any]) -> datasets.Kind:
         return ADDITION
 
     def build_model(self, config: dict[str, Any]) -> Module:
-        channels, side, _ = shape = ADDITION.shape
+        shape = ADDITION.shape
         options = {"generator": np.random.default_rng([config["seed"], 1])}
         target = models.cnn_parameters(shape, CLASSES)
         if config["model"] == "cnn":
@@ -51,18 +54,17 @@ class MnistAddition(Experiment):
         if config["model"] == "fcn":
             return models.fcn(shape, target, options, CLASSES)
         which, _, family = config["model"].split("-")
-        sampled, seen = models.SAMPLED[side]
 
         def transformer() -> SpatialTransformer:
             transformation = models.FAMILIES[family]()
             localisation = models.cnn_localisation(shape, transformation.parameters, options)
-            return SpatialTransformer(localisation, transformation, (sampled, sampled))
+            return SpatialTransformer(localisation, transformation, (SAMPLED, SAMPLED))
 
         count = TRANSFORMERS[which]
         transformers = models.Parallel(*(transformer() for _ in range(count)))
         left = target - transformers.count_parameters()
-        classifier = models.fcn((count * channels, seen, seen), left, options, CLASSES)
-        return models.TransformedClassifier(transformers, classifier, sampled // seen)
+        classifier = models.fcn((count * shape[0], SEEN, SEEN), left, options, CLASSES)
+        return models.TransformedClassifier(transformers, classifier, SAMPLED // SEEN)
 
     def pictures(self, revived: Revived) -> list[report.Picture]:
         looks, found = report.look(revived.model, revived.images[:IMAGES])
