@@ -1,6 +1,7 @@
 """MNIST addition: the networks, a run that goes on, and what its report shows."""
 
 import functools
+import itertools
 import os
 import signal
 
@@ -99,19 +100,22 @@ def test_pictures(model, rows, tmp_path):
     pytest.importorskip("matplotlib")
     assert main([*SMALL, "--model", model, "--steps", "1", "--run-dir", "run"]) == 0
     revived = revive("run")
-    pictures = EXPERIMENT.pictures(revived)
+    x = revived.images[:6]
+    if rows:
+        revived.model.transformer.transformers[-1].localisation[-1].bias.data[0] += 0.5
+    pictures, (looks, found) = EXPERIMENT.pictures(revived), report.look(revived.model, x)
     assert len(pictures) == (rows > 0)
     for picture in pictures:
         axes = picture.figure.axes
-        assert len(axes) == rows * 12
-        _, found = report.look(revived.model, revived.images[:6])
-        sums = [f"sum {y}" if y == seen else f"sum {y}, taken for {seen}"
-                for y, seen in zip(revived.labels, found, strict=False)]
-        assert [cell.get_title("left") for cell in axes[:12:2]] == sums
-        for n, channel in ((0, 0), (0, 1), (5, 1)):
-            shown = axes[2 * n + channel].images[0].get_array()
-            assert np.array_equal(shown, revived.images[n, channel])
-        assert [bool(cell.lines) for cell in axes[::12]] == [False, *[True, False] * (rows // 2)]  # where the grids are
+        assert len(axes) == rows * 12 and len(looks) == rows // 2
+        assert [cell.get_title("left") for cell in axes[:12:2]] == [
+            f"sum {y}" if y == seen else f"sum {y}, taken for {seen}" for y, seen in zip(revived.labels, found, strict=False)]
+        for n, channel in itertools.product(range(6), (0, 1)):
+            column = axes[2 * n + channel::12]
+            made = [image for look in looks for image in (x[n, channel], look.V[n, channel].clip(0, 1))]
+            for cell, image in zip(column, [x[n, channel], *made], strict=True):
+                assert np.array_equal(cell.images[0].get_array(), image)
+            assert [bool(cell.lines) for cell in column] == [False, *[True, False] * len(looks)]  # where the grids are
         assert drawing.png(picture.figure, dpi=30).startswith(b"\x89PNG")
     assert main(["report", "run"]) == 0
     assert (tmp_path / "run" / "report" / "transformers.png").exists() == (rows > 0)
