@@ -104,12 +104,13 @@ def test_pictures(model, rows, tmp_path):
     if rows:
         revived.model.transformer.transformers[-1].localisation[-1].bias.data[0] += 0.5
     pictures, (looks, found) = EXPERIMENT.pictures(revived), report.look(revived.model, x)
+    titles = [f"sum {y}" if y == seen else f"sum {y}, taken for {seen}"
+              for y, seen in zip(revived.labels[:6], found, strict=True)]
     assert len(pictures) == (rows > 0)
     for picture in pictures:
         axes = picture.figure.axes
         assert len(axes) == rows * 12 and len(looks) == rows // 2
-        assert [cell.get_title("left") for cell in axes[:12:2]] == [
-            f"sum {y}" if y == seen else f"sum {y}, taken for {seen}" for y, seen in zip(revived.labels, found, strict=False)]
+        assert [cell.get_title("left") for cell in axes[:12:2]] == titles
         for n, channel in itertools.product(range(6), (0, 1)):
             column = axes[2 * n + channel::12]
             made = [image for look in looks for image in (x[n, channel], look.V[n, channel].clip(0, 1))]
