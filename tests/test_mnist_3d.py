@@ -35,7 +35,7 @@ def built(model):
 
 def test_networks_have_equally_many_parameters():
     counts = [built(model).count_parameters() for model in EXPERIMENT.models]
-    assert max(counts) < 1.02 * min(counts)
+    assert max(counts) < 1.01 * min(counts)
 
 
 def test_at_the_start_the_transformer_makes_the_plain_projection():

@@ -14,6 +14,7 @@ from nanostn.runs import Revived, RunDirectory
 
 EXPERIMENTS = {"distorted-mnist": "the paper's table 1: distorted digits, with and without a spatial transformer",
                "cluttered-mnist": "the Lasagne example: translated digits among clutter, 60 x 60",
+               "mnist-addition": "the paper's table 4: the sum of two digits, with one and with two transformers",
                "mnist-3d": "the paper's A.3: digits turned and placed in a volume, flattened by a 3D transformer"}
 
 
