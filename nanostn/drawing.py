@@ -127,7 +127,8 @@ def transformer_sheet(inputs: np.ndarray, grids: np.ndarray, outputs: np.ndarray
                       columns: int = 6, tile: float = 1.25, align_corners: bool = True) -> Any:
     """A figure: for each image the input, the sampling grid over it, and the transformer's output, one above the other.
 
-    inputs (N, C, H, W), grids (N, H', W', 2), outputs (N, C, H', W'); `titles` are written above the inputs.
+    inputs (N, C, H, W), grids (N, H', W', 2), outputs (N, C, H', W'); `titles` are written above the inputs. Grids (N,
+    D', H', W', 3) are drawn as boxes, over the inputs as they are seen along the depth.
     """
     columns = min(columns, len(inputs))
     blocks = -(-len(inputs) // columns)
@@ -141,7 +142,10 @@ def transformer_sheet(inputs: np.ndarray, grids: np.ndarray, outputs: np.ndarray
         for cell, content, margin in ((top, image, 0.0), (middle, image, 0.2), (bottom, output, 0.0)):
             cell.axis("on")
             draw_image(cell, np.clip(content, 0.0, 1.0), margin)
-        draw_grid(middle, grid, (image.shape[-2], image.shape[-1]), align_corners)
+        if grid.ndim == 3:
+            draw_grid(middle, grid, (image.shape[-2], image.shape[-1]), align_corners)
+        else:
+            draw_box(middle, grid, (len(grid), image.shape[-2], image.shape[-1]), align_corners)
         if titles:
             top.set_title(titles[n], fontsize=8, color=INK, pad=4)
         if column == 0:

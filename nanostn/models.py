@@ -41,6 +41,18 @@ VARIANTS = ("st-st-cnn-affine", "conv-st-cnn-affine", "st-cnn-affine-theta")
 # The paper pools for RTS and TC; here T, of the size of TC, has the network of TC.
 SAMPLED = {28: (28, 28), 42: (56, 28), 60: (60, 30)}
 
+Shape = tuple[int, int, int]
+
+
+class Parallel(Module):
+    """Spatial transformers side by side: each sees the same input, and their channels follow each other."""
+
+    def __init__(self, *transformers: SpatialTransformer):
+        self.transformers = list(transformers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return concatenate([transformer(x) for transformer in self.transformers], axis=1)
+
 
 class TransformedClassifier(Module):
     """A spatial transformer at the input, average pooling where it samples finer than is seen, and the classifier."""
@@ -83,15 +95,15 @@ def build(model: str, size: int, seed: int = 0, filters: int = 64, dtype: Any = 
         return _variant(model, size, seed, filters, dtype)
     options = {"generator": np.random.default_rng([seed, 1]), "dtype": dtype}
     _, net, family = model.split("-") if "-" in model else ("", model, "")
-    target = sum(int(np.prod(shape)) for shape in _cnn_shapes(size, filters))
+    shape, target = (1, size, size), cnn_parameters((1, size, size), filters=filters)
     if not family:
-        return _cnn(size, filters, options) if net == "cnn" else _fcn(size, target, options)
+        return cnn(shape, options, filters=filters) if net == "cnn" else fcn(shape, target, options)
     transformation = FAMILIES[family]()
     sampled, seen = SAMPLED[size]
-    localise = _cnn_localisation if net == "cnn" else _fcn_localisation
-    localisation = localise(size, transformation.parameters, options)
-    left = target - localisation.count_parameters()
-    classifier = _cnn(seen, filters, options) if net == "cnn" else _fcn(seen, left, options)
+    localise = cnn_localisation if net == "cnn" else fcn_localisation
+    localisation = localise(shape, transformation.parameters, options)
+    left, shape = target - localisation.count_parameters(), (1, seen, seen)
+    classifier = cnn(shape, options, filters=filters) if net == "cnn" else fcn(shape, left, options)
     transformer = SpatialTransformer(localisation, transformation, (sampled, sampled))
     return TransformedClassifier(transformer, classifier, sampled // seen)
 
@@ -109,8 +121,9 @@ def _variant(model: str, size: int, seed: int, filters: int, dtype: Any) -> Modu
 def _in_series(size: int, filters: int, options: dict[str, Any]) -> Module:
     """The first transformer's output has the image's own size, and the second a localisation network of its own."""
     sampled, seen = SAMPLED[size]
-    first, second = (_affine(_cnn_localisation(size, 6, options), side) for side in (size, sampled))
-    return TransformedClassifier(Sequential(first, second), _cnn(seen, filters, options), sampled // seen)
+    first, second = (_affine(cnn_localisation((1, size, size), 6, options), side) for side in (size, sampled))
+    classifier = cnn((1, seen, seen), options, filters=filters)
+    return TransformedClassifier(Sequential(first, second), classifier, sampled // seen)
 
 
 def _on_features(size: int, filters: int, options: dict[str, Any]) -> Module:
@@ -119,16 +132,17 @@ def _on_features(size: int, filters: int, options: dict[str, Any]) -> Module:
     left = side // 2 - 4
     localisation = Sequential(AvgPool2d(2), Conv2d(filters, 20, 5, **options), ReLU(), Flatten(),
                               Dense(20 * left * left, 20, **options), ReLU(), Dense(20, 6, **options))
-    convolution, relu, pool, *rest = _cnn(size, filters, options).modules
+    convolution, relu, pool, *rest = cnn((1, size, size), options, filters=filters).modules
     return Sequential(convolution, relu, pool, _affine(localisation, side), *rest)
 
 
 def _with_theta(size: int, filters: int, options: dict[str, Any]) -> Module:
     sampled, seen = SAMPLED[size]
-    transformer = _affine(_cnn_localisation(size, 6, options), sampled)
+    transformer = _affine(cnn_localisation((1, size, size), 6, options), sampled)
     pool = [AvgPool2d(sampled // seen)] if sampled > seen else []
-    features = Sequential(*pool, *_cnn(seen, filters, options).modules[:-1])
-    return PoseClassifier(transformer, features, Dense(_cnn_shapes(seen, filters)[-2][1] + 6, 10, **options))
+    shape = (1, seen, seen)
+    features = Sequential(*pool, *cnn(shape, options, filters=filters).modules[:-1])
+    return PoseClassifier(transformer, features, Dense(_cnn_features(shape, filters) + 6, 10, **options))
 
 
 def _affine(localisation: Module, side: int) -> SpatialTransformer:
@@ -154,41 +168,48 @@ def build_lasagne(model: str, seed: int = 0, dtype: Any = np.float32) -> Module:
     return TransformedClassifier(transformer, _lasagne_classifier(20, options))
 
 
-def _cnn(side: int, filters: int, options: dict[str, Any]) -> Sequential:
+# The parts of the networks, for inputs of `shape` (C, S, S); `options` are the generator and the dtype of the weights.
+
+def cnn(shape: Shape, options: dict[str, Any], classes: int = 10, filters: int = 64) -> Sequential:
     """conv 64 9x9, max-pool 2, conv 64 7x7, max-pool 2, dense 10."""
-    features = _cnn_shapes(side, filters)[-2][1]
-    return Sequential(Conv2d(1, filters, 9, **options), ReLU(), MaxPool2d(2),
+    return Sequential(Conv2d(shape[0], filters, 9, **options), ReLU(), MaxPool2d(2),
                       Conv2d(filters, filters, 7, **options), ReLU(), MaxPool2d(2),
-                      Flatten(), Dense(features, 10, **options))
+                      Flatten(), Dense(_cnn_features(shape, filters), classes, **options))
 
 
-def _cnn_shapes(side: int, filters: int) -> list[tuple[int, ...]]:
-    """The shapes of the CNN's parameters: (side - 8) / 2 after the first pooling, (... - 6) / 2 after the second."""
-    left = ((side - 8) // 2 - 6) // 2
-    return [(filters, 1, 9, 9), (filters,), (filters, filters, 7, 7), (filters,), (10, filters * left * left), (10,)]
+def cnn_parameters(shape: Shape, classes: int = 10, filters: int = 64) -> int:
+    """The number of the CNN's parameters, which the other networks are to have as well."""
+    return (filters * (shape[0] * 9 * 9 + 1) + filters * (filters * 7 * 7 + 1)
+            + classes * (_cnn_features(shape, filters) + 1))
 
 
-def _fcn(side: int, target: int, options: dict[str, Any]) -> Sequential:
+def _cnn_features(shape: Shape, filters: int) -> int:
+    """What is left before the last layer: of a side, (S - 8) / 2 after the first pooling, (... - 6) / 2 at last."""
+    left = ((shape[1] - 8) // 2 - 6) // 2
+    return filters * left * left
+
+
+def fcn(shape: Shape, target: int, options: dict[str, Any], classes: int = 10) -> Sequential:
     """Two hidden layers of equal width, so wide that the parameters come nearest to `target`.
 
     The paper's 128 to 256 units are met except by the plain FCN on large images, where equal counts ask for fewer.
     """
-    inputs = side * side
-    width = min(range(16, 512), key=lambda w: abs(inputs * w + w + w * w + w + 10 * w + 10 - target))
+    inputs = int(np.prod(shape))
+    width = min(range(16, 512), key=lambda w: abs(inputs * w + w + w * w + w + classes * (w + 1) - target))
     return Sequential(Flatten(), Dense(inputs, width, **options), ReLU(), Dense(width, width, **options), ReLU(),
-                      Dense(width, 10, **options))
+                      Dense(width, classes, **options))
 
 
-def _fcn_localisation(side: int, parameters: int, options: dict[str, Any]) -> Sequential:
+def fcn_localisation(shape: Shape, parameters: int, options: dict[str, Any]) -> Sequential:
     """Three dense layers, the hidden ones with 32 units."""
-    return Sequential(Flatten(), Dense(side * side, 32, **options), ReLU(), Dense(32, 32, **options), ReLU(),
+    return Sequential(Flatten(), Dense(int(np.prod(shape)), 32, **options), ReLU(), Dense(32, 32, **options), ReLU(),
                       Dense(32, parameters, **options))
 
 
-def _cnn_localisation(side: int, parameters: int, options: dict[str, Any]) -> Sequential:
+def cnn_localisation(shape: Shape, parameters: int, options: dict[str, Any]) -> Sequential:
     """The image at half its size, conv 20 5x5, max-pool 2, conv 20 5x5, dense 20, and the regression of theta."""
-    left = (side // 2 - 4) // 2 - 4
-    return Sequential(AvgPool2d(2), Conv2d(1, 20, 5, **options), ReLU(), MaxPool2d(2),
+    left = (shape[1] // 2 - 4) // 2 - 4
+    return Sequential(AvgPool2d(2), Conv2d(shape[0], 20, 5, **options), ReLU(), MaxPool2d(2),
                       Conv2d(20, 20, 5, **options), ReLU(), Flatten(),
                       Dense(20 * left * left, 20, **options), ReLU(), Dense(20, parameters, **options))
 

@@ -33,7 +33,10 @@ class Picture(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What a transformer did with some images: its input U, the grid (N, H', W', 2) that it read, the output V."""
+    """What a transformer did with some images: its input U, the grid (N, H', W', 2) that it read, the output V.
+
+    Of a transformer over volumes, U (N, C, D, H, W) and the grid (N, D', H', W', 3).
+    """
 
     name: str
     transformer: SpatialTransformer
@@ -152,9 +155,14 @@ def transformer_pictures(revived: Revived) -> list[Picture]:
 
 
 def visible(images: np.ndarray) -> np.ndarray:
-    """Images of one or three channels as they are; feature maps (N, C, H, W) as their mean, each from 0 to 1."""
+    """Images of one or three channels as they are; feature maps (N, C, H, W) as their mean, each from 0 to 1.
+
+    Volumes (N, C, D, H, W) are seen along their depth, and a sum over it is as bright as fits.
+    """
+    if images.ndim == 5:
+        images = images.sum(axis=2)
     if images.shape[1] in (1, 3):
-        return images
+        return images / np.maximum(images.max(axis=(1, 2, 3), keepdims=True), 1)
     mean = images.mean(axis=1, keepdims=True)
     low, high = (edge(mean, axis=(1, 2, 3), keepdims=True) for edge in (np.min, np.max))
     return (mean - low) / np.maximum(high - low, 1e-12)
