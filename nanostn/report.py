@@ -157,7 +157,7 @@ def transformer_pictures(revived: Revived) -> list[Picture]:
 def visible(images: np.ndarray) -> np.ndarray:
     """Images of one or three channels as they are; feature maps (N, C, H, W) as their mean, each from 0 to 1.
 
-    Volumes (N, C, D, H, W) are seen along their depth, and a sum over it is as bright as fits.
+    Volumes (N, C, D, H, W) are seen along their depth, and sums over it, which may be above 1, are as bright as fits.
     """
     if images.ndim == 5:
         images = images.sum(axis=2)

@@ -120,7 +120,9 @@ def test_every_transformer_of_a_variant_is_looked_at(model, names, shapes):
 def test_feature_maps_are_shown_as_their_mean():
     maps = np.array([[[[0, 2], [4, 6]], [[2, 2], [2, 2]]], [[[5, 5], [5, 5]], [[1, 1], [1, 1]]]], np.float32)
     np.testing.assert_allclose(report.visible(maps), [[[[0, 1 / 3], [2 / 3, 1]]], [[[0, 0], [0, 0]]]], atol=1e-6)
-    assert np.array_equal(report.visible(maps[:, :1]), maps[:, :1])  # images stay as they are
+    images = maps[:, :1] / np.float32(6)
+    assert np.array_equal(report.visible(images), images)  # images stay as they are
+    np.testing.assert_allclose(report.visible(maps[:, :1])[0], images[0])  # sums over a depth are as bright as fits
 
 
 def test_picture_for_the_readme(runs, tmp_path):
