@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nanostn.checks import argument_error
-from nanostn.models import MODELS
+from nanostn.models import FAMILIES, MODELS, VARIANTS
 
 Numbers = Mapping[str, Mapping[str, float]]  # row -> column -> percent
 
@@ -78,6 +78,8 @@ class Table:
                 *recipe.options, *(length or ("--epochs", str(recipe.epochs)))]
 
 
+ADDITION = ("fcn", "cnn", *(f"{which}-fcn-{family}" for which in ("st", "2xst") for family in FAMILIES))
+
 TABLES = {
     "distorted-mnist": Table(
         "Table 1: distorted MNIST, test error %", "distorted-mnist", MODELS, ("R", "RTS", "P", "E", "T", "TC"),
@@ -92,6 +94,24 @@ TABLES = {
          "st-cnn-tps": {"R": 0.7, "RTS": 0.5, "P": 0.8, "E": 1.1}},
         {"short": Recipe(20, ADAM), "long": Recipe(80, ADAM), "paper": Recipe(20, PAPER)},
         compared=("cnn", "st-cnn-affine")),
+    "placements": Table(
+        "Where a transformer stands: at the input, twice in series, on feature maps, theta fed forward; test error %",
+        "distorted-mnist", ("st-cnn-affine", *VARIANTS), ("RTS", "TC"),
+        ("--model", "{row}", "--distortion", "{column}"), {}, {"short": Recipe(20, ADAM)}, pictured=tuple((variant, "RTS") for variant in VARIANTS[:2])),
+    "mnist-addition": Table(
+        "Table 4: MNIST addition, test error %", "mnist-addition", ADDITION, ("RTS",), ("--model", "{row}"),
+        {"fcn": {"RTS": 47.7}, "cnn": {"RTS": 14.7}, "st-fcn-affine": {"RTS": 22.6}, "st-fcn-projective": {"RTS": 18.5},
+         "st-fcn-tps": {"RTS": 19.1}, "2xst-fcn-affine": {"RTS": 9.0}, "2xst-fcn-projective": {"RTS": 5.9},
+         "2xst-fcn-tps": {"RTS": 5.8}},
+        {"short": Recipe(20, ()), "long": Recipe(80, ())}, pictured=(("2xst-fcn-tps", "RTS"),)),
+    "mnist-3d": Table(
+        "3D MNIST (A.3; the paper has no figures), test error %", "mnist-3d",
+        ("projection-cnn", "cnn-3d", "st-3d-affine"), ("volumes",), ("--model", "{row}"), {}, {"short": Recipe(10, ())},
+        pictured=(("st-3d-affine", "volumes"),)),
+    "plain-mnist": Table(
+        "PyTorch's tutorial: MNIST as it is, test error %", "plain-mnist", ("cnn", "st-cnn-affine"), ("undistorted",),
+        ("--model", "{row}"), {"st-cnn-affine": {"undistorted": 1.2}}, {"short": Recipe(20, ())},
+        beside="the tutorial's best", pictured=(("st-cnn-affine", "undistorted"),)),
     "cluttered-mnist": Table(
         "The Lasagne example: translated digits among clutter, test error %", "cluttered-mnist",
         ("st-cnn-affine", "cnn"), ("TC",), ("--model", "{row}"), {"st-cnn-affine": {"TC": 6.3}},
