@@ -44,6 +44,17 @@ def test_sheet_of_images_is_a_png(tmp_path):
     assert image.startswith(b"\x89PNG") and (tmp_path / "sheet.png").read_bytes() == image
 
 
+def test_sheet_of_volumes_has_boxes():
+    pytest.importorskip("matplotlib")
+    grid = Affine3d().grid(np.eye(3, 4)[None], (2, 3, 4)).data
+    figure = drawing.transformer_sheet(np.zeros((1, 1, 6, 8)), grid, np.zeros((1, 1, 3, 4)))
+    _, middle, _ = figure.axes
+    assert len(middle.lines) == 12 + 1                     # its edges, and the dot
+    assert np.allclose(middle.lines[-1].get_xydata(), [[0, 0]])
+    points = np.concatenate([line.get_xydata() for line in middle.lines])
+    assert np.allclose(points.max(axis=0), [7, 5])
+
+
 @pytest.mark.parametrize("align_corners", [True, False])
 def test_box_is_drawn_where_the_sampler_reads(align_corners):
     """Each of the twelve edges once, the four of the first slice thick, the dot on that slice's top left corner."""

@@ -9,7 +9,7 @@ import signal
 import numpy as np
 import pytest
 
-from nanostn import datasets, no_grad, report
+from nanostn import datasets, no_grad
 from nanostn.checkpoints import load
 from nanostn.cli import main
 from nanostn.datasets.volumes import DrawnVolumes, placed
@@ -116,10 +116,3 @@ def test_sides_show_where_the_digit_is():
         picture = axes.images[0].get_array()
         assert np.unravel_index(picture.argmax(), picture.shape) == place[::-1]
         np.testing.assert_allclose(axes.lines[-1].get_xydata(), [place], atol=1e-6)
-
-
-def test_volumes_are_seen_along_their_depth():
-    U = np.zeros((1, 1, 3, 2, 2))
-    U[0, 0, :, 0, 1], U[0, 0, 1, 1, 1] = 1, 0.6
-    np.testing.assert_allclose(report.visible(U), [[[[0, 1], [0, 0.2]]]])
-    np.testing.assert_array_equal(report.visible(U[:, :, 1]), U[:, :, 1])

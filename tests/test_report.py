@@ -125,6 +125,13 @@ def test_feature_maps_are_shown_as_their_mean():
     np.testing.assert_allclose(report.visible(maps[:, :1])[0], images[0])  # sums over a depth are as bright as fits
 
 
+def test_volumes_are_seen_along_their_depth():
+    U = np.zeros((1, 1, 3, 2, 2))
+    U[0, 0, :, 0, 1], U[0, 0, 1, 1, 1] = 1, 0.6
+    np.testing.assert_allclose(report.visible(U), [[[[0, 1], [0, 0.2]]]])
+    np.testing.assert_array_equal(report.visible(U[:, :, 1]), U[:, :, 1])
+
+
 def test_picture_for_the_readme(runs, tmp_path):
     report.draw_example(revive(runs / "st-fcn-affine"), tmp_path / "example.png", digits=2)
     assert (tmp_path / "example.png").read_bytes().startswith(b"\x89PNG")
