@@ -60,17 +60,24 @@ class RunDirectory:
         return run
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, wait: bool = False) -> Iterator[None]:
         """Within this context no other process trains the run. However the process ends, the lock ends with it.
 
-        What a process that was killed while writing left unfinished in the directory is removed.
+        Where one does, that is an error, or with `wait` its end is waited for. What a process that was killed while
+        writing left unfinished in the directory is removed.
         """
         with ExitStack() as held:
             try:
                 import fcntl
 
                 file = held.enter_context(open(self.path / "config.json", "rb"))
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if not wait:
+                        raise
+                    print(f"waiting for the process that trains {self.path}", flush=True)
+                    fcntl.flock(file, fcntl.LOCK_EX)
             except BlockingIOError:
                 raise ValueError(f"train: run directory should be one that no other process trains, received "
                                  f"{str(self.path)!r}, which one is training") from None

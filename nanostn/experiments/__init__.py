@@ -13,7 +13,8 @@ from nanostn.compilation import announced_compilation
 from nanostn.runs import Revived, RunDirectory
 
 EXPERIMENTS = {"distorted-mnist": "the paper's table 1: distorted digits, with and without a spatial transformer",
-               "cluttered-mnist": "the Lasagne example: translated digits among clutter, 60 x 60"}
+               "cluttered-mnist": "the Lasagne example: translated digits among clutter, 60 x 60",
+               "co-localisation": "the paper's table 5: where a hundred images have the same, with no label"}
 
 
 def find(name: str) -> Any:
