@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from nanostn import no_grad, report
+from nanostn import no_grad
+from nanostn.checks import argument_error
 from nanostn.console import positive
 from nanostn.datasets import load
 from nanostn.datasets.colocalisation import attention_boxes, located_digits, overlaps
@@ -30,14 +31,13 @@ from nanostn.experiments.experiment import Data, Experiment
 from nanostn.functional import concatenate, triplet_hinge
 from nanostn.kernels.device_functions import move
 from nanostn.nn import Conv2d, Dense, Flatten, MaxPool2d, Module, ReLU, Sequential, SpatialTransformer
-from nanostn.runs import Revived
 from nanostn.tensor import Tensor
 from nanostn.transformations import Attention
 
-PAIRS = 5                 # first word of the seed, beside those of `datasets`
-PARTNERS = 5              # images that each one of a batch is paired with
-PATCHES = 0.05, 0.15      # sides of the random patches, as parts of the image's
-STEPS = 20                # between two evaluations, which is an epoch here
+PAIRS = 5              # first word of the seed, beside those of `datasets`
+PARTNERS = 5           # images that each one of a batch is paired with
+PATCHES = 0.02, 0.1    # sides of the random patches, as parts of the image's
+STEPS = 20             # between two evaluations, which is an epoch here
 
 
 class CoLocaliser(Module):
@@ -56,6 +56,7 @@ class CoLocalisation(Experiment):
     epochs = 30
     defaults = {"optimiser": "sgd", "batch_size": 100, "localisation_rate": 1.0}
     rates = {"adam": 0.001, "sgd": 0.2}
+    momentum = 0.0
     told_by = ("distortion", "digit")
 
     def add_options(self, what: Any, how: Any) -> None:
@@ -63,9 +64,8 @@ class CoLocalisation(Experiment):
                           help="T translated, TC translated among clutter (default: %(default)s)")
         what.add_argument("--digit", type=int, choices=range(10), default=8, metavar="CLASS",
                           help="what the images have in common, 0 to 9 (default: %(default)s)")
-        what.add_argument("--encoder", metavar="RUN_DIR",
-                          help="a run of distorted-mnist with the model cnn and images of 28 x 28 (default: one in "
-                               "runs/, trained when it is first wanted)")
+        what.add_argument("--encoder", metavar="RUN_DIR", help="a run of distorted-mnist, cnn on 28 x 28 pixels "
+                          "(default: one in runs/, trained when it is first wanted)")
         what.add_argument("--filters", type=positive, default=32, metavar="N",
                           help="of each convolution of the encoder (default: %(default)s)")
 
@@ -83,6 +83,8 @@ class CoLocalisation(Experiment):
 
     def load_data(self, config: dict[str, Any], data_dir: str | None = None) -> Data:
         """The images (100, 1, 84, 84) and their boxes (100, 4), to train on and to be tested on: the same."""
+        if config["batch_size"] < 2:
+            raise argument_error("train", "--batch-size", "2 or more, to make pairs", config["batch_size"])
         images, labels, *_ = (each[:config["limit"]] for each in load(config["data"], data_dir))
         x, boxes = located_digits(images, labels, config["digit"], config["distortion"], config["seed"])
         return x, boxes, x, boxes
@@ -116,8 +118,7 @@ class CoLocalisation(Experiment):
         with no_grad():
             return attention_boxes(model.transformer.theta(Tensor(images).to(model.device)).numpy())
 
-    def pictures(self, revived: Revived) -> list[report.Picture]:
-        return localisation_pictures.pictures(revived)
+    pictures = staticmethod(localisation_pictures.pictures)
 
 
 EXPERIMENT = CoLocalisation(__doc__)

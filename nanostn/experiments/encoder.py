@@ -21,15 +21,16 @@ from nanostn.runs import RunDirectory
 from nanostn.tensor import Tensor
 
 SIDE = 28                 # pixels of what it is given
-SCALE = 0.06              # of all features: the distances that matter are then about 1, as the margin is
+WEIGHTS = 0.003, 0.03, 0.009  # of the features of the two hidden layers and of the class scores
 
 
 class Encoder(Module):
     """(N, 1, 28, 28) -> (N, features): both hidden layers after pooling, and the class scores without softmax.
 
-    A hidden layer is divided by the root of its number of positions, so that a squared distance is the mean over
-    positions: else the first layer, a hundred positions of edges, outweighs what the digit is. The weights are
-    buffers: a checkpoint holds them, and no optimiser moves them.
+    Each layer has a weight, of which the paper tells nothing. Unweighted, squared distances are in the thousands
+    beside the margin of 1, so that a box of twice the digit's size satisfies the loss as well as the digit's; and they
+    are mostly the first layer's, in which one digit at two places has nothing in common, so that it is better to see
+    nothing than digits. The CNN's parameters are buffers here: a checkpoint holds them, and no optimiser moves them.
     """
 
     def __init__(self, filters: int):
@@ -44,8 +45,7 @@ class Encoder(Module):
         for layer in self.cnn.modules:
             x = layer(x)
             if isinstance(layer, MaxPool2d | Dense):
-                positions = x.shape[2] * x.shape[3] if x.ndim == 4 else 1
-                features.append(x.reshape(len(x), -1) * (SCALE / positions**0.5))
+                features.append(x.reshape(len(x), -1) * WEIGHTS[len(features)])
         return concatenate(features, axis=1)
 
 
