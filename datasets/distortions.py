@@ -143,10 +143,10 @@ def rotated_translated_scaled(rng: np.random.Generator, N: int):
     return Affine(), similarity(angle, scale, rng.uniform(-1, 1, (N, 2)) * room, SIZES["RTS"])
 
 
-def translated(rng: np.random.Generator, N: int):
-    room = SIZES["T"] - DIGIT
+def translated(rng: np.random.Generator, N: int, size: int = SIZES["T"]):
+    room = size - DIGIT
     shift = rng.integers(room + 1, size=(N, 2)) - room / 2
-    return Affine(), similarity(np.zeros(N), np.ones(N), shift, SIZES["T"])
+    return Affine(), similarity(np.zeros(N), np.ones(N), shift, size)
 
 
 def projected(rng: np.random.Generator, N: int):
@@ -190,16 +190,16 @@ def homography(corners: np.ndarray) -> np.ndarray:
     return np.linalg.solve(equations.reshape(-1, 8, 8), CORNERS.reshape(1, 8, 1))[:, :, 0]
 
 
-def clutter(source: np.ndarray, N: int, rng: np.random.Generator, own: bool) -> tuple[np.ndarray, ...]:
-    """Pieces of digits (N, K, 6, 6) for N canvases, and their rows and columns there (N, K), anywhere.
+def clutter(source: np.ndarray, N: int, rng: np.random.Generator, own: bool, size: int = SIZES["TC"],
+            count: int = DISTRACTORS) -> tuple[np.ndarray, ...]:
+    """Pieces of digits (N, count, 6, 6) for N canvases of side `size`, and their rows and columns there (N, count).
 
     `own` says that source n is the digit on canvas n, which is then left out.
     """
-    M, S = len(source), SIZES["TC"]
-    digit = rng.integers(M - own, size=(N, DISTRACTORS))
+    digit = rng.integers(len(source) - own, size=(N, count))
     if own:
         digit += digit >= np.arange(N)[:, None]
-    cut_y, cut_x = rng.integers(DIGIT - PATCH + 1, size=(2, N, DISTRACTORS))
-    put_y, put_x = rng.integers(S - PATCH + 1, size=(2, N, DISTRACTORS))
+    cut_y, cut_x = rng.integers(DIGIT - PATCH + 1, size=(2, N, count))
+    put_y, put_x = rng.integers(size - PATCH + 1, size=(2, N, count))
     windows = np.lib.stride_tricks.sliding_window_view(source, (PATCH, PATCH), axis=(1, 2))
     return grey(windows[digit, cut_y, cut_x]), put_y, put_x

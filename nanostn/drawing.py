@@ -152,3 +152,51 @@ def transformer_sheet(inputs: np.ndarray, grids: np.ndarray, outputs: np.ndarray
             for cell, label in ((top, "input"), (middle, "sampling grid"), (bottom, "output")):
                 cell.set_ylabel(label, fontsize=8, color=QUIET)
     return figure
+
+
+def boxes_sheet(images: np.ndarray, boxes: np.ndarray, truth: np.ndarray, titles: Sequence[str]) -> Any:
+    """A figure: a row for each image (N, 1, H, W), a column for each title, and in it a box of `boxes` (columns, N, 4).
+
+    Boxes are (left, top, right, bottom) in pixels; those of `truth` (N, 4) are drawn thin, in every column.
+    """
+    tile = 1.25
+    figure = new_figure(tile * len(titles), tile * len(images) + 0.3)
+    for row, cells in enumerate(figure.subplots(len(images), len(titles), squeeze=False)):
+        for cell, title, box in zip(cells, titles, boxes[:, row], strict=True):
+            draw_image(cell, images[row], margin=0.02)
+            for (left, top, right, bottom), colour, width in ((truth[row], CORNER, 0.8), (box, GRID, 1.6)):
+                x, y = np.array([left, right, right, left, left]), np.array([top, top, bottom, bottom, top])
+                cell.plot(x - 0.5, y - 0.5, color=colour, linewidth=width)
+            if row == 0:
+                cell.set_title(title, fontsize=8, color=INK, pad=4)
+    return figure
+
+
+def boxes_animation(images: np.ndarray, boxes: np.ndarray, truth: np.ndarray, titles: Sequence[str], columns: int = 6,
+                    zoom: int = 2) -> bytes:
+    """A GIF whose frames, one for each title, show the images (N, 1, H, W) side by side, each with its box.
+
+    `boxes` (frames, N, 4) and `truth` as for `boxes_sheet`. Needs Pillow, which comes with matplotlib.
+    """
+    from PIL import Image, ImageDraw
+
+    N, _, H, W = images.shape
+    head = 16  # pixels above the images, for the title
+    sheet = Image.new("RGB", (columns * (W + 2) * zoom, -(-N // columns) * (H + 2) * zoom + head), INK)
+    corners = np.array([(zoom * (W + 2) * (n % columns), zoom * (H + 2) * (n // columns) + head) for n in range(N)])
+    for corner, (image,) in zip(corners, images, strict=True):
+        grey = Image.fromarray(np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8))
+        sheet.paste(grey.resize((zoom * W, zoom * H), Image.Resampling.NEAREST), tuple(corner.tolist()))
+    frames = []
+    for title, found in zip(titles, boxes, strict=True):
+        frame = sheet.copy()
+        pen = ImageDraw.Draw(frame)
+        pen.text((4, 2), title, fill="white")
+        for each, colour in ((truth, CORNER), (found, GRID)):
+            for box in zoom * each + np.tile(corners, 2):
+                pen.rectangle(box.tolist(), outline=colour, width=zoom)
+        frames.append(frame.quantize(64))
+    buffer = io.BytesIO()
+    frames[0].save(buffer, format="GIF", save_all=True, append_images=frames[1:], loop=0,
+                   duration=[150] * (len(frames) - 1) + [2000])
+    return buffer.getvalue()

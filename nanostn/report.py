@@ -24,7 +24,8 @@ COLOURS = ("#2a6fbb", "#e76f51", "#2a9d8f", "#8e5ea2", "#c49b0b", "#6b7785")
 
 
 class Picture(NamedTuple):
-    """A part of the page: a heading, a sentence under it, the name of the PNG file, and a matplotlib figure."""
+    """A part of the page: a heading, a sentence under it, the name of its file, and a matplotlib figure for a PNG file,
+    or the bytes of another picture, such as a GIF."""
 
     title: str
     text: str
@@ -89,7 +90,7 @@ def movement(look: Look) -> np.ndarray:
 
 
 def write(revived: Sequence[Revived], output: str | Path | None = None) -> Path:
-    """Write index.html and its PNG files to `output` and return the page's path.
+    """Write index.html and its pictures to `output` and return the page's path.
 
     Without an `output` the page of a run goes to report/ in its directory, and one of several, which share the table
     and the learning curves for comparison, to a new folder beside the first: it replaces no other page. Needs
@@ -111,7 +112,7 @@ def write(revived: Sequence[Revived], output: str | Path | None = None) -> Path:
         pictures.append(Picture("Learning curves", "", "learning-curves.png", draw_curves(runs)))
     for number, (name, each) in enumerate(zip(_labels(runs), revived, strict=True), 1):
         for picture in each.experiment.pictures(each):
-            file = picture.file if len(runs) == 1 else f"{Path(picture.file).stem}-{number}.png"
+            file = picture.file if len(runs) == 1 else f"-{number}.".join(picture.file.rsplit(".", 1))
             pictures.append(picture._replace(title=picture.title.format(model=name), file=file))
     sections = [section(picture, folder) for picture in pictures]
     return write_page(folder, _heading(revived), _table(runs), sections)
@@ -127,10 +128,15 @@ def write_page(folder: Path, title: str, table: str, sections: Sequence[str]) ->
 
 def section(picture: Picture, folder: Path) -> str:
     """A picture as a part of the page, and as a file of its own beside it."""
-    image = base64.b64encode(drawing.png(picture.figure, folder / picture.file)).decode()
+    file, content = folder / picture.file, picture.figure
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        content = drawing.png(content, file)
+    image = base64.b64encode(content).decode()
     title = html.escape(picture.title)
     return (f'<h2>{title}</h2>\n<p>{html.escape(picture.text)}</p>\n'
-            f'<img alt="{title}" src="data:image/png;base64,{image}">')
+            f'<img alt="{title}" src="data:image/{file.suffix[1:]};base64,{image}">')
 
 
 def transformer_pictures(revived: Revived) -> list[Picture]:

@@ -61,11 +61,11 @@ class RunDirectory:
         return run
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, wait: bool = False) -> Iterator[None]:
         """Within this context no other process trains the run. However the process ends, the lock ends with it.
 
-        The directory itself is locked, since every file in it may be replaced. What a process that was killed while
-        writing left unfinished there is removed.
+        Where one does, that is an error, or with `wait` its end is waited for. The directory itself is locked, since
+        every file in it may be replaced. What a process that was killed while writing left unfinished there is removed.
         """
         with ExitStack() as held:
             try:
@@ -73,7 +73,13 @@ class RunDirectory:
 
                 folder = os.open(self.path, os.O_RDONLY)
                 held.callback(os.close, folder)
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                try:
+                    fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if not wait:
+                        raise
+                    print(f"waiting for the process that trains {self.path}", flush=True)
+                    fcntl.flock(folder, fcntl.LOCK_EX)
             except BlockingIOError:
                 raise ValueError(f"train: run directory should be one that no other process trains, received "
                                  f"{str(self.path)!r}, which one is training") from None

@@ -16,6 +16,7 @@ EXPERIMENTS = {"distorted-mnist": "the paper's table 1: distorted digits, with a
                "cluttered-mnist": "the Lasagne example: translated digits among clutter, 60 x 60",
                "plain-mnist": "PyTorch's tutorial: digits as they are, 28 x 28",
                "mnist-addition": "the paper's table 4: the sum of two digits, with one and with two transformers",
+               "co-localisation": "the paper's table 5: where a hundred images have the same, with no label",
                "mnist-3d": "the paper's A.3: digits turned and placed in a volume, flattened by a 3D transformer"}
 
 

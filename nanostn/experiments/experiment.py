@@ -37,6 +37,7 @@ class Experiment:
     fixed: Mapping[str, Any] = {}                 # settings that are not left open
     defaults: Mapping[str, Any] = {}              # of options, where they differ from those of `options.py`
     rates: Mapping[str, float] = {"adam": 0.001, "sgd": 0.01}  # where no learning rate is given
+    momentum = 0.9                                # of sgd, where none is given
     told_by: tuple[str, ...] = ("distortion",)    # settings that tell its runs apart, beside model, data and seed
 
     def __init__(self, description: str | None):
@@ -47,6 +48,9 @@ class Experiment:
 
     def build_model(self, config: dict[str, Any]) -> Module:
         raise NotImplementedError(f"{self.name}: an experiment defines build_model(config)")
+
+    def initialise(self, model: Module, config: dict[str, Any], data_dir: str | None) -> None:
+        """What a new run's network is given beside its initial weights: nothing."""
 
     def kind(self, config: dict[str, Any]) -> str | datasets.Kind:
         """How inputs are made from digits."""
@@ -112,10 +116,13 @@ def run(experiment: Experiment, parser: Parser, arguments: Sequence[str] | None 
                   "that the program draws", flush=True)
         with announced_compilation():
             data = experiment.load_data(config, options.data_dir)
+        model = experiment.build_model(config).to(device)
+        if not (options.resume and directory.steps_done()):
+            experiment.initialise(model, config, options.data_dir)
         if not options.resume:
             directory = RunDirectory.create(path, config)
             held.enter_context(directory.locked())
-        return _train(experiment, config, experiment.build_model(config).to(device), directory, data, parser.prog)
+        return train_run(experiment, config, model, directory, data, parser.prog)
 
 
 def _longer(before: dict[str, Any], options: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
@@ -126,8 +133,8 @@ def _longer(before: dict[str, Any], options: argparse.Namespace, config: dict[st
     return config
 
 
-def _train(experiment: Experiment, config: dict[str, Any], model: Module, directory: RunDirectory, data: Data,
-           prog: str) -> int:
+def train_run(experiment: Experiment, config: dict[str, Any], model: Module, directory: RunDirectory, data: Data,
+              prog: str) -> int:
     """Train a run that this process has for itself, and say what comes of it."""
     path = directory.path
     training = Training(experiment, config, model, directory, data)

@@ -35,7 +35,8 @@ def argument_parser(experiment: Any, prog: str | None) -> Parser:
                      help="images per step (default: %(default)s)")
     how.add_argument("--optimiser", choices=("adam", "sgd"), default="adam",
                      help="adam gets further in few epochs (default: %(default)s)")
-    how.add_argument("--momentum", type=momentum, metavar="X", help="with --optimiser sgd (default: 0.9)")
+    how.add_argument("--momentum", type=momentum, metavar="X",
+                     help=f"with --optimiser sgd (default: {experiment.momentum:g})")
     how.add_argument("--learning-rate", type=positive_number, metavar="X",
                      help="at the start (default: " + ", ".join(f"{rate} for {name}" for name, rate in
                                                                 experiment.rates.items()) + ")")
@@ -86,7 +87,7 @@ def settings(experiment: Any, options: argparse.Namespace) -> dict[str, Any]:
                                  f"--{other} {config[other]}")
     for option, other, defaults in (("learning_rate", "optimiser", experiment.rates),
                                     ("localisation_rate", "optimiser", {"adam": 1.0, "sgd": 0.1}),
-                                    ("momentum", "optimiser", {"sgd": 0.9}),
+                                    ("momentum", "optimiser", {"sgd": experiment.momentum}),
                                     ("decay", "schedule", {"steps": 0.1})):
         if config[option] is None:
             config[option] = defaults.get(config[other])

@@ -100,7 +100,8 @@ def heading(table: Table, results: Results, recipe: str) -> str:
     here = [result for cell, result in results.items() if cell.recipe == recipe and "steps" in result]
     seeds = sorted({cell.seed for cell in results if cell.recipe == recipe})
     paper = f" ({table.beside})" if table.paper else ""
-    words = [f"{table.title}{paper}", f"recipe {recipe}: {' '.join(table.recipes[recipe].options) or 'all as by default'}"]
+    options = " ".join(table.recipes[recipe].options) or "all as by default"
+    words = [f"{table.title}{paper}", f"recipe {recipe}: {options}"]
     if here:
         steps, epochs = ([result[name] for result in here] for name in ("steps", "epochs"))
         words += [f"{_range(epochs)} epochs, {_range(steps)} steps", f"seed {', '.join(map(str, seeds))}"]

@@ -1,0 +1,127 @@
+"""Co-localisation (paper, A.2, table 5): find what a hundred images have in common, told neither what it is nor where.
+
+    python -m nanostn.experiments.co_localisation --digit 8 --distortion T        digits on black
+    python -m nanostn.experiments.co_localisation --digit 8 --distortion TC       among clutter
+
+A spatial transformer with attention crops 28 x 28 pixels from each image of 84 x 84. The loss, over random pairs of
+images, wants its crop I^T nearer to another image's crop than to a random patch of its own image:
+
+    max(0, |e(I_n^T) - e(I_m^T)|^2 - |e(I_n^T) - e(I_n^rand)|^2 + alpha),    alpha = 1
+
+e() is the CNN of distorted-mnist, trained to tell digits apart (`encoder.py`: a run of its own, made when it is first
+wanted). test error: the percentage of the same images whose crop overlaps the digit's 28 x 28 pixels by at most a half
+(intersection over union); test iou: the mean overlap. The paper: no errors on T, 6 to 25 % on TC, by digit.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from nanostn import no_grad
+from nanostn.checks import argument_error
+from nanostn.console import positive
+from nanostn.datasets import load
+from nanostn.datasets.colocalisation import attention_boxes, located_digits, overlaps
+from nanostn.experiments import encoder, localisation_pictures
+from nanostn.experiments.experiment import Data, Experiment
+from nanostn.functional import concatenate, triplet_hinge
+from nanostn.kernels.device_functions import move
+from nanostn.nn import Conv2d, Dense, Flatten, MaxPool2d, Module, ReLU, Sequential, SpatialTransformer
+from nanostn.tensor import Tensor
+from nanostn.transformations import Attention
+
+PAIRS = 5              # first word of the seed, beside those of `datasets`
+PARTNERS = 5           # images that each one of a batch is paired with
+PATCHES = 0.02, 0.1    # sides of the random patches, as parts of the image's
+STEPS = 20             # between two evaluations, which is an epoch here
+
+
+class CoLocaliser(Module):
+    """The transformer that localises, and the encoder that its crops are compared by."""
+
+    def __init__(self, transformer: SpatialTransformer, encode: Module):
+        self.transformer, self.encode = transformer, encode
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.encode(self.transformer(x))
+
+
+class CoLocalisation(Experiment):
+    name = "co-localisation"
+    models = ("st-attention",)
+    epochs = 30
+    defaults = {"optimiser": "sgd", "batch_size": 100, "localisation_rate": 1.0}
+    rates = {"adam": 0.001, "sgd": 0.2}
+    momentum = 0.0
+    told_by = ("distortion", "digit")
+
+    def add_options(self, what: Any, how: Any) -> None:
+        what.add_argument("--distortion", choices=("T", "TC"), default="T",
+                          help="T translated, TC translated among clutter (default: %(default)s)")
+        what.add_argument("--digit", type=int, choices=range(10), default=8, metavar="CLASS",
+                          help="what the images have in common, 0 to 9 (default: %(default)s)")
+        what.add_argument("--encoder", metavar="RUN_DIR", help="a run of distorted-mnist, cnn on 28 x 28 pixels "
+                          "(default: one in runs/, trained when it is first wanted)")
+        what.add_argument("--filters", type=positive, default=32, metavar="N",
+                          help="of each convolution of the encoder (default: %(default)s)")
+
+    def build_model(self, config: dict[str, Any]) -> Module:
+        """The localiser has 5,947 parameters with the layers that the paper names; it tells of 100,000."""
+        options = {"generator": np.random.default_rng([config["seed"], 1])}
+        localisation = Sequential(                                                      # (N, 1, 84, 84)
+            Conv2d(1, 8, 9, stride=4, **options), ReLU(), MaxPool2d(2),                 # (N, 8, 9, 9)
+            Flatten(), Dense(648, 8, **options), ReLU(), Dense(8, 8, **options), ReLU(), Dense(8, 3, **options))
+        transformer = SpatialTransformer(localisation, Attention(), (encoder.SIDE, encoder.SIDE))
+        return CoLocaliser(transformer, encoder.Encoder(config["filters"]))
+
+    def initialise(self, model: Any, config: dict[str, Any], data_dir: str | None) -> None:
+        model.encode.cnn.load_state(encoder.run_of(config, data_dir, model.device).load_state()["model"])
+
+    def load_data(self, config: dict[str, Any], data_dir: str | None = None) -> Data:
+        """The images (100, 1, 84, 84) and their boxes (100, 4), to train on and to be tested on: the same."""
+        if config["batch_size"] < 2:
+            raise argument_error("train", "--batch-size", "2 or more, to make pairs", config["batch_size"])
+        images, labels, *_ = (each[:config["limit"]] for each in load(config["data"], data_dir))
+        x, boxes = located_digits(images, labels, config["digit"], config["distortion"], config["seed"])
+        return x, boxes, x, boxes
+
+    def steps_per_epoch(self, config: dict[str, Any], data: Data) -> int:
+        return STEPS
+
+    def batches(self, config: dict[str, Any], data: Data, epoch: int, start: int, device: str) -> Iterator[Any]:
+        """Images, a random patch of each as attention (s, t_x, t_y), and how far along the batch their partners are."""
+        for step in range(start, STEPS):
+            rng = np.random.default_rng([PAIRS, config["seed"], epoch, step])
+            x = data[0][rng.permutation(len(data[0]))[:config["batch_size"]]]
+            s = rng.uniform(*PATCHES, (len(x), 1))
+            patches = np.concatenate([s, rng.uniform(s - 1, 1 - s, (len(x), 2))], axis=1).astype(np.float32)
+            shifts = 1 + rng.permutation(len(x) - 1)[:PARTNERS]
+            yield move(x, device), move(patches, device), shifts.tolist()
+
+    def loss(self, model: Any, x: Any, patches: Any, shifts: list[int]) -> tuple[Tensor, None]:
+        """The mean over pairs: image n with n + shift, around the batch."""
+        found = model(Tensor(x))
+        random = model.encode(model.transformer.transform(Tensor(x), Tensor(patches)))
+        hinges = [triplet_hinge(found, concatenate([found[k:], found[:k]]), random, alpha=1.0) for k in shifts]
+        return sum(hinges[1:], hinges[0]) / (len(x) * len(shifts)), None
+
+    def evaluate(self, model: Any, images: Any, labels: Any) -> Mapping[str, float]:
+        overlap = overlaps(self.boxes(model, images), labels)
+        return {"test_error": 100 * float((overlap <= 0.5).mean()), "test_iou": float(overlap.mean())}
+
+    def boxes(self, model: Any, images: Any) -> np.ndarray:
+        """Where the model sees the object, (N, 4) in pixels."""
+        with no_grad():
+            return attention_boxes(model.transformer.theta(Tensor(images).to(model.device)).numpy())
+
+    pictures = staticmethod(localisation_pictures.pictures)
+
+
+EXPERIMENT = CoLocalisation(__doc__)
+
+if __name__ == "__main__":
+    sys.exit(EXPERIMENT.main())

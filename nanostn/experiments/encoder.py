@@ -1,0 +1,89 @@
+"""The encoding function e() of co-localisation (paper, A.2): the CNN of table 1, trained to tell digits apart, frozen.
+
+It is a run of distorted-mnist, trained once, when it is first wanted, for all runs of the same data.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nanostn import datasets
+from nanostn.checks import argument_error
+from nanostn.compilation import announced_compilation
+from nanostn.experiments import options
+from nanostn.experiments.distorted_mnist import EXPERIMENT as DISTORTED_MNIST
+from nanostn.experiments.experiment import train_run
+from nanostn.functional import concatenate
+from nanostn.models import build
+from nanostn.nn import Dense, MaxPool2d, Module, Parameter
+from nanostn.runs import RunDirectory
+from nanostn.tensor import Tensor
+
+SIDE = 28                 # pixels of what it is given
+WEIGHTS = 0.003, 0.03, 0.009  # of the features of the two hidden layers and of the class scores
+
+
+class Encoder(Module):
+    """(N, 1, 28, 28) -> (N, features): both hidden layers after pooling, and the class scores without softmax.
+
+    Each layer has a weight, of which the paper tells nothing. Unweighted, squared distances are in the thousands
+    beside the margin of 1, so that a box of twice the digit's size satisfies the loss as well as the digit's; and they
+    are mostly the first layer's, in which one digit at two places has nothing in common, so that it is better to see
+    nothing than digits. The CNN's parameters are buffers here: a checkpoint holds them, and no optimiser moves them.
+    """
+
+    def __init__(self, filters: int):
+        self.cnn = build("cnn", SIDE, filters=filters)
+        for _, layer in self.cnn.named_modules():
+            layer.buffers = tuple(name for name, value in vars(layer).items() if isinstance(value, Parameter))
+            for name in layer.buffers:
+                setattr(layer, name, getattr(layer, name).data)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = []
+        for layer in self.cnn.modules:
+            x = layer(x)
+            if isinstance(layer, MaxPool2d | Dense):
+                features.append(x.reshape(len(x), -1) * WEIGHTS[len(features)])
+        return concatenate(features, axis=1)
+
+
+def run_of(config: dict[str, Any], data_dir: str | None, device: str) -> RunDirectory:
+    """The finished run whose CNN encodes: the one that --encoder names, or the one of these settings in runs/, which is
+    trained first where it is not; another process that is doing so is waited for."""
+    if config["encoder"] is not None:
+        return checked(RunDirectory.open(config["encoder"]), config["filters"])
+    parser = options.argument_parser(DISTORTED_MNIST, "nanostn train distorted-mnist")
+    given = {"model": "cnn", "distortion": "E", "epochs": 3} | {key: config[key] for key in
+                                                               ("data", "filters", "limit", "test_limit")}
+    settings = options.settings(DISTORTED_MNIST, parser.parse_args(
+        [f"--{key.replace('_', '-')}={value}" for key, value in given.items() if value is not None]))
+    path = Path("runs", "-".join(["encoder", *map(str, given.values())]))
+    try:
+        run = RunDirectory.create(path, settings)
+    except ValueError:
+        if not (path / "config.json").exists():
+            raise
+        run = RunDirectory.open(path)
+        run.check_same(settings)
+    with run.locked(wait=True):
+        if run.result() is None:
+            with announced_compilation():
+                data = DISTORTED_MNIST.load_data(settings, data_dir)
+            train_run(DISTORTED_MNIST, settings, DISTORTED_MNIST.build_model(settings).to(device), run, data,
+                      parser.prog)
+    return run
+
+
+def checked(run: RunDirectory, filters: int) -> RunDirectory:
+    """An error unless it is a finished run of the CNN, on images of 28 x 28 pixels, with so many filters."""
+    config, result = run.config, run.result() or {}
+    told = {name: config.get(name) for name in ("experiment", "model", "distortion", "filters")}
+    wanted = told["experiment"] == DISTORTED_MNIST.name and told["model"] == "cnn" and told["filters"] == filters
+    if not wanted or datasets.size_of(told["distortion"]) != SIDE or "test_error" not in result:
+        state = "finished" if "test_error" in result else "not finished"
+        raise argument_error("train", "--encoder", f"a finished run of {DISTORTED_MNIST.name} with the model cnn, "
+                             f"images of {SIDE} x {SIDE} pixels (R, P or E) and {filters} filters (--filters)",
+                             f"{str(run.path)!r}, {', '.join(f'{k} {v}' for k, v in told.items())}, {state}")
+    return run

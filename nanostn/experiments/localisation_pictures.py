@@ -1,0 +1,53 @@
+"""The paper's Figure 4: where the co-localiser looks after so many steps, as a sheet and as an animation.
+
+Nothing of this is kept by a run: it is replayed from its seed, with the encoder of its checkpoint, to the same bits.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nanostn import drawing
+from nanostn.experiments.experiment import Training
+from nanostn.report import IMAGES, Picture
+from nanostn.runs import Revived, RunDirectory
+
+ROWS, COLUMNS = 3, 6
+
+
+def pictures(revived: Revived) -> list[Picture]:
+    """Of the first images: some, at some steps, and more of them, at all that were looked at."""
+    steps, boxes = course(revived)
+    images, truth = revived.images[:IMAGES], revived.labels[:IMAGES]
+    chosen = np.unique(np.linspace(0, len(steps) - 1, COLUMNS).round().astype(int))
+    titles = [f"step {step}" for step in steps]
+    text = "The transformer's box in orange, the digit's 28 x 28 pixels in green."
+    sheet = drawing.boxes_sheet(images[:ROWS], boxes[chosen, :ROWS], truth[:ROWS], [titles[i] for i in chosen])
+    film = drawing.boxes_animation(images, boxes[:, :IMAGES], truth, titles)
+    return [Picture("Where {model} looks, step by step", text, "localisation.png", sheet),
+            Picture("The same as an animation", text, "localisation.gif", film)]
+
+
+def course(revived: Revived) -> tuple[list[int], np.ndarray]:
+    """Steps from 0 to the last of the run's checkpoint, and the boxes (steps, N, 4) of all its images after them."""
+    experiment, config = revived.experiment, revived.run.config
+    model = experiment.build_model(config)
+    model.encode.load_state(revived.model.encode.state())
+    model.to(revived.model.device)
+    boxes = [experiment.boxes(model, revived.images)]
+
+    def evaluation(model: Any) -> dict[str, float]:
+        boxes.append(experiment.boxes(model, revived.images))
+        return {}
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory.create(Path(folder, "replay"), config)
+        training = Training(experiment, config, model, run, (revived.images, revived.labels) * 2)
+        training.options["evaluation"] = evaluation
+        training.run(revived.run.steps_done(), report=lambda line: None)
+        steps = [0, *(int(row["steps"]) for row in run.metrics())]
+    return steps, np.stack(boxes)
