@@ -97,12 +97,15 @@ def test_an_edited_config_is_refused_by_every_command(run, capfd):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.mark.parametrize("options", [[], ["--optimiser", "sgd", "--schedule", "steps", "--decay-every", "3"],
-                                     ["--optimiser", "sgd", "--momentum", "0", "--model", "cnn", "--seed", "123456789"],
+                                     ["--optimiser", "sgd", "--momentum", "0", "--seed", "123456789"],
                                      ["--learning-rate", "1e-3", "--localisation-rate", "0.25", "--test-limit", "7"]])
 def test_what_the_command_line_writes_is_never_refused(name, options, monkeypatch):
-    monkeypatch.setattr(experiment.Experiment, "load_data", lambda *arguments: None)
+    for part in ("load_data", "initialise"):
+        monkeypatch.setattr(find(name), part, lambda *arguments: None)
     monkeypatch.setattr(experiment, "train_run", lambda *arguments: 0)
-    given = ["train", name, "--data", "digits", "--limit", "8", "--batch-size", "8", "--steps", "1", *options]
+    model = find(name).models[-1]
+    given = ["train", name, "--model", model, "--data", "digits", "--limit", "8", "--batch-size", "8", "--steps", "1",
+             *options]
     small = ["--filters", "2", "--distortion", "P"] if name == "distorted-mnist" else []
     assert main([*given, *small, "--run-dir", "run"]) == 0
     find(name).check(RunDirectory.open("run"))
