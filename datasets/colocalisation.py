@@ -34,7 +34,7 @@ def located_digits(images: np.ndarray, labels: np.ndarray, digit: int, kind: str
     rng = np.random.default_rng([COLOCALISATION, seed, digit])
     chosen = rng.choice(of_class, count, replace=len(of_class) < count)
     transformation, theta = translated(rng, count, SIZE)
-    arrays = (grey(images[chosen]), theta.astype(np.float32))
+    arrays: tuple[np.ndarray, ...] = (grey(images[chosen]), theta.astype(np.float32))
     if kind == "TC":
         arrays += clutter(images, count, rng, own=False, size=SIZE, count=PIECES)
     # theta has where the pixels of the canvas come from, so the digit is moved by its opposite

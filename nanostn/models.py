@@ -41,7 +41,7 @@ VARIANTS = ("st-st-cnn-affine", "conv-st-cnn-affine", "st-cnn-affine-theta")
 # The paper pools for RTS and TC; here T, of the size of TC, has the network of TC.
 SAMPLED = {28: (28, 28), 42: (56, 28), 60: (60, 30)}
 
-Shape = tuple[int, int, int]
+Shape = tuple[int, ...]  # (C, S, S)
 
 
 class Parallel(Module):

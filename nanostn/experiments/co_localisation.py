@@ -71,7 +71,7 @@ class CoLocalisation(Experiment):
 
     def build_model(self, config: dict[str, Any]) -> Module:
         """The localiser has 5,947 parameters with the layers that the paper names; it tells of 100,000."""
-        options = {"generator": np.random.default_rng([config["seed"], 1])}
+        options: dict[str, Any] = {"generator": np.random.default_rng([config["seed"], 1])}
         localisation = Sequential(                                                      # (N, 1, 84, 84)
             Conv2d(1, 8, 9, stride=4, **options), ReLU(), MaxPool2d(2),                 # (N, 8, 9, 9)
             Flatten(), Dense(648, 8, **options), ReLU(), Dense(8, 8, **options), ReLU(), Dense(8, 3, **options))

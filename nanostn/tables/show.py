@@ -150,21 +150,21 @@ def pictures(table: Table, results: Results, folder: Path, data_dir: str | None)
     for cell, result in sorted(results.items(), key=lambda item: list(table.recipes).index(item[0].recipe)):
         if "diverged" not in result and (folder / cell.name / "checkpoint.h5").exists():
             first.setdefault((cell.row, cell.column), cell)
-    found = []
+    found: list[Picture] = []
     if table.compared:
         for column in table.columns:
-            pair = [first.get((row, column)) for row in table.compared]
-            found += [_comparison(table, *[folder / cell.name for cell in pair if cell], data_dir)] if all(pair) else []
+            pair = [folder / first[row, column].name for row in table.compared if (row, column) in first]
+            found += _comparison(*pair, data_dir=data_dir) if len(pair) == 2 else []
     for row, column in table.pictured:
-        if cell := first.get((row, column)):
-            revived = revive(folder / cell.name, data_dir)
+        if (row, column) in first:
+            revived = revive(folder / first[row, column].name, data_dir)
             found += [picture._replace(title=picture.title.format(model=f"{row}, {column}"),
                                        file=f"{row}-{column}-{picture.file}")
                       for picture in revived.experiment.pictures(revived)]
-    return [picture for picture in found if picture is not None]
+    return found
 
 
-def _comparison(table: Table, one: Path, other: Path, data_dir: str | None) -> Picture | None:
+def _comparison(one: Path, other: Path, data_dir: str | None) -> list[Picture]:
     """Test images that the network in `one` gets wrong and the one in `other`, with a transformer, right."""
     wrong, right = (revive(path, data_dir) for path in (one, other))
     names, column = [str(each.run.config["model"]) for each in (wrong, right)], right.run.config["distortion"]
@@ -172,11 +172,11 @@ def _comparison(table: Table, one: Path, other: Path, data_dir: str | None) -> P
     seen = report.classes(wrong.model, images)
     chosen = np.flatnonzero((seen != labels) & (report.classes(right.model, images) == labels))[:SHOWN]
     if not len(chosen):
-        return None
+        return []
     looks, _ = report.look(right.model, images[chosen])
     titles = [f"{label}, not {taken}" for label, taken in zip(labels[chosen], seen[chosen], strict=True)]
     sheet = drawing.transformer_sheet(looks[0].U, looks[0].grid, looks[0].V, titles,
                                       align_corners=looks[0].transformer.align_corners)
-    return Picture(f"{column}: {names[0]} is wrong, {names[1]} right",
-                   f"Of the first {len(images):,} test images those that {names[0]} takes for something else, and what "
-                   f"{names[1]} does with them.", f"{column}-compared.png", sheet)
+    text = (f"Of the first {len(images):,} test images some that {names[0]} takes for something else, and what "
+            f"{names[1]} does with them.")
+    return [Picture(f"{column}: {names[0]} is wrong, {names[1]} right", text, f"{column}-compared.png", sheet)]
