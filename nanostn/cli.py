@@ -236,6 +236,8 @@ def _table(options: argparse.Namespace) -> int:
     table = find_table(options.name)
     if options.published:
         results, recipes = show.published(options.name), list(table.recipes)
+        if not results:
+            print(f"no results of {options.name} come with this version")
     else:
         folder = Path(options.folder or Path("runs", f"table-{options.name}"))
         cells = table.cells(options.only, options.recipe, options.seeds)
