@@ -22,7 +22,7 @@ from .locations import cache_directory
 
 # First words of the seeds: different purposes must never draw the same numbers.
 ORDER, BATCH, TEST = 1, 2, 3
-VERSION = 1               # of the distortions; raise it when they change, so that older caches are made anew
+VERSION = 2               # of the distortions; raise it when they change, so that older caches are made anew
 CHUNK = 1000              # test images distorted at a time
 
 

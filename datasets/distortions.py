@@ -2,7 +2,8 @@
 
     R     rotation within 90 degrees                                                        28 x 28, MNIST's own size
     RTS   rotation within 45 degrees, scale 0.7 to 1.2, any position                        42 x 42
-    P     scale 0.75 to 1, each corner moved by a normal of 5 pixels: a projection          28 x 28
+    P     scale 0.75 to 1, each corner moved by a normal of 2.5 pixels: a projection        28 x 28
+    P5    the same by 5 pixels                                                              28 x 28
     E     scale 0.75 to 1, 16 control points moved by a normal of 1.5 pixels: elastic       28 x 28
     T     any position                                                                      60 x 60
     TC    any position, and six 6 x 6 pieces of other digits as clutter                     60 x 60
@@ -12,10 +13,15 @@ what is drawn by lot: a digit of scale s, turned by an angle and moved by (x, y)
 turns and moves back. A positive angle turns the digit anticlockwise as seen, as `np.rot90` does; positive x and y
 move it right and down. A position is drawn so that the scaled image, before it is turned, lies inside the canvas;
 its corners, empty in MNIST, may then reach out. T and TC move by whole pixels, so that the digit stays sharp.
+
+The notes on the paper that are at hand say 5 pixels for P. But the paper's figures for P are a little below those for
+E, and with 5 pixels none comes near: after 20 epochs the fully connected network has an error of 16.4 % (paper: 3.1 %),
+where it has 3.26 % on E (paper: 3.2 %). With 2.5 pixels it has 3.28 %; with 2, 2.31 %; with 3, 4.58 %.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +32,7 @@ from nanostn.sampler import spatial_transform
 from nanostn.transformations import Affine, Projective, ThinPlateSpline, Transformation
 
 DIGIT = 28                # pixels of an original image
-SIZES = {"R": 28, "RTS": 42, "P": 28, "E": 28, "T": 60, "TC": 60}
+SIZES = {"R": 28, "RTS": 42, "P": 28, "P5": 28, "E": 28, "T": 60, "TC": 60}
 kinds = tuple(SIZES)
 
 DISTRACTORS, PATCH = 6, 6
@@ -149,13 +155,14 @@ def translated(rng: np.random.Generator, N: int, size: int = SIZES["T"]):
     return Affine(), similarity(np.zeros(N), np.ones(N), shift, size)
 
 
-def projected(rng: np.random.Generator, N: int):
-    """Corners that make no convex quadrilateral are drawn again (one in sixty): no projection shows a square so."""
+def projected(rng: np.random.Generator, N: int, deviation: float = 2.5):
+    """Each corner moves by a normal of `deviation` pixels. Corners of no convex quadrilateral are drawn again (by
+    5 pixels one in sixty): no projection shows a square so."""
     scale = rng.uniform(0.75, 1, (N, 1, 1))
     corners = np.empty((N, 4, 2))
     again = np.arange(N)
     while len(again):
-        corners[again] = CORNERS * scale[again] + rng.normal(0, 5 / RADIUS, (len(again), 4, 2))
+        corners[again] = CORNERS * scale[again] + rng.normal(0, deviation / RADIUS, (len(again), 4, 2))
         again = again[~convex(corners[again])]
     return Projective(), homography(corners)
 
@@ -166,8 +173,9 @@ def elastic(rng: np.random.Generator, N: int):
     return SPLINE, (SPLINE.identity() + rng.normal(0, 1.5 / RADIUS, (N, SPLINE.parameters))) / scale
 
 
-PARAMETERS: dict[str, Callable] = {"R": rotated, "RTS": rotated_translated_scaled, "P": projected, "E": elastic,
-                                   "T": translated, "TC": translated}
+PARAMETERS: dict[str, Callable] = {"R": rotated, "RTS": rotated_translated_scaled, "P": projected,
+                                   "P5": partial(projected, deviation=5), "E": elastic, "T": translated,
+                                   "TC": translated}
 
 
 def convex(corners: np.ndarray) -> np.ndarray:

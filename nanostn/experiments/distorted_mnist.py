@@ -39,8 +39,8 @@ class DistortedMnist(Experiment):
 
     def add_options(self, what: Any, how: Any) -> None:
         what.add_argument("--distortion", choices=datasets.kinds, default="RTS",
-                          help="R rotated, RTS rotated, scaled and translated, P projective, E elastic, T translated, "
-                               "TC translated among clutter (default: %(default)s)")
+                          help="R rotated, RTS rotated, scaled and translated, P projective, P5 more so, E elastic, "
+                               "T translated, TC translated among clutter (default: %(default)s)")
         what.add_argument("--filters", type=_filters, default=64, metavar="N",
                           help="of each convolution of the CNN; the paper has 32 to 64 (default: %(default)s)")
 

@@ -59,7 +59,7 @@ def test_every_epoch_and_seed_is_another(data):
     ({"batch_size": 0}, "batch_size should be an integer, 1 or more, received 0"),
     ({"seed": -1}, "seed should be an integer, 0 or more, received -1"),
     ({"start": 1.5}, "start should be an integer, 0 or more, received 1.5"),
-    ({"kind": "X"}, "kind should be one of R, RTS, P, E, T, TC, received 'X'"),
+    ({"kind": "X"}, "kind should be one of R, RTS, P, P5, E, T, TC, received 'X'"),
     ({"labels": np.zeros(4)}, r"labels should be \(N,\) with N = 23 from images, received \(4,\)"),
 ])
 def test_bad_arguments_are_refused_before_the_first_batch(data, change, message):

@@ -123,16 +123,17 @@ def test_t_is_drawn_as_the_paper_says():
     assert set(np.unique(np.round(shift, 6))) == set(range(-16, 17))
 
 
-def test_p_is_drawn_as_the_paper_says():
-    _, theta = distortions.projected(np.random.default_rng(3), 2000)
+@pytest.mark.parametrize(("kind", "deviation"), [("P", 2.5), ("P5", 5)])
+def test_p_is_drawn_as_it_says(kind, deviation):
+    _, theta = distortions.PARAMETERS[kind](np.random.default_rng(3), 2000)
     back = np.linalg.inv(np.concatenate([theta, np.ones((2000, 1))], axis=1).reshape(-1, 3, 3))
     corners = np.einsum("nij,kj->nki", back, np.concatenate([CORNERS, np.ones((4, 1))], axis=1))
     corners = corners[..., :2] / corners[..., 2:]
     assert distortions.convex(corners).all()
     moved = (corners - 0.875 * CORNERS) * RADIUS
     assert abs(moved.mean(axis=(0, 1))).max() < 0.2
-    # 5 pixels, and the scale's own: 13.5 * 0.25 / sqrt(12); a little less for the quadrilaterals drawn again
-    assert moved.std() == pytest.approx(np.hypot(5, 0.97), rel=0.04)
+    # that, and the scale's own: 13.5 * 0.25 / sqrt(12); a little less for the quadrilaterals drawn again
+    assert moved.std() == pytest.approx(np.hypot(deviation, 0.97), rel=0.04)
 
 
 def test_e_is_drawn_as_the_paper_says():
@@ -156,7 +157,7 @@ def test_form_and_seed(images, kind):
 
 def test_elastic_and_projective_change_shape_not_place():
     spot = np.repeat(blob(13.5, 13.5), 500, axis=0)
-    for kind, pixels in (("P", 3.5), ("E", 1)):
+    for kind, pixels in (("P5", 3.5), ("P", 1.7), ("E", 1)):
         middles = np.array([centre(V[0]) for V in distort(spot, kind, np.random.default_rng(7))])
         assert abs(middles.mean(axis=0)).max() < 0.2 * pixels and 0.8 * pixels < middles.std() < 1.2 * pixels
 
@@ -180,7 +181,7 @@ def test_a_digit_is_no_clutter_for_itself():
 
 def test_bad_arguments(images):
     rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="distort: kind should be one of R, RTS, P, E, T, TC, received 'rts'"):
+    with pytest.raises(ValueError, match="distort: kind should be one of R, RTS, P, P5, E, T, TC, received 'rts'"):
         distort(images, "rts", rng)
     with pytest.raises(ValueError, match=r"distort: images should be \(N, 28, 28\), received \(11, 28, 27\) uint8"):
         distort(images[:, :, :27], "R", rng)
