@@ -97,14 +97,17 @@ def test_an_edited_config_is_refused_by_every_command(run, capfd):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 @pytest.mark.parametrize("options", [[], ["--optimiser", "sgd", "--schedule", "steps", "--decay-every", "3"],
-                                     ["--optimiser", "sgd", "--momentum", "0", "--model", "cnn", "--seed", "123456789"],
+                                     ["--optimiser", "sgd", "--momentum", "0", "--model", "LAST", "--seed", "12345678"],
                                      ["--learning-rate", "1e-3", "--localisation-rate", "0.25", "--test-limit", "7"]])
 def test_what_the_command_line_writes_is_never_refused(name, options, monkeypatch):
-    monkeypatch.setattr(experiment.Experiment, "load_data", lambda *arguments: None)
-    monkeypatch.setattr(experiment, "_train", lambda *arguments: 0)
+    for method in ("load_data", "initialise"):
+        monkeypatch.setattr(type(find(name)), method, lambda *arguments: None)
+    monkeypatch.setattr(experiment, "train_run", lambda *arguments: 0)
+    options = [find(name).models[-1] if option == "LAST" else option for option in options]
     given = ["train", name, "--data", "digits", "--limit", "8", "--batch-size", "8", "--steps", "1", *options]
-    small = [] if name == "cluttered-mnist" else ["--filters", "2", "--distortion", "P"]
-    assert main([*given, *small, "--run-dir", "run"]) == 0
+    small = {"distorted-mnist": ["--filters", "2", "--distortion", "P"],
+             "co-localisation": ["--filters", "2", "--distortion", "TC"]}
+    assert main([*given, *small.get(name, []), "--run-dir", "run"]) == 0
     find(name).check(RunDirectory.open("run"))
     assert main(["train", name, "--run-dir", "run", "--resume"]) == 0
 
@@ -162,12 +165,12 @@ def test_a_data_directory_that_was_named_and_has_no_mnist(by, place, tmp_path, c
     said = one_line(capfd)
     assert f"mnist: {place}/mnist should be a folder with the files of MNIST" in said and "--data digits" in said
     assert not (tmp_path / "run").exists()
-    monkeypatch.setattr(experiment, "_train", lambda *arguments: 0)
+    monkeypatch.setattr(experiment, "train_run", lambda *arguments: 0)
     assert main([*arguments, "--data", "digits", "--run-dir", "run"]) == 0  # asked for
 
 
 def test_that_digits_stand_in_for_mnist_is_said(capfd, monkeypatch):
-    monkeypatch.setattr(experiment, "_train", lambda *arguments: 0)
+    monkeypatch.setattr(experiment, "train_run", lambda *arguments: 0)
     arguments = [word for word in RUN if word not in ("--data", "digits")]
     assert main([*arguments, "--run-dir", "run"]) == 0
     said = capfd.readouterr().out.splitlines()

@@ -1,7 +1,7 @@
 """The encoding function e() of co-localisation (paper, A.2): the CNN of table 1, trained to tell digits apart, frozen.
 
-It is a run of distorted-mnist, trained once, when it is first wanted, for all runs of the same data. Which column of
-table 1 is not told: on P, the projective one, it tells the sizes of digits apart best, and so finds boxes of their size.
+It is a run of distorted-mnist, trained once, when it is first wanted, for all runs of the same data. The paper does not
+tell on which column of table 1: after P, the projective one, the loss is least where a crop has the digit's size.
 """
 
 from __future__ import annotations
