@@ -25,7 +25,7 @@ from nanostn.finite import NotFinite, check_gradients, name_first_layer
 from nanostn.functional import cross_entropy
 from nanostn.kernels.device_functions import move
 from nanostn.nn import Module
-from nanostn.optim import Optimiser, Schedule
+from nanostn.optim import Optimiser, Schedule, clip_gradients
 from nanostn.runs import RunDirectory
 from nanostn.tensor import Tensor
 from nanostn.thetas import Thetas, watch_theta
@@ -80,16 +80,17 @@ def say(line: str) -> None:
 def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Iterable[tuple[np.ndarray, ...]]],
           evaluation: Callable[[Module], Mapping[str, float]], *, run: RunDirectory, steps_per_epoch: int, steps: int,
           schedule: Schedule | None = None, loss: Callable[..., tuple[Tensor, Any]] = classification,
-          identity_penalty: float = 0.0, report: Callable[[str], None] = say) -> dict[str, Any]:
+          identity_penalty: float = 0.0, max_norm: float | None = None,
+          report: Callable[[str], None] = say) -> dict[str, Any]:
     """Train `model` for `steps` steps, from the checkpoint in `run` if there is one; return what result.json will hold.
 
     `batches(epoch, start)` yields the batches of an epoch from its step `start` on; `loss(model, *batch)` gives a loss
     and a number of wrong answers (None: they are not counted); `evaluation(model)` the numbers to note after each
     epoch, under names that begin with test_; `report(line)` tells of them. `identity_penalty` times
-    |theta - identity|^2, in the mean over a batch and summed over the transformers, joins the loss. A run that ends
-    within an epoch has a row for what there is of it, and goes on within it where more steps are asked for. Raises
-    NotFinite where the run diverges (the last checkpoint stays as it was), and Interrupted on Ctrl-C or SIGTERM, after
-    saving; a second one does not wait.
+    |theta - identity|^2, in the mean over a batch and summed over the transformers, joins the loss; the norm of all
+    gradients together is at most `max_norm`, where one is given. A run that ends within an epoch has a row for what
+    there is of it, and goes on within it where more steps are asked for. Raises NotFinite where the run diverges (the
+    last checkpoint stays as it was), and Interrupted on Ctrl-C or SIGTERM, after saving; a second one does not wait.
     """
     keep = _Keeper(run, model, optimiser, schedule)
     at = keep.restore()
@@ -105,7 +106,7 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
                 compiling.enter_context(announced_compilation())
                 for batch in batches(at.epoch, at.step):
                     learning_rate = optimiser.groups[0]["learning_rate"]  # the others follow
-                    counted = _step(model, optimiser, schedule, loss, batch, at, thetas, identity_penalty)
+                    counted = _step(model, optimiser, schedule, loss, batch, at, thetas, identity_penalty, max_norm)
                     at.seconds = time.perf_counter() - began
                     compiling.close()  # the first step has compiled whatever the others need
                     advance(at)
@@ -133,7 +134,7 @@ def train(model: Module, optimiser: Optimiser, batches: Callable[[int, int], Ite
 
 def _step(model: Module, optimiser: Optimiser, schedule: Schedule | None,
           loss: Callable[..., tuple[Tensor, Any]], batch: tuple[Any, ...], at: Progress, thetas: Thetas,
-          identity_penalty: float = 0.0) -> bool:
+          identity_penalty: float = 0.0, max_norm: float | None = None) -> bool:
     """Forward, backward, update; refuse to go on where a loss, theta or gradient is not finite.
 
     Returns whether the loss counts wrong answers.
@@ -155,6 +156,8 @@ def _step(model: Module, optimiser: Optimiser, schedule: Schedule | None,
         raise NotFinite(f"training stopped at step {at.steps + 1} (epoch {at.epoch + 1}): {error}; "
                         "a smaller learning rate may help") from None
     errors = 0 if wrong is None else int(wrong)
+    if max_norm is not None:
+        clip_gradients(model.parameters(), max_norm)
     optimiser.step()  # nothing waits for it: a GPU is given the next step while it computes this
     if schedule is not None:
         schedule.step()

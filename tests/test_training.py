@@ -69,6 +69,18 @@ def test_resumed_run_has_the_bits_of_an_uninterrupted_one(tmp_path, optimiser):
     assert [row["steps"] for row in whole.directory.metrics()] == [5, 10, 15, 17]
 
 
+def test_a_step_is_as_long_as_the_longest_gradient_allowed(tmp_path):
+    """All parameters together move by learning rate times norm; without a limit, and below it, by more and by less."""
+    lengths = []
+    for number, max_norm in enumerate((None, 0.01, 1e6)):
+        trial = Trial(tmp_path / str(number), optimiser=SGD, max_norm=max_norm)
+        before = {name: array.copy() for name, array in trial.model.state().items()}
+        trial.run(1)
+        moved = [array - before[name] for name, array in trial.model.state().items()]
+        lengths.append(np.sqrt(sum((each**2).sum() for each in moved)))
+    assert lengths[1] == pytest.approx(0.01 * 0.01, rel=1e-3) and lengths[0] == lengths[2] > 0.002
+
+
 @pytest.mark.parametrize("steps", [10, 15])
 @pytest.mark.parametrize("left", [None, "epoch,steps\n", "cut"])
 def test_a_table_that_lags_behind_its_checkpoint_is_written_anew(tmp_path, steps, left):

@@ -177,7 +177,7 @@ class Training:
         self.options: dict[str, Any] = {
             "model": model, "optimiser": optimiser, "run": directory, "steps_per_epoch": self.steps_per_epoch,
             "schedule": make_schedule(config, optimiser, self.steps), "loss": experiment.loss,
-            "identity_penalty": config["identity_penalty"] or 0.0,
+            "identity_penalty": config["identity_penalty"] or 0.0, "max_norm": config["clip_gradient"],
             "batches": lambda epoch, start: experiment.batches(config, data, epoch, start, model.device),
             "evaluation": lambda model: experiment.evaluate(model, *data[2:])}
 

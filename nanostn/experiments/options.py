@@ -56,6 +56,8 @@ def argument_parser(experiment: Any, prog: str | None) -> Parser:
                      help="then let its learning rate rise in N equal steps")
     how.add_argument("--identity-penalty", type=positive_number, metavar="X",
                      help="add X |theta - identity|^2, in the mean over the batch, to the loss")
+    how.add_argument("--clip-gradient", type=positive_number, metavar="X",
+                     help="scale the gradient of a step down to a norm of X where it is longer")
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     where.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
     where.add_argument("--data-dir", metavar="DIR",
