@@ -46,7 +46,7 @@ def encoder_run(folder):
 
 def test_the_encoder_is_a_finished_run_of_distorted_mnist(runs):
     config = json.loads((encoder_run(runs) / "config.json").read_text())
-    wanted = {"experiment": "distorted-mnist", "model": "cnn", "distortion": "P", "data": "digits", "limit": 40,
+    wanted = {"experiment": "distorted-mnist", "model": "cnn", "distortion": "P5", "data": "digits", "limit": 40,
               "filters": 2}
     assert {key: config[key] for key in wanted} == wanted and (encoder_run(runs) / "result.json").exists()
 

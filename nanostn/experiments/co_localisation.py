@@ -72,7 +72,8 @@ class CoLocalisation(Experiment):
         return encoder.Encoded(transformer, encoder.Encoder(config["filters"]))
 
     def initialise(self, model: Any, config: dict[str, Any], data_dir: str | None) -> None:
-        model.encode.cnn.load_state(encoder.run_of(config, data_dir, model.device).load_state()["model"])
+        trained: Any = encoder.run_of(config, data_dir, model.device).load_state()
+        model.encode.cnn.load_state(trained["model"])
 
     def load_data(self, config: dict[str, Any], data_dir: str | None = None) -> Data:
         """The images (100, 1, 84, 84) and their boxes (100, 4), to train on and to be tested on: the same."""

@@ -94,7 +94,7 @@ def checked(run: RunDirectory, filters: int) -> RunDirectory:
     config, result = run.config, run.result() or {}
     told = {name: config.get(name) for name in ("experiment", "model", "distortion", "filters")}
     wanted = told["experiment"] == DISTORTED_MNIST.name and told["model"] == "cnn" and told["filters"] == filters
-    if not wanted or datasets.size_of(told["distortion"]) != SIDE or "test_error" not in result:
+    if not wanted or datasets.size_of(str(told["distortion"])) != SIDE or "test_error" not in result:
         state = "finished" if "test_error" in result else "not finished"
         raise argument_error("train", "--encoder", f"a finished run of {DISTORTED_MNIST.name} with the model cnn, "
                              f"images of {SIDE} x {SIDE} pixels (R, P, P5 or E) and {filters} filters (--filters)",

@@ -32,11 +32,11 @@ def pictures(revived: Revived) -> list[Picture]:
             Picture("The same as an animation", text, "localisation.gif", film)]
 
 
-def course(revived: Revived) -> tuple[list[int], np.ndarray]:
+def course(revived: Any) -> tuple[list[int], np.ndarray]:
     """Steps from 0 to the last of the run's checkpoint, and the boxes (steps, N, 4) of all its images after them."""
     experiment, config = revived.experiment, revived.run.config
-    model: Any = experiment.build_model(config)
-    model.encode.load_state(revived.model.encode.state())
+    model, trained = experiment.build_model(config), revived.model
+    model.encode.load_state(trained.encode.state())
     model.to(revived.model.device)
     boxes = [experiment.boxes(model, revived.images)]
 

@@ -154,7 +154,7 @@ def pictures(table: Table, results: Results, folder: Path, data_dir: str | None)
     if table.compared:
         for column in table.columns:
             pair = [folder / first[row, column].name for row in table.compared if (row, column) in first]
-            found += _comparison(*pair, data_dir=data_dir) if len(pair) == 2 else []
+            found += _comparison(pair[0], pair[1], data_dir) if len(pair) == 2 else []
     for row, column in table.pictured:
         if (row, column) in first:
             revived = revive(folder / first[row, column].name, data_dir)
