@@ -166,7 +166,7 @@ def test_encoders_that_are_none(runs, monkeypatch, capfd):
     RunDirectory.create("unfinished", RunDirectory.open(encoder_run(runs)).config)
     for encoder_dir, words in (("larger", "model cnn, distortion RTS, filters 2, finished"),
                                ("fcn", "model fcn, distortion R, filters 2, finished"),
-                               ("unfinished", "distortion P, filters 2, not finished"),
+                               ("unfinished", "distortion P5, filters 2, not finished"),
                                ("run", "'run', experiment co-localisation, model st-attention"),
                                ("nowhere", "'nowhere', which has no config.json")):
         capfd.readouterr()
