@@ -46,7 +46,7 @@ def encoder_run(folder):
 
 def test_the_encoder_is_a_finished_run_of_distorted_mnist(runs):
     config = json.loads((encoder_run(runs) / "config.json").read_text())
-    wanted = {"experiment": "distorted-mnist", "model": "cnn", "distortion": "P5", "data": "digits", "limit": 40,
+    wanted = {"experiment": "distorted-mnist", "model": "cnn", "distortion": "E", "data": "digits", "limit": 40,
               "filters": 2}
     assert {key: config[key] for key in wanted} == wanted and (encoder_run(runs) / "result.json").exists()
 
@@ -166,7 +166,7 @@ def test_encoders_that_are_none(runs, monkeypatch, capfd):
     RunDirectory.create("unfinished", RunDirectory.open(encoder_run(runs)).config)
     for encoder_dir, words in (("larger", "model cnn, distortion RTS, filters 2, finished"),
                                ("fcn", "model fcn, distortion R, filters 2, finished"),
-                               ("unfinished", "distortion P5, filters 2, not finished"),
+                               ("unfinished", "distortion E, filters 2, not finished"),
                                ("run", "'run', experiment co-localisation, model st-attention"),
                                ("nowhere", "'nowhere', which has no config.json")):
         capfd.readouterr()

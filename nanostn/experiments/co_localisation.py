@@ -46,9 +46,9 @@ STEPS = 20             # between two evaluations, which is an epoch here
 class CoLocalisation(Experiment):
     name = "co-localisation"
     models = ("st-attention",)
-    epochs = 28
+    epochs = 36
     defaults = {"optimiser": "sgd", "batch_size": 100, "localisation_rate": 1.0, "clip_gradient": 1.0}
-    rates = {"adam": 0.001, "sgd": 0.2}
+    rates = {"adam": 0.001, "sgd": 0.3}
     momentum = 0.0
     told_by = ("distortion", "digit")
 
