@@ -3,8 +3,8 @@
     python -m nanostn.experiments.co_localisation --digit 8 --distortion T        digits on black
     python -m nanostn.experiments.co_localisation --digit 8 --distortion TC       among clutter
 
-A spatial transformer with attention crops 28 x 28 pixels from each image of 84 x 84. The loss, over random pairs of
-images, wants its crop I^T nearer to another image's crop than to a random patch of its own image:
+A spatial transformer with attention crops 28 x 28 pixels from each image of 84 x 84. The loss, over all pairs of a
+batch, wants its crop I^T nearer to another image's crop than to a random patch of its own image:
 
     max(0, |e(I_n^T) - e(I_m^T)|^2 - |e(I_n^T) - e(I_n^rand)|^2 + alpha),    alpha = 1
 
@@ -31,14 +31,14 @@ from nanostn.datasets import load
 from nanostn.datasets.colocalisation import attention_boxes, located_digits, overlaps
 from nanostn.experiments import encoder, localisation_pictures
 from nanostn.experiments.experiment import Data, Experiment
-from nanostn.functional import concatenate, triplet_hinge
+from nanostn.functional import relu
 from nanostn.kernels.device_functions import move
 from nanostn.nn import Conv2d, Dense, Flatten, MaxPool2d, Module, ReLU, Sequential, SpatialTransformer
 from nanostn.tensor import Tensor
 from nanostn.transformations import Attention
 
 PAIRS = 5              # first word of the seed, beside those of `datasets`
-PARTNERS = 5           # images that each one of a batch is paired with
+MARGIN = 1.0           # alpha
 PATCHES = 0.02, 0.1    # sides of the random patches, as parts of the image's
 STEPS = 20             # between two evaluations, which is an epoch here
 
@@ -87,21 +87,23 @@ class CoLocalisation(Experiment):
         return STEPS
 
     def batches(self, config: dict[str, Any], data: Data, epoch: int, start: int, device: str) -> Iterator[Any]:
-        """Images, a random patch of each as attention (s, t_x, t_y), and how far along the batch their partners are."""
+        """Images, and a random patch of each as attention (s, t_x, t_y)."""
         for step in range(start, STEPS):
             rng = np.random.default_rng([PAIRS, config["seed"], epoch, step])
             x = data[0][rng.permutation(len(data[0]))[:config["batch_size"]]]
             s = rng.uniform(*PATCHES, (len(x), 1))
             patches = np.concatenate([s, rng.uniform(s - 1, 1 - s, (len(x), 2))], axis=1).astype(np.float32)
-            shifts = 1 + rng.permutation(len(x) - 1)[:PARTNERS]
-            yield move(x, device), move(patches, device), shifts.tolist()
+            yield move(x, device), move(patches, device)
 
-    def loss(self, model: Any, x: Any, patches: Any, shifts: list[int]) -> tuple[Tensor, None]:
-        """The mean over pairs: image n with n + shift, around the batch."""
-        found = model(Tensor(x))
+    def loss(self, model: Any, x: Any, patches: Any) -> tuple[Tensor, None]:
+        """The mean over all pairs n and m != n of a batch, |e_n - e_m|^2 as |e_n|^2 + |e_m|^2 - 2 e_n e_m."""
+        found = model(Tensor(x))                                                            # (N, features)
         random = model.encode(model.transformer.transform(Tensor(x), Tensor(patches)))
-        hinges = [triplet_hinge(found, concatenate([found[k:], found[:k]]), random, alpha=1.0) for k in shifts]
-        return sum(hinges[1:], hinges[0]) / (len(x) * len(shifts)), None
+        squares = (found ** 2).sum(axis=1, keepdims=True)                                   # (N, 1)
+        between = squares + squares.transpose(1, 0) - 2 * (found @ found.transpose(1, 0))   # (N, N)
+        beyond = ((found - random) ** 2).sum(axis=1, keepdims=True)
+        others = move(1 - np.eye(len(x), dtype=np.float32), model.device)
+        return (relu(between - beyond + MARGIN) * others).sum() / (len(x) * (len(x) - 1)), None
 
     def evaluate(self, model: Any, images: Any, labels: Any) -> Mapping[str, float]:
         overlap = overlaps(self.boxes(model, images), labels)
