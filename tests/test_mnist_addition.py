@@ -11,7 +11,7 @@ import pytest
 from nanostn import datasets, drawing, no_grad, report
 from nanostn.checkpoints import load
 from nanostn.cli import main
-from nanostn.experiments import revive
+from nanostn.experiments import options, revive
 from nanostn.experiments.mnist_addition import EXPERIMENT
 from nanostn.nn import SpatialTransformer
 from nanostn.tensor import Tensor
@@ -120,3 +120,12 @@ def test_pictures(model, rows, tmp_path):
         assert drawing.png(picture.figure, dpi=30).startswith(b"\x89PNG")
     assert main(["report", "run"]) == 0
     assert (tmp_path / "run" / "report" / "transformers.png").exists() == (rows > 0)
+
+
+@pytest.mark.parametrize(("optimiser", "rate", "part"), [("adam", 0.0015, 0.3), ("sgd", 0.01, 0.1)])
+def test_the_transformers_learn_more_slowly_than_the_classifier(optimiser, rate, part):
+    """By Adam as was found to be needed, by SGD as in the paper; --help says what the settings are."""
+    parser = options.argument_parser(EXPERIMENT, None)
+    settings = options.settings(EXPERIMENT, parser.parse_args(["--data", "digits", "--optimiser", optimiser]))
+    assert (settings["learning_rate"], settings["localisation_rate"]) == (rate, part)
+    assert f"{part:g} for {optimiser}" in " ".join(parser.format_help().split())

@@ -47,8 +47,9 @@ class CoLocalisation(Experiment):
     name = "co-localisation"
     models = ("st-attention",)
     epochs = 36
-    defaults = {"optimiser": "sgd", "batch_size": 100, "localisation_rate": 1.0, "clip_gradient": 1.0}
+    defaults = {"optimiser": "sgd", "batch_size": 100, "clip_gradient": 1.0}
     rates = {"adam": 0.001, "sgd": 0.3}
+    localisation_rates = {"adam": 1.0, "sgd": 1.0}
     momentum = 0.0
     told_by = ("distortion", "digit")
 

@@ -37,6 +37,8 @@ class Experiment:
     fixed: Mapping[str, Any] = {}                 # settings that are not left open
     defaults: Mapping[str, Any] = {}              # of options, where they differ from those of `options.py`
     rates: Mapping[str, float] = {"adam": 0.001, "sgd": 0.01}  # where no learning rate is given
+    # Of the localisation network, as a part of it: Adam scales steps by itself; 0.1 for SGD is the paper's.
+    localisation_rates: Mapping[str, float] = {"adam": 1.0, "sgd": 0.1}
     momentum = 0.9                                # of sgd, where none is given
     told_by: tuple[str, ...] = ("distortion",)    # settings that tell its runs apart, beside model, data and seed
 

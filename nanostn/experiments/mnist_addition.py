@@ -49,7 +49,8 @@ class MnistAddition(Experiment):
     models = MODELS
     epochs = 80
     rates = {"adam": 0.0015, "sgd": 0.01}
-    defaults = {"batch_size": 32, "localisation_rate": 0.3, "freeze_localisation": 500, "warm_up_localisation": 1000}
+    localisation_rates = {"adam": 0.3, "sgd": 0.1}
+    defaults = {"batch_size": 32, "freeze_localisation": 500, "warm_up_localisation": 1000}
     fixed = {"distortion": "RTS"}  # of each digit
 
     def kind(self, config: dict[str, Any]) -> datasets.Kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from nanostn import datasets
@@ -38,8 +39,7 @@ def argument_parser(experiment: Any, prog: str | None) -> Parser:
     how.add_argument("--momentum", type=momentum, metavar="X",
                      help=f"with --optimiser sgd (default: {experiment.momentum:g})")
     how.add_argument("--learning-rate", type=positive_number, metavar="X",
-                     help="at the start (default: " + ", ".join(f"{rate} for {name}" for name, rate in
-                                                                experiment.rates.items()) + ")")
+                     help=f"at the start (default: {_by_optimiser(experiment.rates)})")
     how.add_argument("--schedule", choices=("cosine", "steps", "constant"), default="cosine",
                      help="cosine: the learning rate falls to zero over the run; steps: it falls at intervals, as in "
                           "the paper; constant: it stays (default: %(default)s)")
@@ -49,7 +49,7 @@ def argument_parser(experiment: Any, prog: str | None) -> Parser:
                      help="with --schedule steps: steps between falls (default: a third of the run)")
     how.add_argument("--localisation-rate", type=positive_number, metavar="X",
                      help="learning rate of the localisation network, as a part of the other "
-                          "(default: 1 for adam, which scales steps by itself; 0.1 for sgd, as in the paper)")
+                          f"(default: {_by_optimiser(experiment.localisation_rates)})")
     how.add_argument("--freeze-localisation", type=positive, metavar="N",
                      help="leave the localisation network alone for the first N steps")
     how.add_argument("--warm-up-localisation", type=positive, metavar="N",
@@ -72,6 +72,10 @@ def argument_parser(experiment: Any, prog: str | None) -> Parser:
     return parser
 
 
+def _by_optimiser(rates: Mapping[str, float]) -> str:
+    return ", ".join(f"{rate:g} for {name}" for name, rate in rates.items())
+
+
 def settings(experiment: Any, options: argparse.Namespace) -> dict[str, Any]:
     """What the run is: every option but the places, with the defaults that depend on others filled in."""
     given = {key: value for key, value in vars(options).items() if key not in PLACES}
@@ -88,7 +92,7 @@ def settings(experiment: Any, options: argparse.Namespace) -> dict[str, Any]:
             raise argument_error("train", f"--{option.replace('_', '-')}", f"given with --{other} {needed} only",
                                  f"--{other} {config[other]}")
     for option, other, defaults in (("learning_rate", "optimiser", experiment.rates),
-                                    ("localisation_rate", "optimiser", {"adam": 1.0, "sgd": 0.1}),
+                                    ("localisation_rate", "optimiser", experiment.localisation_rates),
                                     ("momentum", "optimiser", {"sgd": experiment.momentum}),
                                     ("decay", "schedule", {"steps": 0.1})):
         if config[option] is None:
