@@ -64,10 +64,10 @@ def test_its_weights_are_in_the_checkpoint_and_stay(runs):
 
 def test_features_are_both_hidden_layers_and_the_scores():
     cnn = build("cnn", 28, filters=2)
-    x = np.random.default_rng(0).random((3, 1, 28, 28), dtype=np.float32)
+    x = np.random.default_rng(0).random((3, 1, 84, 84), dtype=np.float32)
     made = encoder.Encoder(2)
     made.cnn.load_state(cnn.state())
-    layers, value = [], Tensor(x)
+    layers, value = [], Tensor(x.reshape(3, 1, 28, 3, 28, 3).mean(axis=(3, 5)))
     for layer in cnn.modules:
         value = layer(value)
         layers.append(value.numpy().reshape(3, -1))
@@ -124,8 +124,8 @@ def test_the_whole_image_overlaps_too_little_and_the_true_crop_wholly():
     model = EXPERIMENT.build_model({"seed": 0, "filters": 2})
     truth = np.array([[20.0, 30, 48, 58]] * 2)
     whole = EXPERIMENT.evaluate(model, x, truth)
-    assert whole == {"test_error": 100.0, "test_iou": pytest.approx((27 / 83) ** 2)}
-    model.transformer.localisation[8].bias.data[...] = [27 / 83, 33.5 / 41.5 - 1, 43.5 / 41.5 - 1]
+    assert whole == {"test_error": 100.0, "test_iou": pytest.approx(1 / 9)}
+    model.transformer.localisation[8].bias.data[...] = [1 / 3, 33.5 / 41.5 - 1, 43.5 / 41.5 - 1]
     found = EXPERIMENT.evaluate(model, x, truth + [[0] * 4, [15, 0, 15, 0]])  # 13 of 28 columns are shared
     assert found == {"test_error": 50.0, "test_iou": pytest.approx((1 + 13 / 43) / 2, abs=1e-5)}
 
@@ -202,7 +202,7 @@ def test_the_report_replays_the_run(runs, monkeypatch):
     revived = revive("run")
     steps, boxes = localisation_pictures.course(revived)
     assert steps == [0, 20, 40, 50] and boxes.shape == (4, 100, 4)
-    np.testing.assert_allclose(boxes[0], attention_boxes(np.array([[1.0, 0, 0]] * 100)), atol=1e-4)
+    np.testing.assert_allclose(boxes[0], [[0, 0, 84, 84]] * 100, atol=1e-4)
     np.testing.assert_array_equal(boxes[-1], EXPERIMENT.boxes(revived.model, revived.images))
     assert main(["report", "run"]) == 0
     page = (runs / "run" / "report" / "index.html").read_text()

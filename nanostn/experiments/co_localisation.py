@@ -1,10 +1,9 @@
 """Co-localisation (paper, A.2, table 5): find what a hundred images have in common, told neither what it is nor where.
 
-    python -m nanostn.experiments.co_localisation --digit 8 --distortion T        digits on black
-    python -m nanostn.experiments.co_localisation --digit 8 --distortion TC       among clutter
+    python -m nanostn.experiments.co_localisation --digit 8 --distortion TC      T: without clutter
 
-A spatial transformer with attention crops 28 x 28 pixels from each image of 84 x 84. The loss, over all pairs of a
-batch, wants its crop I^T nearer to another image's crop than to a random patch of its own image:
+A spatial transformer with attention crops a digit's surroundings from each image of 84 x 84. The loss, over all pairs
+of a batch, wants its crop I^T nearer to another image's crop than to a random patch of its own image:
 
     max(0, |e(I_n^T) - e(I_m^T)|^2 - |e(I_n^T) - e(I_n^rand)|^2 + alpha),    alpha = 1
 
@@ -26,7 +25,6 @@ import numpy as np
 
 from nanostn import no_grad
 from nanostn.checks import argument_error
-from nanostn.console import positive
 from nanostn.datasets import load
 from nanostn.datasets.colocalisation import attention_boxes, located_digits, overlaps
 from nanostn.experiments import encoder, localisation_pictures
@@ -46,8 +44,8 @@ STEPS = 20             # between two evaluations, which is an epoch here
 class CoLocalisation(Experiment):
     name = "co-localisation"
     models = ("st-attention",)
-    epochs = 36
-    defaults = {"optimiser": "sgd", "batch_size": 100, "clip_gradient": 1.0}
+    epochs = 50
+    defaults = {"optimiser": "sgd", "batch_size": 32, "clip_gradient": 1.0}
     rates = {"adam": 0.001, "sgd": 0.3}
     localisation_rates = {"adam": 1.0, "sgd": 1.0}
     momentum = 0.0
@@ -58,10 +56,7 @@ class CoLocalisation(Experiment):
                           help="T translated, TC translated among clutter (default: %(default)s)")
         what.add_argument("--digit", type=int, choices=range(10), default=8, metavar="CLASS",
                           help="what the images have in common, 0 to 9 (default: %(default)s)")
-        what.add_argument("--encoder", metavar="RUN_DIR", help="a run of distorted-mnist, cnn on 28 x 28 pixels "
-                          "(default: one in runs/, trained when it is first wanted)")
-        what.add_argument("--filters", type=positive, default=32, metavar="N",
-                          help="of each convolution of the encoder (default: %(default)s)")
+        encoder.add_options(what)
 
     def build_model(self, config: dict[str, Any]) -> Module:
         """The localiser of the paper; it tells of 100,000 parameters, but the layers that it names have 5,947."""
@@ -69,7 +64,7 @@ class CoLocalisation(Experiment):
         localisation = Sequential(                                                      # (N, 1, 84, 84)
             Conv2d(1, 8, 9, stride=4, **options), ReLU(), MaxPool2d(2),                 # (N, 8, 9, 9)
             Flatten(), Dense(648, 8, **options), ReLU(), Dense(8, 8, **options), ReLU(), Dense(8, 3, **options))
-        transformer = SpatialTransformer(localisation, Attention(), (encoder.SIDE, encoder.SIDE))
+        transformer = SpatialTransformer(localisation, Attention(), (encoder.CROP, encoder.CROP))
         return encoder.Encoded(transformer, encoder.Encoder(config["filters"]))
 
     def initialise(self, model: Any, config: dict[str, Any], data_dir: str | None) -> None:
@@ -113,7 +108,7 @@ class CoLocalisation(Experiment):
     def boxes(self, model: Any, images: Any) -> np.ndarray:
         """Where the model sees the object, (N, 4) in pixels."""
         with no_grad():
-            return attention_boxes(model.transformer.theta(Tensor(images).to(model.device)).numpy())
+            return attention_boxes(model.transformer.theta(Tensor(images).to(model.device)).numpy(), encoder.CROP)
 
     pictures = staticmethod(localisation_pictures.pictures)
 
