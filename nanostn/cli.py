@@ -92,7 +92,7 @@ def _parser() -> Parser:
     table = command("table", _table, "the cells of one of the paper's tables: trained, resumed, shown",
                     epilog=_table_epilog())
     table.add_argument("name", metavar="NAME", help=", ".join(TABLES))
-    table.add_argument("--only", nargs="+", default=(), metavar="NAME", help="these rows and columns (default: all)")
+    table.add_argument("--only", nargs="+", default=(), metavar="NAME", help="train these rows and columns (default: all)")
     table.add_argument("--seeds", type=natural, nargs="+", default=(0,), metavar="N", help="(default: 0)")
     table.add_argument("--recipe", metavar="NAME", help="how to train, see below (default: the first)")
     table.add_argument("--epochs", type=positive, metavar="N", help="instead of the recipe's")
@@ -235,7 +235,7 @@ def _table(options: argparse.Namespace) -> int:
 
     table = find_table(options.name)
     if options.published:
-        results, recipes = show.published(options.name), list(table.recipes)
+        results, shown = show.published(options.name), []
         if not results:
             print(f"no results of {options.name} come with this version")
     else:
@@ -250,9 +250,9 @@ def _table(options: argparse.Namespace) -> int:
             runner = Runner(table, folder, cells, length, options.train_options)
             places = ["--device", options.device, *(["--data-dir", options.data_dir] if options.data_dir else [])]
             failed = runner.run(options.jobs, threads // options.jobs, places)
-        results, recipes = show.collect(cells, folder), [cells[0].recipe]
-    for recipe in recipes:
-        if any(cell.recipe == recipe for cell in results) or not options.published:
+        results, shown = show.finished(table, folder), [cells[0].recipe]
+    for recipe in table.recipes:
+        if recipe in (*shown, *(cell.recipe for cell in results)):
             print(show.as_text(table, results, recipe), end="\n\n")
     if options.runs:
         print(show.runs_as_markdown(results))

@@ -108,6 +108,12 @@ def test_cells_are_trained_once_and_shown(tmp_path, capfd):
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*/*")} == before
     assert main(["table", "distorted-mnist", "--show", "--runs"]) == 0
     assert "| fcn-R-short-seed0 |" in capfd.readouterr().out
+    for name in ("copy", "fcn-R-none-seed0", "fnc-R-short-seed0"):  # no cells
+        (folder / name).mkdir()
+        (folder / name / "result.json").write_text("{}")
+    assert main(["table", "distorted-mnist", "--only", "cnn", "P", "--recipe", "long", "--show"]) == 0
+    said = capfd.readouterr().out  # what was asked for, and what else there is
+    assert said.count("recipe") == 2 and re.search(rf"^fcn +{found['fcn']['test_error']:.2f} \(", said, re.MULTILINE)
     assert main([*TABLE, "--epochs", "3", "--", *SMALL]) == 2
     assert "--folder should be one whose runs have epochs = 3" in capfd.readouterr().err
     assert main([*TABLE, "--folder", str(folder / "fcn-R-short-seed0")]) == 2
@@ -253,7 +259,7 @@ def test_page_with_images_that_only_the_transformer_gets_right(tmp_path, capfd, 
     assert "R: cnn is wrong, st-cnn-affine right" in page and (folder / "R-compared.png").exists()
     assert "http" not in re.sub(r"base64,[^\"]*", "", page)
     monkeypatch.setattr(show.report, "classes", lambda model, images: show_labels[1])
-    assert show.pictures(TABLES["distorted-mnist"], show.collect(TABLES["distorted-mnist"].cells(["R"]), folder),
+    assert show.pictures(TABLES["distorted-mnist"], show.finished(TABLES["distorted-mnist"], folder),
                          folder, None) == []  # both are right
 
 

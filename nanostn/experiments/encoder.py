@@ -51,7 +51,8 @@ class Encoder(Module):
                 setattr(layer, name, getattr(layer, name).data)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, features = self.pool(x), []
+        features: list[Tensor] = []
+        x = self.pool(x)
         for layer in self.cnn.modules:
             x = layer(x)
             if isinstance(layer, MaxPool2d | Dense):

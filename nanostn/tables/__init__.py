@@ -6,6 +6,7 @@ paper's figures are those of arXiv 1506.02025v3, in percent of test images that 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -70,6 +71,13 @@ class Table:
         if recipe not in self.recipes:
             raise argument_error("table", "--recipe", f"one of {', '.join(self.recipes)}", recipe)
         return [Cell(row, column, recipe, seed) for column in columns for row in rows for seed in seeds]
+
+    def named(self, name: str) -> Cell | None:
+        """The cell that is called so, if the table has it."""
+        found = re.fullmatch(r"(.+)-(\w+)-(\w+)-seed(\d+)", name)
+        if not found or found[1] not in self.rows or found[2] not in self.columns or found[3] not in self.recipes:
+            return None
+        return Cell(found[1], found[2], found[3], int(found[4]))
 
     def arguments(self, cell: Cell, length: Sequence[str] = ()) -> list[str]:
         """Of the experiment's command line; `length` is --epochs or --steps, if not that of the recipe."""

@@ -14,7 +14,7 @@ from nanostn import drawing, report
 from nanostn.experiments import revive
 from nanostn.report import Picture
 from nanostn.runs import read_result
-from nanostn.tables import Cell, Table
+from nanostn.tables import Cell, Table, find
 
 PUBLISHED = Path(__file__).parent / "published"  # a folder for each table, in it the result.json of its cells' runs
 MISSING = "–"
@@ -26,17 +26,16 @@ Results = dict[Cell, dict[str, Any]]
 
 def published(name: str) -> Results:
     """The results that come with the package, of all recipes and seeds."""
-    results = {}
-    for path in sorted((PUBLISHED / name).glob("*.json")):
-        row, column, recipe, seed = path.stem.rsplit("-", 3)
-        results[Cell(row, column, recipe, int(seed.removeprefix("seed")))] = read_result(path) or {}
-    return results
+    return _results(find(name), {path.stem: path for path in (PUBLISHED / name).glob("*.json")})
 
 
-def collect(cells: Sequence[Cell], folder: Path) -> Results:
-    """The results of the cells that are finished, from their run directories."""
-    found = {cell: read_result(folder / cell.name / "result.json") for cell in cells}
-    return {cell: result for cell, result in found.items() if result is not None}
+def finished(table: Table, folder: Path) -> Results:
+    """Those of all runs of the table that lie under a folder, whichever were asked for last."""
+    return _results(table, {path.parent.name: path for path in folder.glob("*/result.json")})
+
+
+def _results(table: Table, files: Mapping[str, Path]) -> Results:
+    return {cell: read_result(files[name]) or {} for name in sorted(files) if (cell := table.named(name))}
 
 
 def grid(table: Table, results: Results, recipe: str) -> list[list[str]]:
