@@ -46,12 +46,12 @@ def grid(table: Table, results: Results, recipe: str) -> list[list[str]]:
     for row in table.rows:
         numbers = {column: [_shown(table, result) for cell, result in here.items()
                             if (cell.row, cell.column) == (row, column)] for column in table.columns}
-        words = [_words(numbers[column], table.paper.get(row, {}).get(column)) for column in table.columns]
+        words = [_words(table, numbers[column], table.paper.get(row, {}).get(column)) for column in table.columns]
         if table.correct:
             paper = list(table.paper.get(row, {}).values())
             every = [number for column in table.columns for number in numbers[column]]
-            words.append(_words(every if all(numbers.values()) else [], statistics.mean(paper) if paper else None,
-                                spread=False))
+            words.append(_words(table, every if all(numbers.values()) else [],
+                                statistics.mean(paper) if paper else None, spread=False))
         lines.append([row, *words])
     counts = [sorted({result["parameters"] for cell, result in here.items()
                       if cell.column == column and "parameters" in result}) for column in table.columns]
@@ -67,16 +67,16 @@ def _shown(table: Table, result: Mapping[str, Any]) -> float:
     return 100 - error if table.correct else error
 
 
-def _words(numbers: Sequence[float], paper: float | None, spread: bool = True) -> str:
+def _words(table: Table, numbers: Sequence[float], paper: float | None, spread: bool = True) -> str:
     if not numbers:
         ours = MISSING
     elif np.isnan(numbers).any():
         ours = "diverged"
     else:
-        ours = f"{statistics.mean(numbers):.2f}"
+        ours = f"{statistics.mean(numbers):.{table.decimals}f}"
         if len(numbers) > 1 and spread:
-            ours += f" ± {statistics.stdev(numbers):.2f}"
-    return ours if paper is None else f"{ours} ({paper:.1f})"
+            ours += f" ± {statistics.stdev(numbers):.{table.decimals}f}"
+    return ours if paper is None else f"{ours} ({paper:.{min(table.decimals, 1)}f})"
 
 
 def as_text(table: Table, results: Results, recipe: str) -> str:
