@@ -92,7 +92,7 @@ def _parser() -> Parser:
     table = command("table", _table, "the cells of one of the paper's tables: trained, resumed, shown",
                     epilog=_table_epilog())
     table.add_argument("name", metavar="NAME", help=", ".join(TABLES))
-    table.add_argument("--only", nargs="+", default=(), metavar="NAME", help="these rows and columns alone (default: all)")
+    table.add_argument("--only", nargs="+", default=(), metavar="NAME", help="rows and columns (default: all)")
     table.add_argument("--seeds", type=natural, nargs="+", default=(0,), metavar="N", help="(default: 0)")
     table.add_argument("--recipe", metavar="NAME", help="how to train, see below (default: the first)")
     table.add_argument("--epochs", type=positive, metavar="N", help="instead of the recipe's")
