@@ -247,9 +247,9 @@ def _table(options: argparse.Namespace) -> int:
             if options.jobs > threads:
                 raise argument_error("table", "--jobs", f"at most the {threads} threads there are", options.jobs)
             length = [f"--{name}={value}" for name in ("epochs", "steps") if (value := getattr(options, name))]
-            runner = Runner(table, folder, cells, length, options.train_options)
-            places = ["--device", options.device, *(["--data-dir", options.data_dir] if options.data_dir else [])]
-            failed = runner.run(options.jobs, threads // options.jobs, places)
+            data = [f"--data-dir={options.data_dir}"] if options.data_dir else []  # decides on MNIST or digits
+            runner = Runner(table, folder, cells, length, [*data, *options.train_options])
+            failed = runner.run(options.jobs, threads // options.jobs, ["--device", options.device])
         results, shown = show.finished(table, folder), [cells[0].recipe]
     for recipe in table.recipes:
         if recipe in (*shown, *(cell.recipe for cell in results)):

@@ -65,6 +65,17 @@ def positive_number(text: str) -> float:
     return value
 
 
+def number_or_zero(text: str) -> float:
+    """An argument that is a finite number of 0 or more."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"should be a number of 0 or more, received {text!r}")
+    return value
+
+
 def momentum(text: str) -> float:
     """An argument from 0 to below 1."""
     try:

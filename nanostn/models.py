@@ -81,7 +81,7 @@ class PoseClassifier(Module):
 
 
 def build(model: str, size: int, seed: int = 0, filters: int = 64, dtype: Any = np.float32) -> Module:
-    """A network for grey images of side `size`, 28 (R, P, E), 42 (RTS) or 60 (T, TC), to scores (N, 10).
+    """A network for grey images of side `size`, 28 (R, P, P5, E), 42 (RTS) or 60 (T, TC), to scores (N, 10).
 
     `model` is one of MODELS or VARIANTS; `filters` those of each convolution of the CNN, of which the paper has 32 to
     64. The same seed gives the same initial weights.
@@ -192,7 +192,8 @@ def _cnn_features(shape: Shape, filters: int) -> int:
 def fcn(shape: Shape, target: int, options: dict[str, Any], classes: int = 10) -> Sequential:
     """Two hidden layers of equal width, so wide that the parameters come nearest to `target`.
 
-    The paper's 128 to 256 units are met except by the plain FCN on large images, where equal counts ask for fewer.
+    The paper's 128 to 256 units are met but by the plain FCN on large images and by the classifiers of MNIST addition
+    behind two transformers, where equal counts ask for fewer.
     """
     inputs = int(np.prod(shape))
     width = min(range(16, 512), key=lambda w: abs(inputs * w + w + w * w + w + classes * (w + 1) - target))

@@ -257,7 +257,7 @@ def _table(runs: Sequence[RunDirectory]) -> str:
         result, last = run.result() or {}, (run.metrics() or [{}])[-1]
         error = last.get("test_error")
         rows.append((html.escape(name), f"{last.get('epoch', 0):.0f}", f"{last.get('steps', 0):,.0f}",
-                     f"{result['parameters']:,}" if result else "unfinished",
+                     "diverged" if "diverged" in result else f"{result['parameters']:,}" if result else "unfinished",
                      "" if error is None else f"<b>{error:.2f} %</b>", f"{last.get('seconds', 0) / 60:.1f}",
                      html.escape(str(run.config["seed"])), html.escape(str(run.path))))
     return table_rows(head, rows)

@@ -69,7 +69,7 @@ class Thetas:
         for name, transformer, theta in self.transformers():
             if words := collapse(transformer, theta.data):
                 self.warned = True
-                print(f"warning: at step {step} the spatial transformer{f' {name}' if name else ''} has collapsed: "
+                print(f"warning: after {step} steps the spatial transformer{f' {name}' if name else ''} has collapsed: "
                       f"{words}; {REMEDY}", file=sys.stderr, flush=True)
                 return
 

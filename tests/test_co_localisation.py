@@ -163,9 +163,9 @@ def test_encoders_that_are_none(runs, monkeypatch, capfd):
     assert main([*given, "RTS", "--model", "cnn", "--run-dir", "larger"]) == 0
     assert main([*given, "R", "--model", "fcn", "--run-dir", "fcn"]) == 0
     RunDirectory.create("unfinished", RunDirectory.open(encoder_run(runs)).config)
-    for encoder_dir, words in (("larger", "model cnn, distortion RTS, filters 2, finished"),
-                               ("fcn", "model fcn, distortion R, filters 2, finished"),
-                               ("unfinished", "distortion E, filters 2, not finished"),
+    for encoder_dir, words in (("larger", "model cnn, distortion RTS, data digits, filters 2, finished"),
+                               ("fcn", "model fcn, distortion R, data digits, filters 2, finished"),
+                               ("unfinished", "distortion E, data digits, filters 2, not finished"),
                                ("run", "'run', experiment co-localisation, model st-attention"),
                                ("nowhere", "'nowhere', which has no config.json")):
         capfd.readouterr()
@@ -173,9 +173,36 @@ def test_encoders_that_are_none(runs, monkeypatch, capfd):
         said = capfd.readouterr().err
         assert words in said and "should be" in said and len(said.splitlines()) == 1
         assert not (runs / "refused").exists()
+    run = RunDirectory.open(encoder_run(runs))
+    with pytest.raises(ValueError, match="of mnist, --filters 2, received .*, data digits, filters 2, finished"):
+        encoder.checked(run, {"data": "mnist", "filters": 2})
     assert main([*TRAIN, "--encoder", str(encoder_run(runs)), "--run-dir", "named"]) == 0
     one, other = (load(runs / name / "checkpoint.h5")["model"] for name in ("run", "named"))
     assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_an_encoder_that_is_interrupted_or_diverges_is_told_of(runs, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    other = [*TRAIN, "--run-dir", "other"]
+    given = encoder.DISTORTED_MNIST.batches
+
+    def interrupting(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        yield from given(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(encoder.DISTORTED_MNIST, "batches", interrupting)
+        assert main(other) == 130
+    said = capfd.readouterr()
+    assert "saved, go on with: the same command" in said.err and not (tmp_path / "other").exists()
+    path = encoder_run(tmp_path)
+    RunDirectory.open(path).finish({"diverged": "at step 3"})
+    assert main(other) == 2
+    assert "not finished" in capfd.readouterr().err
+    (path / "result.json").unlink()
+    assert main(other) == 0
+    said = capfd.readouterr().out
+    assert "\nencoder: epoch   8/8" in said and "\nepoch   3/3" in said
 
 
 def test_an_encoder_in_training_is_waited_for(runs, monkeypatch, capfd):
@@ -204,6 +231,11 @@ def test_the_report_replays_the_run(runs, monkeypatch):
     assert steps == [0, 20, 40, 50] and boxes.shape == (4, 100, 4)
     np.testing.assert_allclose(boxes[0], [[0, 0, 84, 84]] * 100, atol=1e-4)
     np.testing.assert_array_equal(boxes[-1], EXPERIMENT.boxes(revived.model, revived.images))
+    assert "another device" not in localisation_pictures.pictures(revived)[0].text
+    before = revived.model.transformer.localisation[8].bias.data.copy()
+    revived.model.transformer.localisation[8].bias.data[1] += 0.1
+    assert "ends up to 4 pixels beside" in localisation_pictures.pictures(revived)[0].text
+    revived.model.transformer.localisation[8].bias.data[...] = before
     assert main(["report", "run"]) == 0
     page = (runs / "run" / "report" / "index.html").read_text()
     assert page.count("data:image/png;base64,") == 2 and page.count("data:image/gif;base64,") == 1

@@ -17,6 +17,8 @@ from nanostn.checkpoints import load, save
 from nanostn.cli import main
 from nanostn.console import guarded
 from nanostn.experiments import EXPERIMENTS, demo, distorted_mnist, experiment, find, options
+from nanostn.optim import GroupWarmUp
+from nanostn.runs import RunDirectory
 
 SMALL = ["--data", "digits", "--limit", "24", "--test-limit", "10", "--batch-size", "8", "--epochs", "2"]
 DISTORTED_MNIST = distorted_mnist.EXPERIMENT
@@ -106,6 +108,33 @@ def test_another_run_is_never_touched(tmp_path, capfd):
         assert main(arguments) == 2
         assert words in capfd.readouterr().err
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_zero_switches_a_default_off_and_the_command_is_quoted(tmp_path):
+    addition, localisation = find("mnist-addition"), find("co-localisation")
+    parser = options.argument_parser(addition, None)
+    config = options.settings(addition, parser.parse_args(["--data=digits", "--freeze-localisation=0",
+                                                           "--warm-up-localisation=0"]))
+    assert options.command(addition, config).endswith("--freeze-localisation 0 --warm-up-localisation 0")
+    model = addition.build_model({**config, "model": "st-fcn-affine"})
+    optimiser = experiment.make_optimiser(config, model)
+    assert not isinstance(experiment.make_schedule(config, optimiser, 10), GroupWarmUp)
+    config = options.settings(localisation, options.argument_parser(localisation, None).parse_args(
+        ["--data=digits", "--clip-gradient=0", "--encoder=a b/x=1"]))
+    assert "--encoder 'a b/x=1'" in options.command(localisation, config)
+    run = RunDirectory.create(tmp_path / "run", config)
+    data = (np.zeros((2, 1, 84, 84)), np.zeros((2, 4))) * 2
+    training = experiment.Training(localisation, config, localisation.build_model(config), run, data)
+    assert training.options["max_norm"] is None
+    localisation.check(RunDirectory.open(tmp_path / "run"))
+
+
+def test_what_is_given_to_a_resumed_run_is_judged_by_its_own_settings(tmp_path, capfd):
+    sgd = [*DISTORTED, "--optimiser", "sgd", "--momentum", "0.5", "--run-dir", "run"]
+    assert main(sgd) == 0
+    assert main(["train", "distorted-mnist", "--run-dir", "run", "--resume", "--momentum", "0.5"]) == 0
+    assert main(["train", "distorted-mnist", "--run-dir", "run", "--resume", "--momentum", "0.9"]) == 2
+    assert "momentum = 0.5" in capfd.readouterr().err
 
 
 def test_a_run_that_diverges_exits_with_1(tmp_path, capfd):

@@ -55,6 +55,13 @@ def table_run(path, model="cnn", errors=(3.0, 2.0), **config):
     return Revived(find("distorted-mnist"), run, nn.Sequential(), None, None)
 
 
+def test_a_diverged_run_is_one(tmp_path):
+    revived = [table_run(tmp_path / "one"), table_run(tmp_path / "two", model="fcn")]
+    revived[1].run.finish({"diverged": "at step 3"})
+    page = report.write(revived, tmp_path / "both").read_text()
+    assert page.count("<td>unfinished</td>") == 1 and page.count("<td>diverged</td>") == 1
+
+
 def test_two_runs_of_one_model_are_told_apart(tmp_path):
     revived = [table_run(tmp_path / "one"), table_run(tmp_path / "two", seed="<1>", data="mnist"),
                table_run(tmp_path / "<three>", model="<fcn>")]

@@ -15,6 +15,7 @@ from nanostn.checkpoints import load
 from nanostn.cli import main
 from nanostn.experiments import find as find_experiment
 from nanostn.experiments import options as command_line
+from nanostn.runs import RunDirectory
 from nanostn.tables import TABLES, Cell, runner, show
 
 SMALL = ["--data", "digits", "--limit", "24", "--test-limit", "10", "--batch-size", "8"]
@@ -66,7 +67,7 @@ def test_every_cell_is_a_run_of_its_experiment(name):
 def test_cells_that_are_asked_for():
     table = TABLES["distorted-mnist"]
     assert [cell[:2] for cell in table.cells(["P", "cnn", "fcn"])] == [("fcn", "P"), ("cnn", "P")]
-    assert [cell.seed for cell in table.cells(["P", "cnn"], seeds=(0, 1, 2))] == [0, 1, 2]
+    assert [cell.seed for cell in table.cells(["P", "cnn"], seeds=(0, 1, 2, 1))] == [0, 1, 2]
     assert len(table.cells(["RTS"])) == 8 and len(table.cells()) == 48
     steps = table.arguments(Cell("cnn", "R", "short", 1), ["--steps=7"])
     assert "--steps=7" in steps and "--epochs" not in steps
@@ -205,8 +206,6 @@ def test_a_cell_of_another_process_is_left_to_it(tmp_path, capfd, monkeypatch):
     folder = tmp_path / "runs" / "table-distorted-mnist"
     (folder / "fcn-R-short-seed0" / "result.json").unlink()
     pytest.importorskip("fcntl")
-    from nanostn.runs import RunDirectory
-
     with RunDirectory.open(folder / "fcn-R-short-seed0").locked():
         assert main([*TABLE, "--steps", "1", "--", *SMALL]) == 0
     assert "in training by another process: fcn-R-short-seed0" in capfd.readouterr().out
@@ -215,16 +214,21 @@ def test_a_cell_of_another_process_is_left_to_it(tmp_path, capfd, monkeypatch):
 
 def test_mean_and_spread_by_hand():
     table = TABLES["distorted-mnist"]
-    results = {Cell("fcn", "R", "short", seed): {"test_error": error, "parameters": 10 + seed, "steps": 20, "epochs": 2}
+    results = {Cell("fcn", "R", "short", seed): {"test_error": error, "parameters": 10 + seed, "steps": 20, "epochs": 2,
+                                                     "data": "mnist", "command": "nanostn train X --limit 5 --seed 7"}
                for seed, error in enumerate((1.0, 2.0, 4.5))}
     results[Cell("cnn", "R", "short", 0)] = {"diverged": "at step 3"}
-    results[Cell("cnn", "P", "paper", 0)] = {"test_error": 9.0, "parameters": 1, "steps": 1, "epochs": 1}
+    results[Cell("cnn", "P", "paper", 0)] = {"test_error": 9.0, "parameters": 1, "steps": 1, "epochs": 1,
+                                              "data": "digits", "command": "nanostn train X"}
     lines = {line[0]: line[1:] for line in show.grid(table, results, "short")}
     assert lines["fcn"][0] == "2.50 ± 1.80 (2.1)"  # sqrt((1.5^2 + 0.5^2 + 2^2) / 2)
     assert lines["cnn"][:3] == ["diverged (1.2)", "– (0.8)", "– (1.5)"]
     assert lines["st-cnn-tps"][4] == "–"  # the paper has no figure either
     assert lines["parameters"] == ["10 to 12", "", "", "", "", ""]
-    assert "20 steps; seed 0, 1, 2" in show.heading(table, results, "short")
+    said = show.heading(table, results, "short")
+    assert "20 steps of mnist; seed 0, 1, 2" in said and "with --limit 5 --seed 7" in said
+    said = show.heading(table, results, "paper")
+    assert "1 steps of digits; seed 0" in said and "ALONE" not in said
 
 
 def test_time_left_is_that_of_cells_of_the_same_column(tmp_path):
@@ -234,7 +238,31 @@ def test_time_left_is_that_of_cells_of_the_same_column(tmp_path):
     work.seconds = {Cell("fcn", "R", "short", 0): 100.0, Cell("fcn", "TC", "short", 0): 900.0}
     work.parts = {Cell("fcn", "R", "short", 0): 1.0, Cell("fcn", "TC", "short", 0): 0.5}
     assert work._left(1) == "; the table: 47 min left"  # cnn R 100 s, fcn TC 900 s more, cnn TC 1800 s
-    assert work._left(2) == "; the table: 23 min left"
+    assert work._left(2) == "; the table: 30 min left"  # cnn TC alone
+
+
+def test_what_a_cell_has_to_tell_is_passed_on(capfd, monkeypatch):
+    monkeypatch.delenv("NANOSTN_DATA", raising=False)
+    assert main([*TABLE[:3], "fcn", "R", "--steps", "1", "--", "--limit", "20", "--batch-size", "8"]) == 0
+    said = capfd.readouterr().out
+    assert "fcn-R-short-seed0: MNIST was not found" in said and "1 steps of digits" in said
+    assert "NOT BY THE RECIPE ALONE, some or all with --batch-size 8 --limit 20" in said
+
+
+def test_a_directory_that_is_named_decides_on_the_data(tmp_path, capfd, monkeypatch):
+    monkeypatch.delenv("NANOSTN_DATA", raising=False)
+    table, cell = TABLES["distorted-mnist"], Cell("fcn", "R", "short", 0)
+    experiment = find_experiment("distorted-mnist")
+    parser = command_line.argument_parser(experiment, "table")
+    config = command_line.settings(experiment, parser.parse_args([*table.arguments(cell), "--data=mnist"]))
+    run = RunDirectory.create(tmp_path / "there" / cell.name, config)
+    run.finish({"test_error": 1.25, "parameters": 9, "steps": 1, "epochs": 1, "data": "mnist",
+                "command": command_line.command(experiment, config)})
+    words = [*TABLE[:3], "fcn", "R", "--folder", "there"]
+    assert main([*words, "--data-dir", "given"]) == 0
+    assert re.search(r"^fcn +1\.25 \(2\.1\)", capfd.readouterr().out, re.MULTILINE)
+    assert main(words) == 2
+    assert "runs have data = 'digits'" in capfd.readouterr().err
 
 
 def test_page_with_images_that_only_the_transformer_gets_right(tmp_path, capfd, monkeypatch):
@@ -272,10 +300,12 @@ def test_published_results_are_those_of_their_cells(name):
     for cell, found in show.published(name).items():
         assert cell.row in table.rows and cell.column in table.columns and cell.recipe in table.recipes
         assert found["data"] == "mnist" and found["machine"]["processor"] and found["seconds"] > 0
+        assert found["epochs"] == table.recipes[cell.recipe].epochs and found["trained_further"] == []
         _, _, experiment_name, *words = found["command"].split()
         assert experiment_name == table.experiment
         told, asked = (command_line.settings(experiment, parser.parse_args([*each, "--data=mnist"]))
                        for each in (words, table.arguments(cell)))
+        assert found["model"] == asked["model"] and found["seed"] == cell.seed == asked["seed"]
         assert {**told, "epochs": 0, "steps": 0} == {**asked, "epochs": 0, "steps": 0}
         assert 0 <= found["test_error"] <= 100 and np.isfinite(found["test_error"])
 

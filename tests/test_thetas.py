@@ -215,7 +215,7 @@ def test_the_warning_comes_once_on_stderr(tmp_path, capfd, monkeypatch):
     trained(tmp_path / "run", 9, bias=[1, 0, 5, 0, 1, 0])
     out, err = capfd.readouterr()
     assert out == "" and len(err.splitlines()) == 1
-    assert err.startswith("warning: at step 0 the spatial transformer 0 has collapsed: 100 % of the points that it "
+    assert err.startswith("warning: after 0 steps the spatial transformer 0 has collapsed: 100 % of the points that it "
                           "samples lie outside the image; what may help: a smaller --learning-rate")
     for option in ("--identity-penalty", "--freeze-localisation", "--warm-up-localisation", "--localisation-rate"):
         assert option in err
@@ -234,7 +234,7 @@ def test_the_warning_names_the_step_at_which_it_is_seen(tmp_path, capfd, monkeyp
 
     monkeypatch.setattr(thetas, "collapse", spoiled)
     trained(tmp_path / "run", 55)
-    assert capfd.readouterr().err.startswith("warning: at step 50 the spatial transformer 0 has collapsed")
+    assert capfd.readouterr().err.startswith("warning: after 50 steps the spatial transformer 0 has collapsed")
     assert seen == [(2, 6)] * 2
 
 

@@ -22,6 +22,7 @@ from nanostn.models import build
 from nanostn.nn import AvgPool2d, Dense, MaxPool2d, Module, Parameter, SpatialTransformer
 from nanostn.runs import RunDirectory
 from nanostn.tensor import Tensor
+from nanostn.training import say
 
 SIDE, CROP = 28, 84              # of the image that the CNN sees, and of the crop that it is the average pooling of
 WEIGHTS = 0.0025, 0.025, 0.025   # of the features of the two hidden layers and of the class scores
@@ -81,8 +82,8 @@ def run_of(config: dict[str, Any], data_dir: str | None, device: str) -> RunDire
     """The finished run whose CNN encodes: the one that --encoder names, or the one of these settings in runs/, which is
     trained first where it is not; another process that is doing so is waited for."""
     if config["encoder"] is not None:
-        return checked(RunDirectory.open(config["encoder"]), config["filters"])
-    parser = options.argument_parser(DISTORTED_MNIST, "nanostn train distorted-mnist")
+        return checked(RunDirectory.open(config["encoder"]), config)
+    parser = options.argument_parser(DISTORTED_MNIST, None)
     given = {"model": "cnn", "distortion": "E", "epochs": 8} | {key: config[key] for key in
                                                                ("data", "filters", "limit", "test_limit")}
     settings = options.settings(DISTORTED_MNIST, parser.parse_args(
@@ -100,18 +101,19 @@ def run_of(config: dict[str, Any], data_dir: str | None, device: str) -> RunDire
             with announced_compilation():
                 data = DISTORTED_MNIST.load_data(settings, data_dir)
             train_run(DISTORTED_MNIST, settings, DISTORTED_MNIST.build_model(settings).to(device), run, data,
-                      parser.prog)
-    return run
+                      "the same command", lambda line: say(f"encoder: {line}"))
+    return checked(run, config)
 
 
-def checked(run: RunDirectory, filters: int) -> RunDirectory:
-    """An error unless it is a finished run of the CNN, on images of 28 x 28 pixels, with so many filters."""
-    config, result = run.config, run.result() or {}
-    told = {name: config.get(name) for name in ("experiment", "model", "distortion", "filters")}
-    wanted = told["experiment"] == DISTORTED_MNIST.name and told["model"] == "cnn" and told["filters"] == filters
-    if not wanted or datasets.size_of(str(told["distortion"])) != SIDE or "test_error" not in result:
+def checked(run: RunDirectory, config: dict[str, Any]) -> RunDirectory:
+    """An error unless it is a finished run of the CNN, on images of 28 x 28 pixels, of these data and filters."""
+    result = run.result() or {}
+    told = {name: run.config.get(name) for name in ("experiment", "model", "distortion", "data", "filters")}
+    wanted = {"experiment": DISTORTED_MNIST.name, "model": "cnn", "data": config["data"], "filters": config["filters"]}
+    size = datasets.size_of(str(told["distortion"]))
+    if size != SIDE or "test_error" not in result or any(told[name] != value for name, value in wanted.items()):
         state = "finished" if "test_error" in result else "not finished"
         raise argument_error("train", "--encoder", f"a finished run of {DISTORTED_MNIST.name} with the model cnn, "
-                             f"images of {SIDE} x {SIDE} pixels (R, P, P5 or E) and {filters} filters (--filters)",
+                             f"{SIDE} x {SIDE} pixels (R, P, P5, E) of {config['data']}, --filters {config['filters']}",
                              f"{str(run.path)!r}, {', '.join(f'{k} {v}' for k, v in told.items())}, {state}")
     return run

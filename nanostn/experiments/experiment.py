@@ -5,7 +5,7 @@ those of its base where they suit; the run itself, the training loop, the tables
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from nanostn.nn import Module
 from nanostn.optim import SGD, Adam, CosineDecay, GroupWarmUp, Optimiser, Schedule, StepDecay
 from nanostn.runs import Revived, RunDirectory
 from nanostn.tensor import Tensor
-from nanostn.training import Interrupted, classification, evaluate, train
+from nanostn.training import Interrupted, classification, evaluate, say, train
 
 LENGTH = ("epochs", "steps")  # settings that may grow
 TEST_SEED = 0  # one distorted test set for all runs, whatever their own seed
@@ -103,8 +103,7 @@ def run(experiment: Experiment, parser: Parser, arguments: Sequence[str] | None 
     """Train as the arguments say, or go on with what is there."""
     options = parser.parse_args(arguments)
     device = use_device("train", options.device, options.threads)
-    config = command_line.settings(experiment, options)
-    path = Path(options.run_dir or Path("runs", experiment.run_name(config)))
+    path = Path(options.run_dir or Path("runs", experiment.run_name(command_line.settings(experiment, options))))
     with ExitStack() as held:
         if options.resume:
             held.enter_context(RunDirectory.open(path).locked())  # before it is read: another process may change it
@@ -113,9 +112,11 @@ def run(experiment: Experiment, parser: Parser, arguments: Sequence[str] | None 
             parser.set_defaults(**directory.config)  # what is not given again stays as it was
             config = _longer(directory.config, options, command_line.settings(experiment, parser.parse_args(arguments)))
             directory.check_same({**config, **{name: directory.config[name] for name in LENGTH}})
-        elif options.data is None and config["data"] == "digits":
-            print(f"MNIST was not found in {datasets.data_directory()} (nanostn data fetch mnist): training on digits "
-                  "that the program draws", flush=True)
+        else:
+            config = command_line.settings(experiment, options)
+            if options.data is None and config["data"] == "digits":
+                print(f"MNIST was not found in {datasets.data_directory()} (nanostn data fetch mnist): training on "
+                      "digits that the program draws", flush=True)
         with announced_compilation():
             data = experiment.load_data(config, options.data_dir)
         model = experiment.build_model(config).to(device)
@@ -124,7 +125,7 @@ def run(experiment: Experiment, parser: Parser, arguments: Sequence[str] | None 
         if not options.resume:
             directory = RunDirectory.create(path, config)
             held.enter_context(directory.locked())
-        return train_run(experiment, config, model, directory, data, parser.prog)
+        return train_run(experiment, config, model, directory, data, f"{parser.prog} --run-dir {path} --resume")
 
 
 def _longer(before: dict[str, Any], options: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
@@ -136,8 +137,9 @@ def _longer(before: dict[str, Any], options: argparse.Namespace, config: dict[st
 
 
 def train_run(experiment: Experiment, config: dict[str, Any], model: Module, directory: RunDirectory, data: Data,
-              prog: str) -> int:
-    """Train a run that this process has for itself, and say what comes of it."""
+              again: str, report: Callable[[str], None] = say) -> int:
+    """Train a run that this process has for itself, and say what comes of it; `again` is what an interrupted one goes
+    on with, `report` is told of each epoch."""
     path = directory.path
     training = Training(experiment, config, model, directory, data)
     found = directory.result()
@@ -154,9 +156,9 @@ def train_run(experiment: Experiment, config: dict[str, Any], model: Module, dir
           f"{len(data[0]):,} {config['data']}, {training.steps:,} steps of {config['batch_size']}, "
           f"{'on the GPU, ' if model.device == 'cuda' else ''}in {path}", flush=True)
     try:
-        outcome = training.run()
+        outcome = training.run(report=report)
     except Interrupted as interruption:
-        raise Interrupted(f"{interruption}; saved, go on with: {prog} --run-dir {path} --resume",
+        raise Interrupted(f"{interruption}; saved, go on with: {again}",
                           interruption.signal) from None
     except NotFinite as error:
         directory.finish(result(experiment, directory, {"diverged": str(error)}))  # it would end so again
@@ -179,7 +181,7 @@ class Training:
         self.options: dict[str, Any] = {
             "model": model, "optimiser": optimiser, "run": directory, "steps_per_epoch": self.steps_per_epoch,
             "schedule": make_schedule(config, optimiser, self.steps), "loss": experiment.loss,
-            "identity_penalty": config["identity_penalty"] or 0.0, "max_norm": config["clip_gradient"],
+            "identity_penalty": config["identity_penalty"] or 0.0, "max_norm": config["clip_gradient"] or None,
             "batches": lambda epoch, start: experiment.batches(config, data, epoch, start, model.device),
             "evaluation": lambda model: experiment.evaluate(model, *data[2:])}
 

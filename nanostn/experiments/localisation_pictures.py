@@ -1,6 +1,7 @@
 """The paper's Figure 4: where the co-localiser looks after so many steps, as a sheet and as an animation.
 
-Nothing of this is kept by a run: it is replayed from its seed, with the encoder of its checkpoint, to the same bits.
+Nothing of this is kept by a run: it is replayed from its seed, with the encoder of its checkpoint. That gives the same
+bits, unless the run was trained further under another schedule, or on another device; then the pictures say so.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ def pictures(revived: Revived) -> list[Picture]:
     chosen = np.unique(np.linspace(0, len(steps) - 1, COLUMNS).round().astype(int))
     titles = [f"step {step}" for step in steps]
     text = "The transformer's box in orange, the digit's 28 x 28 pixels in green."
+    apart = np.abs(boxes[-1] - revived.experiment.boxes(revived.model, revived.images)).max()
+    if apart > 0.5:
+        text += (f" The steps are those of a new run from the same seed; it ends up to {apart:.0f} pixels beside the "
+                 "trained one, which was trained further, or on another device.")
     sheet = drawing.boxes_sheet(images[:ROWS], boxes[chosen, :ROWS], truth[:ROWS], [titles[i] for i in chosen])
     film = drawing.boxes_animation(images, boxes[:, :IMAGES], truth, titles)
     return [Picture("Where {model} looks, step by step", text, "localisation.png", sheet),

@@ -19,6 +19,7 @@ learning rate, three tenths of the classifier's: at the same rate one of two pro
 the image, where it sees nothing. And since training and test errors are the same throughout, steps are what is wanted:
 150,000, as many as the paper's, but of 32 images, by Adam at 0.0015, which falls to zero along half a cosine.
 The paper:  --batch-size 256 --optimiser sgd --momentum 0 --schedule steps --decay-every 50000 --steps 150000
+            --freeze-localisation 0 --warm-up-localisation 0
 
 The paper names no localisation network for this task. Here it is the convolutional one of A.4, of 18,000 parameters:
 the fully connected one has 114,000 for two channels, and two of those would leave the classifier next to none.

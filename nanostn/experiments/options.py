@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from nanostn import datasets
 from nanostn.checks import argument_error
-from nanostn.console import Parser, momentum, natural, positive, positive_number
+from nanostn.console import Parser, momentum, natural, number_or_zero, positive, positive_number
 from nanostn.runs import RunDirectory
 
 # Settings of where, not of what: they change no bit of the result and are not part of config.json.
@@ -50,14 +51,13 @@ def argument_parser(experiment: Any, prog: str | None) -> Parser:
     how.add_argument("--localisation-rate", type=positive_number, metavar="X",
                      help="learning rate of the localisation network, as a part of the other "
                           f"(default: {_by_optimiser(experiment.localisation_rates)})")
-    how.add_argument("--freeze-localisation", type=positive, metavar="N",
-                     help="leave the localisation network alone for the first N steps")
-    how.add_argument("--warm-up-localisation", type=positive, metavar="N",
-                     help="then let its learning rate rise in N equal steps")
-    how.add_argument("--identity-penalty", type=positive_number, metavar="X",
-                     help="add X |theta - identity|^2, in the mean over the batch, to the loss")
-    how.add_argument("--clip-gradient", type=positive_number, metavar="X",
-                     help="scale the gradient of a step down to a norm of X where it is longer")
+    for name, kind, letter, words in (
+            ("freeze-localisation", natural, "N", "leave the localisation network alone for the first N steps"),
+            ("warm-up-localisation", natural, "N", "then let its learning rate rise in N equal steps"),
+            ("identity-penalty", number_or_zero, "X", "add X |theta - identity|^2, the mean over a batch, to the loss"),
+            ("clip-gradient", number_or_zero, "X", "scale a step's gradient down to a norm of X where it is longer")):
+        off = experiment.defaults.get(name.replace("-", "_"), 0)
+        how.add_argument(f"--{name}", type=kind, metavar=letter, help=f"{words}; 0: not at all (default: {off})")
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     where.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
     where.add_argument("--data-dir", metavar="DIR",
@@ -103,8 +103,8 @@ def settings(experiment: Any, options: argparse.Namespace) -> dict[str, Any]:
 def check(experiment: Any, run: RunDirectory) -> None:
     """An error unless config.json says what the command line could have said: somebody may have edited it.
 
-    Each setting goes through the parser as an option, so both have the same limits and the same words for them. What
-    the file lacks is off: it may come from a version that had no such option.
+    Each setting goes through the parser as an option, so both have the same limits and the same words for them. The
+    file may come from a version that had no such option, and lacks what is off by default.
     """
     parser = argument_parser(experiment, None)
     parser.file = "config.json"
@@ -138,7 +138,8 @@ def command(experiment: Any, config: dict[str, Any]) -> str:
     if chosen["data"] == "mnist":
         del chosen["data"]  # the default, where it is found
     return " ".join(["nanostn train", experiment.name,
-                     *(option.replace("=", " ") for option in _as_options(experiment, chosen))])
+                     *(f"{name} {shlex.quote(value)}" for name, _, value in
+                       (option.partition("=") for option in _as_options(experiment, chosen)))])
 
 
 def _as_options(experiment: Any, config: dict[str, Any]) -> list[str]:

@@ -71,7 +71,8 @@ class Table:
         recipe = recipe or next(iter(self.recipes))
         if recipe not in self.recipes:
             raise argument_error("table", "--recipe", f"one of {', '.join(self.recipes)}", recipe)
-        return [Cell(row, column, recipe, seed) for column in columns for row in rows for seed in seeds]
+        return [Cell(row, column, recipe, seed) for column in columns for row in rows
+                for seed in dict.fromkeys(seeds)]
 
     def named(self, name: str) -> Cell | None:
         """The cell that is called so, if the table has it."""

@@ -22,6 +22,8 @@ from nanostn.runs import RunDirectory
 from nanostn.tables import Cell, Table
 from nanostn.training import Interrupted, deferred_interrupt, duration, say
 
+# Beside its epochs, what a cell has to tell.
+TOLD = ("warning:", "encoder:", "MNIST was not found", "computing on the CPU", "training further")
 TRIES = 3  # to get hold of a cell that another process has
 
 
@@ -132,7 +134,8 @@ class Runner:
 
     def _failed(self, cell: Cell, line: str, waiting: list[Cell], tries: dict[Cell, int]) -> None:
         """Another process may train the cell, or have begun it at the same moment: then it is looked at once more."""
-        if "no other process trains" in line or "which holds a run" in line:
+        begun = "which holds a run" in line and (self.path(cell) / "config.json").exists()
+        if "no other process trains" in line or begun:
             if tries[cell] < TRIES:
                 waiting.append(cell)
             else:
@@ -146,7 +149,7 @@ class Runner:
             self.parts[cell] = min(int(step[1]) / int(step[2]), 0.99)
             self._note(cell)
             say(f"{self._count()} {cell.name}: {line}" + self._left(jobs))
-        elif done:
+        elif done or line.startswith(TOLD):
             say(f"{self._count()} {cell.name}: {line.partition(';')[0]}")
 
     def _count(self) -> str:
@@ -160,8 +163,9 @@ class Runner:
             alike = [seconds for other, seconds in known.items() if other.column == cell.column] or list(known.values())
             return known.get(cell) or (sum(alike) / len(alike) if alike else 0.0)
 
-        left = sum(whole(cell) * (1 - self.parts.get(cell, 0.0)) for cell in self.cells if cell not in self.failed)
-        return f"; the table: {duration(left / jobs)} left" if left else ""
+        left = [whole(cell) * (1 - self.parts.get(cell, 0.0)) for cell in self.cells if cell not in self.failed]
+        seconds = max([sum(left) / jobs, *left])  # no cell is divided
+        return f"; the table: {duration(seconds)} left" if seconds else ""
 
 
 @contextmanager

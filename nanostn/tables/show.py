@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -96,15 +97,27 @@ def as_markdown(table: Table, results: Results, recipe: str) -> str:
 
 def heading(table: Table, results: Results, recipe: str) -> str:
     """What the numbers are, and how long the runs were."""
-    here = [result for cell, result in results.items() if cell.recipe == recipe and "steps" in result]
+    here = {cell: result for cell, result in results.items() if cell.recipe == recipe and "steps" in result}
     seeds = sorted({cell.seed for cell in results if cell.recipe == recipe})
     paper = f" ({table.beside})" if table.paper else ""
     options = " ".join(table.recipes[recipe].options) or "all as by default"
     words = [f"{table.title}{paper}", f"recipe {recipe}: {options}"]
     if here:
-        steps, epochs = ([result[name] for result in here] for name in ("steps", "epochs"))
-        words += [f"{_range(epochs)} epochs, {_range(steps)} steps", f"seed {', '.join(map(str, seeds))}"]
+        steps, epochs = ([result[name] for result in here.values()] for name in ("steps", "epochs"))
+        data = ", ".join(sorted({result["data"] for result in here.values()}))
+        words += [f"{_range(epochs)} epochs, {_range(steps)} steps of {data}", f"seed {', '.join(map(str, seeds))}"]
+        if other := sorted(set().union(*(_further(table, cell, result) for cell, result in here.items()))):
+            words.append(f"NOT BY THE RECIPE ALONE, some or all with {' '.join(other)}")
     return "; ".join(words)
+
+
+def _further(table: Table, cell: Cell, result: Mapping[str, Any]) -> set[str]:
+    """Options of the command of a run that neither its cell nor the recipe gives."""
+    def pairs(words: Sequence[str]) -> set[str]:
+        return {f"{option} {value}" for option, value in zip(words[::2], words[1::2], strict=True)}
+
+    given = pairs(shlex.split(result["command"])[3:]) - pairs(table.arguments(cell))  # after nanostn train EXPERIMENT
+    return {pair for pair in given if not pair.startswith(("--epochs", "--steps", "--data "))}
 
 
 def _range(numbers: Sequence[float]) -> str:
