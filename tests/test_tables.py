@@ -225,6 +225,8 @@ def test_mean_and_spread_by_hand():
     assert lines["cnn"][:3] == ["diverged (1.2)", "– (0.8)", "– (1.5)"]
     assert lines["st-cnn-tps"][4] == "–"  # the paper has no figure either
     assert lines["parameters"] == ["10 to 12", "", "", "", "", ""]
+    assert show.grid(table, results, "paper") == [["", "P"], ["cnn", "9.00 (1.5)"], ["parameters", "1"]]
+    assert len(show.grid(table, results, "long")) == 9  # all missing
     said = show.heading(table, results, "short")
     assert "20 steps of mnist; seed 0, 1, 2" in said and "with --limit 5 --seed 7" in said
     said = show.heading(table, results, "paper")

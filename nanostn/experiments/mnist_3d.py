@@ -9,7 +9,7 @@ is an image, which a CNN classifies. Only class labels are given, and the projec
 
 The paper has no figure, no network and no distortions; `datasets/volumes.py` has ours. All three networks have 98,000
 parameters, within 1 %. The localisation network and the 3D CNN have the same layers, on volumes of 20 x 20 x 20.
-After two epochs over 50,000 digits they err on 3.9, 13.5 and 8.3 % of 2,000 others, in the order above.
+After ten epochs they err on 1.6, 5.5 and 3.3 % of the test digits, in the order above (nanostn table mnist-3d).
 """
 
 from __future__ import annotations

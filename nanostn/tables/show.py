@@ -41,21 +41,24 @@ def _results(table: Table, files: Mapping[str, Path]) -> Results:
 
 def grid(table: Table, results: Results, recipe: str) -> list[list[str]]:
     """Head and rows as words: what was measured by a recipe, the mean and spread over seeds, and the paper's in
-    brackets."""
+    brackets. Other recipes than the first are for some of the cells: of those, only their rows and columns."""
     here = {cell: result for cell, result in results.items() if cell.recipe == recipe}
-    lines = [["", *table.columns, *(["mean"] if table.correct else [])]]
-    for row in table.rows:
+    some = here if recipe != next(iter(table.recipes)) else {}
+    rows, columns = ([name for name in names if not some or name in {getattr(cell, which) for cell in some}]
+                     for names, which in ((table.rows, "row"), (table.columns, "column")))
+    lines = [["", *columns, *(["mean"] if table.correct else [])]]
+    for row in rows:
         numbers = {column: [_shown(table, result) for cell, result in here.items()
-                            if (cell.row, cell.column) == (row, column)] for column in table.columns}
-        words = [_words(table, numbers[column], table.paper.get(row, {}).get(column)) for column in table.columns]
+                            if (cell.row, cell.column) == (row, column)] for column in columns}
+        words = [_words(table, numbers[column], table.paper.get(row, {}).get(column)) for column in columns]
         if table.correct:
             paper = list(table.paper.get(row, {}).values())
-            every = [number for column in table.columns for number in numbers[column]]
+            every = [number for column in columns for number in numbers[column]]
             words.append(_words(table, every if all(numbers.values()) else [],
                                 statistics.mean(paper) if paper else None, spread=False))
         lines.append([row, *words])
     counts = [sorted({result["parameters"] for cell, result in here.items()
-                      if cell.column == column and "parameters" in result}) for column in table.columns]
+                      if cell.column == column and "parameters" in result}) for column in columns]
     if any(counts) and not table.correct:
         lines.append(["parameters", *(" to ".join(f"{n:,}" for n in dict.fromkeys((c[0], c[-1]))) if c else ""
                                       for c in counts)])
