@@ -316,5 +316,6 @@ def test_published_tables_are_shown(capfd):
     for name in TABLES:
         assert main(["table", name, "--published", "--runs"]) == 0
         out = capfd.readouterr().out
+        assert "ALONE" not in out  # all by their recipes
         for cell in show.published(name):
             assert f"| {cell.name} |" in out

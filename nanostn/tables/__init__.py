@@ -31,7 +31,7 @@ class Recipe(NamedTuple):
 # 10,000 training images, which were left out. With 64 and twice the rate E came to 1.63 %: no clear gain.
 ADAM = ("--batch-size", "64")
 # 150,000 steps of SGD at 0.01, which falls to a tenth every third of them; here in as many steps as are given.
-PAPER = ("--optimiser", "sgd", "--momentum", "0", "--schedule", "steps", "--batch-size", "256")
+PAPER = ("--optimiser", "sgd", "--momentum", "0.0", "--schedule", "steps", "--batch-size", "256")
 
 
 class Cell(NamedTuple):
