@@ -209,7 +209,7 @@ def compile_ptx(body: Callable[..., None], kinds: list[Any], capability: tuple[i
     """PTX of a kernel for a compute capability.
 
     A body may have `bounds`: the threads of its blocks, and the blocks that should fit a multiprocessor together, which
-    limits the registers of a thread. They are written into the PTX because not every numba-cuda takes them here.
+    limits the registers of a thread.
     """
     from cuda.pathfinder import DynamicLibNotFoundError
     from numba import cuda, void
@@ -217,17 +217,10 @@ def compile_ptx(body: Callable[..., None], kinds: list[Any], capability: tuple[i
     signature = void(*(kind.numba() for kind in kinds))
     with _capability_known(capability):
         try:
-            ptx = cuda.compile_ptx(body, signature, cc=capability)[0]
+            return cuda.compile_ptx(body, signature, cc=capability, launch_bounds=getattr(body, "bounds", None))[0]
         except (ImportError, DynamicLibNotFoundError) as error:
             words = " ".join(str(error).split())
             raise DeviceError(f"the libraries that compile for a GPU are missing ({words}): {INSTALL}") from None
-    bounds = getattr(body, "bounds", None)
-    if bounds:
-        head, brace, tail = ptx.partition("\n)\n{")
-        if not brace:
-            raise DeviceError("numba-cuda's PTX should have a body after the kernel's arguments, received none")
-        ptx = "{}\n)\n.maxntid {}, 1, 1\n.minnctapersm {}\n{{{}".format(head, *bounds, tail)
-    return ptx
 
 
 @contextlib.contextmanager

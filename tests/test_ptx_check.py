@@ -95,6 +95,17 @@ def test_a_sound_kernel(declare, ptxas):
         assert row.spilled == row.stack == row.shared == 0 and (row.doubles > 0) == (T is np.float64)
 
 
+def test_bounds_of_a_body_limit_its_blocks(compiles):
+    def body():
+        return None
+
+    compile_ptx = ptx_check.compiler().compile_ptx
+    assert ".maxntid" not in compile_ptx(body, [], CAPABILITY)
+    body.bounds = (256, 2)
+    ptx = compile_ptx(body, [], CAPABILITY)
+    assert ".maxntid 256" in ptx and ".minnctapersm 2" in ptx
+
+
 def test_a_double_in_a_float32_kernel(declare, compiles):
     row = ptx_check.check(declare(_promotes), (np.float32,), CAPABILITY, None)
     assert row.doubles > 0 and "declares no float64" in row.faults[0]
