@@ -270,11 +270,11 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from nanostn import bench, bench_device
+    from nanostn.bench import gpu, run
 
     if use_device("bench", options.device, None) == "cuda":
-        return bench_device.main(options.only)
-    return bench.main(threads=options.threads, only=options.only) or 0
+        return gpu.main(options.only)
+    return run.main(threads=options.threads, only=options.only) or 0
 
 
 def _data(options: argparse.Namespace) -> int:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from nanostn import bench, bench_cases
+from nanostn.bench import cases
+from nanostn.bench import run as bench
 from nanostn.models import build, build_lasagne
 from nanostn.transformations import Affine, Affine3d, Projective, ThinPlateSpline
 
@@ -40,27 +41,27 @@ def test_the_shortest_time_counts():
 
 @pytest.mark.parametrize("transformation", [Affine(), Affine3d(), Projective(), ThinPlateSpline(4)])
 def test_theta_is_near_the_identity(transformation, rng):
-    theta = bench_cases.near_identity(transformation, 1000, rng)
+    theta = cases.near_identity(transformation, 1000, rng)
     assert theta.shape == (1000, transformation.parameters) and theta.dtype == np.float32
     np.testing.assert_allclose(theta.mean(axis=0), transformation.identity(), atol=0.05)
     assert (theta.std(axis=0) > 0.01).mean() > 0.9  # x does not depend on z
 
 
 def test_theta_of_a_volume_turns_and_scales_in_two_planes(rng):
-    M = bench_cases.near_identity(Affine3d(), 200, rng).reshape(200, 3, 4)
+    M = cases.near_identity(Affine3d(), 200, rng).reshape(200, 3, 4)
     assert (abs(M - np.eye(3, 4)).max(axis=0)[[0, 0, 1, 1, 2, 2], [1, 3, 0, 2, 1, 3]] > 0.05).all()
 
 
-@pytest.mark.parametrize("row", bench_cases.KERNELS)
+@pytest.mark.parametrize("row", cases.KERNELS)
 def test_pytorch_does_the_same_in_each_way(row, rng):
     pytest.importorskip("torch")
-    from nanostn import bench_ours, bench_torch
+    from nanostn.bench import our_side, torch_side
 
-    case = bench_cases.KERNELS[row]
+    case = cases.KERNELS[row]
     case = case._replace(shape=(3, 2, *[4, 7, 5][-len(case.shape) + 2:]))
-    arrays = bench_cases.inputs(case, rng)
-    [run] = bench_ours.transform(case, *arrays)
-    ways = bench_torch.transform(case, *arrays)
+    arrays = cases.inputs(case, rng)
+    [run] = our_side.transform(case, *arrays)
+    ways = torch_side.transform(case, *arrays)
     assert len(ways) == (3 if row.startswith("affine") else 2)  # affine_grid too
     for way in ways:
         for ours, theirs in zip(run(), way(), strict=True):
@@ -69,7 +70,7 @@ def test_pytorch_does_the_same_in_each_way(row, rng):
 
 def test_one_side_measures_every_row(monkeypatch):
     small = {row: case._replace(shape=(2, 1, *[5] * (len(case.shape) - 2)))
-             for row, case in bench_cases.KERNELS.items()}
+             for row, case in cases.KERNELS.items()}
     monkeypatch.setattr(bench, "KERNELS", small)
     monkeypatch.setattr(bench, "SECONDS", 0.001)
     monkeypatch.setattr(bench, "_process", lambda *arguments, **environment: "3.5")
@@ -90,16 +91,17 @@ def test_each_side_measures_every_layer(monkeypatch):
 @pytest.mark.parametrize("case", [(3, 2, 4, 7, 3, 1), (2, 64, 64, 17, 7, 0)])
 def test_pytorch_convolves_the_same(case, rng):
     pytest.importorskip("torch")
-    from nanostn import bench_ours, bench_torch
+    from nanostn.bench import our_side, torch_side
 
-    arrays = bench_cases.layer(case, rng)
-    for ours, theirs in zip(*(library.convolution(case[-1], *arrays)() for library in (bench_ours, bench_torch)),
+    arrays = cases.layer(case, rng)
+    for ours, theirs in zip(*(library.convolution(case[-1], *arrays)() for library in (our_side, torch_side)),
                             strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-2)
 
 
 def test_memory_of_a_case():
-    code = "from nanostn import bench; print(bench.memory('nanostn', 'thin plate spline, 16 points', way=0, threads=1))"
+    code = ("from nanostn.bench.run import memory; "
+            "print(memory('nanostn', 'thin plate spline, 16 points', way=0, threads=1))")
     megabytes = float(bench._process("-c", code))  # the peak of this process is that of other tests
     assert np.isnan(megabytes) or 0 <= megabytes < 1000
 
@@ -109,17 +111,17 @@ def test_errors():
         bench.main(only="nothing")
 
 
-@pytest.mark.parametrize("network", bench_cases.TRAINING)
+@pytest.mark.parametrize("network", cases.TRAINING)
 def test_pytorch_trains_the_same_network(network):
     torch = pytest.importorskip("torch")
-    from nanostn import bench_torch
+    from nanostn.bench import torch_side
 
     made = []
     original = torch.optim.SGD
     torch.optim.SGD = lambda parameters, **options: made.append(list(parameters)) or original(made[0], **options)
     try:
-        bench_torch.step(network, *bench_cases.batch(network))
+        torch_side.step(network, *cases.batch(network))
     finally:
         torch.optim.SGD = original
-    ours = build_lasagne("st-cnn-affine") if network == "lasagne" else build(network, bench_cases.TRAINING[network])
+    ours = build_lasagne("st-cnn-affine") if network == "lasagne" else build(network, cases.TRAINING[network])
     assert [tuple(p.shape) for p in made[0]] == [p.shape for p in ours.parameters()]

@@ -95,7 +95,7 @@ def test_no_import_cycles():
 @pytest.mark.parametrize("name", MODULES)
 def test_imports_are_ours_or_declared(name):
     allowed = sys.stdlib_module_names | {"nanostn", "numpy", "numba", "scipy", "h5py", "threadpoolctl"}
-    extras = {"nanostn.bench_torch": {"torch"}, "nanostn.kernels.blas": {"llvmlite"},
+    extras = {"nanostn.bench.torch_side": {"torch"}, "nanostn.kernels.blas": {"llvmlite"},
               "nanostn.kernels.device_gpu": {"cuda"}}.get(name, set())
     if not name.startswith(("nanostn.kernels", "nanostn.functional", "nanostn.nn")):
         extras = extras | {"matplotlib", "tqdm", "PIL", "pooch"}

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from nanostn import bench_device, bench_ours, cli
+from nanostn import cli
+from nanostn.bench import gpu, our_side
 from nanostn.kernels.device import device
 from nanostn.kernels.device_functions import to_device
 
@@ -12,20 +13,20 @@ from nanostn.kernels.device_functions import to_device
 def small(monkeypatch):
     sampler = [((2, 1, 3, 4), (2, 3)), ((1, 1, 2, 3, 2), (2, 2, 3))]
     for name, value in dict(SECONDS=0.001, PRODUCT=5, COPIED=20, SAMPLER_ON_GPU=sampler).items():
-        monkeypatch.setattr(bench_device, name, value)
+        monkeypatch.setattr(gpu, name, value)
 
 
 def test_the_sampler_is_measured():
-    found = bench_device.side("nanostn", "sampler")
+    found = gpu.side("nanostn", "sampler")
     assert list(found) == ["2x1x3x4 -> 2x3", "1x1x2x3x2 -> 2x2x3"]
     assert all(ours > 0 and copy > 0 for ours, copy in found.values())
 
 
 def test_a_product_is_measured(monkeypatch):
     made = []
-    product = bench_ours.product
-    monkeypatch.setattr(bench_ours, "product", lambda *given: made.append((given, product(*given))) or made[0][1])
-    [(row, (ours,))] = bench_device.side("nanostn", "product").items()
+    product = our_side.product
+    monkeypatch.setattr(our_side, "product", lambda *given: made.append((given, product(*given))) or made[0][1])
+    [(row, (ours,))] = gpu.side("nanostn", "product").items()
     assert row == "5" and ours > 0
     [((a, b, place), run)] = made
     np.testing.assert_allclose(run().numpy(), a @ b, rtol=1e-5, atol=1e-5)
@@ -39,22 +40,22 @@ def test_training_is_measured_and_its_launches_are_counted(monkeypatch):
         assert len(images) == len(labels) == 256 and place == "cuda"
         return lambda: (x + x) * x
 
-    monkeypatch.setattr(bench_device, "TRAINING", ["cnn"])
-    monkeypatch.setattr(bench_ours, "step", step)
-    [(row, (ours, megabytes, launches, launching))] = bench_device.side("nanostn", "training").items()
+    monkeypatch.setattr(gpu, "TRAINING", ["cnn"])
+    monkeypatch.setattr(our_side, "step", step)
+    [(row, (ours, megabytes, launches, launching))] = gpu.side("nanostn", "training").items()
     assert row == "cnn" and ours > 0 and megabytes > 0 and launches == 2 and 0 < launching
 
 
 @pytest.mark.gpu
 def test_real_steps_are_measured(monkeypatch):
-    monkeypatch.setattr(bench_device, "TRAINING", ["st-cnn-affine"])
-    [(ours, megabytes, launches, _)] = bench_device.side("nanostn", "training").values()
+    monkeypatch.setattr(gpu, "TRAINING", ["st-cnn-affine"])
+    [(ours, megabytes, launches, _)] = gpu.side("nanostn", "training").values()
     assert 0 < ours < 1000 and 10 < megabytes < 20000 and launches > 20
 
 
 def test_many_runs_are_waited_for_once():
     runs, waits = [], []
-    assert bench_device.fastest(lambda: runs.append(1), lambda: waits.append(1)) > 0
+    assert gpu.fastest(lambda: runs.append(1), lambda: waits.append(1)) > 0
     assert len(runs) > 1000 * len(waits) / 10
 
 
@@ -64,7 +65,7 @@ def test_the_tables(monkeypatch, capsys):
     theirs = {"sampler": {"a -> b": [8.0, 0.0]}, "training": {"cnn": [3.0, 150.0]}, "product": {"4096": [2.7]}}
     monkeypatch.setattr(device(), "peak", lambda: 67e12, raising=False)
     for sides in (["nanostn"], ["nanostn", "torch"]):
-        monkeypatch.setattr(bench_device, "in_turn", lambda module, group, names, threads, sides=sides: dict(
+        monkeypatch.setattr(gpu, "in_turn", lambda module, group, names, threads, sides=sides: dict(
             zip(sides, (ours[group], theirs[group]), strict=False)))
         assert cli.main(["bench", "--device", "cuda"]) == 0
         shown = capsys.readouterr().out
@@ -76,7 +77,7 @@ def test_the_tables(monkeypatch, capsys):
 
 
 def test_one_group_by_its_name(monkeypatch, capsys):
-    monkeypatch.setattr(bench_device, "in_turn", lambda *given: {"nanostn": {}})
+    monkeypatch.setattr(gpu, "in_turn", lambda *given: {"nanostn": {}})
     assert cli.main(["bench", "--device", "cuda", "--only", "product"]) == 0
     assert "product" in capsys.readouterr().out
     assert cli.main(["bench", "--device", "cuda", "--only", "nothing"]) == 2

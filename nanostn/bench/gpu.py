@@ -1,7 +1,7 @@
 """`nanostn bench --device cuda`: the sampler, training steps and a product of matrices on a GPU, beside PyTorch there.
 
 As on the CPU each side runs in processes of its own, in turn, and its best time counts: a side is `python -m
-nanostn.bench_device SIDE GROUP THREADS`. What is measured lies on the GPU before; many runs are launched, and waited
+nanostn.bench.gpu SIDE GROUP THREADS`. What is measured lies on the GPU before; many runs are launched, and waited
 for once. PyTorch computes in float32 as we do: TF32 is off.
 """
 
@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from nanostn.bench import Found, in_turn
-from nanostn.bench_cases import SAMPLER_ON_GPU, TRAINING, affine, batch, near_identity
+from nanostn.bench.cases import SAMPLER_ON_GPU, TRAINING, affine, batch, near_identity
+from nanostn.bench.run import Found, in_turn
 from nanostn.checks import argument_error
 from nanostn.kernels.device import device, simulated, state
 
@@ -41,16 +41,16 @@ def main(only: str | None = None) -> int:
           + ("; float32, TF32 off" if sides[1:] else "; float32; no torch with CUDA to compare with"))
     for group, show in GROUPS.items():
         if only in (None, group):
-            show(in_turn("nanostn.bench_device", group, sides, os.cpu_count() or 1))
+            show(in_turn("nanostn.bench.gpu", group, sides, os.cpu_count() or 1))
     return 0
 
 
 def _torch_too() -> bool:
     if simulated() or importlib.util.find_spec("torch") is None:
         return False
-    from nanostn import bench_torch
+    from nanostn.bench import torch_side
 
-    return bench_torch.sees_gpu()
+    return torch_side.sees_gpu()
 
 
 def _of(best: dict[str, Found], name: str, count: int) -> list[float]:
@@ -121,15 +121,15 @@ def side(name: str, group: str) -> Found:
 
 
 def _library(name: str) -> tuple[Any, Callable[[], None], Callable[[], int], Callable[[], None]]:
-    """`bench_ours` or `bench_torch`; what waits for the GPU, counts the bytes held there, and gives back idle ones."""
+    """`our_side` or `torch_side`; what waits for the GPU, counts the bytes held there, and gives back idle ones."""
     if name == "nanostn":
-        from nanostn import bench_ours
+        from nanostn.bench import our_side
         from nanostn.kernels.device_array import allocator
 
-        return bench_ours, device().synchronize, lambda: allocator.held, allocator.release
-    from nanostn import bench_torch
+        return our_side, device().synchronize, lambda: allocator.held, allocator.release
+    from nanostn.bench import torch_side
 
-    return bench_torch, *bench_torch.use_gpu()
+    return torch_side, *torch_side.use_gpu()
 
 
 def fastest(run: Callable[[], Any], wait: Callable[[], None]) -> float:

@@ -2,8 +2,8 @@
 
 Each side runs in processes of its own, in turn, and its best time counts: other work on the machine makes a repeat
 longer, never shorter. Two libraries in one process would disturb each other, since the idle threads of one spin on the
-cores of the other; and memory belongs to a process. A side is `python -m nanostn.bench SIDE GROUP THREADS` and prints
-what it measured as JSON.
+cores of the other; and memory belongs to a process. A side is `python -m nanostn.bench.run SIDE GROUP THREADS` and
+prints what it measured as JSON.
 """
 
 import importlib.util
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from nanostn.bench_cases import KERNELS, LAYERS, SAMPLER, TRAINING, batch, inputs, layer, near_identity
+from nanostn.bench.cases import KERNELS, LAYERS, SAMPLER, TRAINING, batch, inputs, layer, near_identity
 from nanostn.kernels.matmul import matmul
 from nanostn.machine import processor
 from nanostn.transformations import Affine
@@ -50,7 +50,7 @@ def main(threads: int | None = None, only: str | None = None) -> int:
           + (f"; OPENBLAS_CORETYPE={kind}" if kind else "") + ("" if sides[1:] else "; no torch to compare with"))
     for group, show in GROUPS.items():
         if only in (None, group):
-            show(in_turn("nanostn.bench", group, sides, threads) if group != "start" else {})
+            show(in_turn("nanostn.bench.run", group, sides, threads) if group != "start" else {})
     return 0
 
 
@@ -134,8 +134,8 @@ def _show_start(_: dict[str, Found]) -> None:
     print(f"{'import nanostn':<52}{seconds(5, 'import nanostn'):7.2f}")
     with tempfile.TemporaryDirectory() as folder:
         for network in ("lasagne", "st-cnn-affine"):
-            code = ("from nanostn import bench_cases, bench_ours; "
-                    f"bench_ours.step({network!r}, *bench_cases.batch({network!r}))()")
+            code = ("from nanostn.bench import cases, our_side; "
+                    f"our_side.step({network!r}, *cases.batch({network!r}))()")
             cache = os.path.join(folder, network)
             for text, times in (("everything to compile", 1), ("compiled before", 3)):
                 row = f"first step of {network}, {text}"
@@ -194,16 +194,16 @@ def side(name: str, group: str, threads: int) -> Found:
 
 
 def _library(name: str, threads: int) -> Any:
-    """`bench_ours` or `bench_torch`; their functions have the same names."""
+    """`our_side` or `torch_side`; their functions have the same names."""
     if name == "nanostn":
-        from nanostn import bench_ours
+        from nanostn.bench import our_side
 
-        return bench_ours
+        return our_side
     os.environ.pop("GOMP_SPINCOUNT", None)  # set by our kernels; PyTorch's threads wait as they do by default
-    from nanostn import bench_torch
+    from nanostn.bench import torch_side
 
-    bench_torch.use_threads(threads)
-    return bench_torch
+    torch_side.use_threads(threads)
+    return torch_side
 
 
 def fastest(run: Callable[[], Any], seconds: float) -> float:

@@ -1,11 +1,11 @@
-"""Our side of `nanostn bench`: what `bench_torch` does, done here."""
+"""Our side of `nanostn bench`: what `torch_side` does, done here."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from nanostn.bench_cases import TRAINING, Case, affine
+from nanostn.bench.cases import TRAINING, Case, affine
 from nanostn.functional import conv2d, cross_entropy
 from nanostn.kernels.device_functions import move
 from nanostn.kernels.matmul import matmul

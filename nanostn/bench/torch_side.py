@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from nanostn.bench_cases import Case
+from nanostn.bench.cases import Case
 from nanostn.transformations import Affine, Affine3d
 
 
