@@ -1,1 +1,1 @@
-"""`nanostn bench`: `run` on a CPU, `gpu` on a GPU; both time `our_side` and `torch_side`, which do what `cases` says."""
+"""`nanostn bench`: `run` on a CPU, `gpu` on a GPU; each times `our_side` and `torch_side` at what `cases` says."""
