@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import functools
 import io
+import math
 import os
 import signal
 import sys
@@ -54,37 +55,29 @@ def natural(text: str) -> int:
     return int(text)
 
 
-def positive_number(text: str) -> float:
-    """An argument such as a learning rate."""
+def _number(text: str, right: Callable[[float], bool], words: str) -> float:
     try:
         value = float(text)
     except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"should be a positive number, received {text!r}")
+        value = math.nan  # which no condition holds for
+    if not right(value):
+        raise argparse.ArgumentTypeError(f"should be a {words}, received {text!r}")
     return value
+
+
+def positive_number(text: str) -> float:
+    """An argument such as a learning rate."""
+    return _number(text, lambda value: 0 < value < math.inf, "positive number")
 
 
 def number_or_zero(text: str) -> float:
-    """An argument that is a finite number of 0 or more."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"should be a number of 0 or more, received {text!r}")
-    return value
+    """An argument that 0 switches off."""
+    return _number(text, lambda value: 0 <= value < math.inf, "number of 0 or more")
 
 
 def momentum(text: str) -> float:
     """An argument from 0 to below 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"should be a number from 0 to below 1, received {text!r}")
-    return value
+    return _number(text, lambda value: 0 <= value < 1, "number from 0 to below 1")
 
 
 def guarded(command: Callable[..., int]) -> Callable[..., int]:
