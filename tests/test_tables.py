@@ -243,6 +243,16 @@ def test_time_left_is_that_of_cells_of_the_same_column(tmp_path):
     assert work._left(2) == "; the table: 30 min left"  # cnn TC alone
 
 
+def test_a_warning_is_passed_on_whole(tmp_path, capfd):
+    table, cell = TABLES["distorted-mnist"], Cell("fcn", "R", "short", 0)
+    work = runner.Runner(table, tmp_path, [cell])
+    work._progress(cell, "warning: it has collapsed; what may help: this", 1)
+    work._progress(cell, "test error 1.00 %; look at it", 1, done=True)
+    work._progress(cell, "anything else", 1)
+    assert [line.partition("seed0: ")[2] for line in capfd.readouterr().out.splitlines()] == [
+        "warning: it has collapsed; what may help: this", "test error 1.00 %"]
+
+
 def test_what_a_cell_has_to_tell_is_passed_on(capfd, monkeypatch):
     monkeypatch.delenv("NANOSTN_DATA", raising=False)
     assert main([*TABLE[:3], "fcn", "R", "--steps", "1", "--", "--limit", "20", "--batch-size", "8"]) == 0

@@ -23,7 +23,7 @@ from nanostn.tables import Cell, Table
 from nanostn.training import Interrupted, deferred_interrupt, duration, say
 
 # Beside its epochs, what a cell has to tell.
-TOLD = ("warning:", "encoder:", "MNIST was not found", "computing on the CPU", "training further")
+TOLD = ("warning:", "encoder:", "MNIST was not found", "computing on the CPU")
 TRIES = 3  # to get hold of a cell that another process has
 
 
@@ -149,7 +149,9 @@ class Runner:
             self.parts[cell] = min(int(step[1]) / int(step[2]), 0.99)
             self._note(cell)
             say(f"{self._count()} {cell.name}: {line}" + self._left(jobs))
-        elif done or line.startswith(TOLD):
+        elif line.startswith(TOLD):
+            say(f"{self._count()} {cell.name}: {line}")
+        elif done:
             say(f"{self._count()} {cell.name}: {line.partition(';')[0]}")
 
     def _count(self) -> str:
