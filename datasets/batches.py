@@ -15,7 +15,7 @@ import numpy as np
 
 from nanostn.checkpoints import load, remove_unfinished, save
 from nanostn.checks import argument_error, describe, sizes
-from nanostn.kernels.uploads import arrived, upload
+from nanostn.kernels.gpu.arrays.prefetch import arrived, upload
 
 from .distortions import DIGIT, Drawn, Kind, kind_of
 from .locations import cache_directory

@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from nanostn.checks import argument_error, describe
-from nanostn.kernels.caching import compiled
+from nanostn.kernels.compiling.caching import compiled
 
 from .strokes import WAYS, curve
 

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nanostn.checks import argument_error, describe, sizes
-from nanostn.kernels.pasting import paste_brightest
+from nanostn.kernels.networks.clutter import paste_brightest
 from nanostn.sampler import spatial_transform
 from nanostn.transformations import Affine, Projective, ThinPlateSpline, Transformation
 

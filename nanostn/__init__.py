@@ -20,7 +20,7 @@ from nanostn._version import version as __version__
 from nanostn.autograd import no_grad
 from nanostn.checkpoints import load, save
 from nanostn.gradcheck import GradientError, gradcheck
-from nanostn.kernels.threads import set_threads
+from nanostn.kernels.compiling.threads import set_threads
 from nanostn.sampler import SamplingKernel
 from nanostn.tensor import Tensor
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, checked_flag, describe, is_float32, same_float
-from nanostn.kernels import elementwise, losses
-from nanostn.kernels.dropout import dropout as drop
+from nanostn.kernels.networks import losses, rectifier
+from nanostn.kernels.networks.dropout import dropout as drop
 from nanostn.tensor import Array, Tensor, op
 
 
@@ -15,8 +15,8 @@ from nanostn.tensor import Array, Tensor, op
 def relu(x: Array) -> tuple[Array, Gradients]:
     """max(x, 0); the derivative at 0 is 0, and NaN stays NaN.   torch: F.relu(x)"""
     same_float("relu", x=x)
-    y, positive = elementwise.relu(x)
-    return y, (lambda dy: elementwise.relu_dx(dy, positive),)
+    y, positive = rectifier.relu(x)
+    return y, (lambda dy: rectifier.relu_dx(dy, positive),)
 
 
 @op

@@ -17,7 +17,7 @@ import numpy as np
 
 from nanostn import overwrites
 from nanostn.checks import argument_error
-from nanostn.kernels.device_functions import as_array
+from nanostn.kernels.gpu.arrays.numpy_functions import as_array
 
 # Either one function per input (None where the input has no gradient), or one function for all inputs at once, which is
 # told which of them want a gradient: for operations whose gradients share one pass.

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.checks import argument_error, describe
-from nanostn.kernels.device_functions import is_device
+from nanostn.kernels.gpu.arrays.numpy_functions import is_device
 
 VERSION = 2
 DEPTH = 64  # dicts in each other; a state has five

@@ -154,7 +154,7 @@ def _info(options: argparse.Namespace) -> int:
 
 def _gpu() -> str:
     """A real GPU by its name, the simulator as what it is, or why there is none."""
-    from nanostn.kernels.device import device, state
+    from nanostn.kernels.gpu.device import device, state
 
     kind, words = state()
     if kind != "gpu":
@@ -229,7 +229,7 @@ def _table_epilog() -> str:
 
 
 def _table(options: argparse.Namespace) -> int:
-    from nanostn.kernels.threads import get_threads
+    from nanostn.kernels.compiling.threads import get_threads
     from nanostn.tables import show
     from nanostn.tables.runner import Runner
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TextIO
 
 @contextmanager
 def announced_compilation(stream: TextIO | None = None) -> Iterator[list[str]]:
-    """Within this context, what Numba compiles is named on one line, by the file in kernels/ that it comes from.
+    """Within this context, what Numba compiles is named on one line, by the file in `kernels/` that it comes from.
 
     The line ends with the seconds it took. Yields the list of names so far. Where all is in the cache, it is silent.
     """
@@ -33,8 +33,9 @@ def announced_compilation(stream: TextIO | None = None) -> Iterator[list[str]]:
         def on_start(self, compiling: Any) -> None:
             if self.under_way == 0:
                 self.began = time.perf_counter()
-            package, _, topic = compiling.data.get("module", "").rpartition(".")
-            if package.startswith("nanostn") and topic not in names:
+            module = compiling.data.get("module", "")
+            topic = module.removeprefix("nanostn.").removeprefix("kernels.")
+            if module.startswith("nanostn") and topic not in names:
                 start = "compiling kernels (first run on this machine, cached afterwards): " if not names else ", "
                 print(start + topic, end="", file=out, flush=True)
                 names.append(topic)
@@ -65,28 +66,28 @@ class Compiled(NamedTuple):
 
 
 def compiled_kernels() -> tuple[list[Compiled], dict[Path, int]]:
-    """What the cache holds for these sources, this Numba and this processor; and its folder, with all its bytes.
+    """What the cache holds for these sources, this Numba and this processor; and its folders, with all their bytes.
 
     Entries that serve other sources or processors count among the bytes only. Raises RuntimeError where no folder can
     be written, or where this version of Numba keeps its cache in another way: an index is read by Numba's own class.
     """
-    from nanostn.kernels import workers
+    from nanostn.kernels.compiling import parallel
 
-    cache = workers._spread._cache
+    cache = parallel._spread._cache
     if cache.unusable:
         raise RuntimeError(f"compiled kernels are not kept ({cache.unusable}): NUMBA_CACHE_DIR may name a folder")
     found = []
     try:
         for name, signature, data in cache.kept():
-            topic, _, function = name.partition(".")
+            topic, _, function = name.rpartition(".")
             kinds = getattr(signature, "args", signature)[2 if hasattr(signature, "args") else 0:]  # not first and last
             found.append(Compiled(topic, function, data.stat().st_size, _words(kinds)))
     except (AttributeError, TypeError, ValueError) as error:
         import numba
         raise RuntimeError(f"Numba {numba.__version__} keeps its cache in a way that is not known here "
                            f"({type(error).__name__}: {error}); it works all the same, but cannot be listed") from error
-    folder = Path(cache.cache_path)
-    return sorted(found), {folder: sum(data.stat().st_size for data in folder.glob("*.nbc"))}
+    sizes = {folder: sum(data.stat().st_size for data in folder.glob("*.nbc")) for folder in cache.folders().values()}
+    return sorted(found), {folder: size for folder, size in sizes.items() if size}
 
 
 def _words(kinds: Iterable[Any]) -> str:

@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from nanostn.checks import argument_error
-from nanostn.kernels.device import state
-from nanostn.kernels.device_errors import NO_DRIVER, DeviceError
+from nanostn.kernels.gpu.device import state
+from nanostn.kernels.gpu.errors import NO_DRIVER, DeviceError
 
 
 class Parser(argparse.ArgumentParser):
@@ -123,7 +123,7 @@ def guarded(command: Callable[..., int]) -> Callable[..., int]:
 def use_device(command: str, device: str, threads: int | None) -> str:
     """Act on --threads of a command; what its --device means here, "cpu" or "cuda": auto takes a GPU that is real."""
     if threads is not None:
-        from nanostn.kernels.threads import set_threads
+        from nanostn.kernels.compiling.threads import set_threads
 
         set_threads(threads)
     if device == "cpu":

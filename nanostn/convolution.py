@@ -7,7 +7,7 @@ import numpy as np
 from nanostn.autograd import Gradients
 from nanostn.checks import LARGE, argument_error, describe, same_float, sizes
 from nanostn.kernels import convolution
-from nanostn.kernels.device_functions import contiguous
+from nanostn.kernels.gpu.arrays.numpy_functions import contiguous
 from nanostn.tensor import Array, Tensor, op
 
 PerAxis = int | tuple[int, ...]

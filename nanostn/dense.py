@@ -4,9 +4,9 @@ from typing import Any
 
 from nanostn.autograd import Gradients
 from nanostn.checks import same_float, sizes
-from nanostn.kernels.device_functions import contiguous
-from nanostn.kernels.matmul import matmul
-from nanostn.kernels.totals import total
+from nanostn.kernels.gpu.arrays.numpy_functions import contiguous
+from nanostn.kernels.gpu.arrays.totals import total
+from nanostn.kernels.products.matmul import matmul
 from nanostn.tensor import Array, Tensor, op
 
 

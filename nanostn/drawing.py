@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nanostn.kernels.coordinates import half_extent
+from nanostn.kernels.sampling.conventions import half_extent
 
 GRID, CORNER, INK, QUIET = "#ff9f1c", "#2ec4b6", "#22303c", "#7b8794"
 

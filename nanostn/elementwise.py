@@ -9,7 +9,7 @@ import numpy as np
 
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, as_numbers, checked_number, describe, same_float
-from nanostn.kernels.device_functions import is_device
+from nanostn.kernels.gpu.arrays.numpy_functions import is_device
 from nanostn.tensor import OPERANDS, Array, Tensor, _operands, broadcast_to, op
 
 

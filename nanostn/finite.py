@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from nanostn import no_grad
-from nanostn.kernels.device_functions import is_device
-from nanostn.kernels.finite import are_finite
+from nanostn.kernels.gpu.arrays.finite import are_finite
+from nanostn.kernels.gpu.arrays.numpy_functions import is_device
 from nanostn.nn import Module
 
 

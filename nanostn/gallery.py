@@ -20,7 +20,7 @@ from nanostn import functional as F
 from nanostn.checks import argument_error
 from nanostn.console import Parser, guarded, positive
 from nanostn.datasets.digits import ink, written
-from nanostn.kernels.coordinates import target_points
+from nanostn.kernels.sampling.conventions import target_points
 from nanostn.nn import Parameter
 from nanostn.transformations import (
     Affine,

@@ -15,7 +15,7 @@ import numpy as np
 
 from nanostn.autograd import no_grad
 from nanostn.checks import argument_error, describe, is_float32
-from nanostn.kernels.device_functions import move
+from nanostn.kernels.gpu.arrays.numpy_functions import move
 from nanostn.tensor import Tensor
 
 

@@ -4,7 +4,7 @@ Every family of transformations is T_theta(G) = M_theta B: a small matrix that d
 target points that does not; a projective one divides by its last row. Coordinates are (x, y) or (x, y, z), x first,
 normalised. With `align_corners=True`, as in the paper's code lineage, -1 and 1 are the centres of the first and the
 last pixel; with False they are the edges of the image. An axis of size 1 has its target coordinate at 0.
-(`kernels/coordinates.py`)
+(`kernels/sampling/conventions.py`)
 
 The spatial transformer makes this grid only for families that are a grid to begin with (see `sampler.py`); it is here
 to be looked at, compared and changed.

@@ -8,9 +8,9 @@ from nanostn.activations import log_softmax
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, as_numbers, checked_number, describe, is_float32, same_float, sizes
 from nanostn.elementwise import where
-from nanostn.kernels import losses as kernels
-from nanostn.kernels.device_functions import constant, device_of, is_device
-from nanostn.kernels.totals import total
+from nanostn.kernels.gpu.arrays.numpy_functions import constant, device_of, is_device
+from nanostn.kernels.gpu.arrays.totals import total
+from nanostn.kernels.networks import losses as kernels
 from nanostn.tensor import Array, Tensor, op
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from nanostn import overwrites
 from nanostn.checks import argument_error, checked_flag, converted, describe
-from nanostn.kernels.device_functions import contiguous, device_of, is_device, move
+from nanostn.kernels.gpu.arrays.numpy_functions import contiguous, device_of, is_device, move
 from nanostn.tensor import Array, Tensor, checked_dtype
 
 

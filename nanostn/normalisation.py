@@ -5,8 +5,8 @@ from typing import Any
 from nanostn import overwrites
 from nanostn.autograd import Gradients
 from nanostn.checks import LARGEST, argument_error, checked_flag, checked_number, describe, same_float, sizes
-from nanostn.kernels import normalisation as kernels
-from nanostn.kernels.device_functions import contiguous, device_of
+from nanostn.kernels.gpu.arrays.numpy_functions import contiguous, device_of
+from nanostn.kernels.networks import normalisation as kernels
 from nanostn.tensor import Array, Tensor, op
 
 _AXES = {2: "N C", 3: "N C L", 4: "N C H W", 5: "N C D H W"}

@@ -16,8 +16,8 @@ import numpy as np
 from nanostn import overwrites
 from nanostn.autograd import no_grad
 from nanostn.checks import LARGEST, argument_error, checked_flag, checked_number, converted, describe
-from nanostn.kernels import updates
-from nanostn.kernels.device_functions import is_device, move
+from nanostn.kernels.gpu.arrays.numpy_functions import is_device, move
+from nanostn.kernels.networks import updates
 from nanostn.module import Parameter
 from nanostn.reductions import norm
 from nanostn.tensor import Array, Tensor

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from nanostn.kernels.device_array import DeviceArray
+from nanostn.kernels.gpu.arrays.device_array import DeviceArray
 
 
 class Overwrite:

@@ -12,8 +12,8 @@ from typing import Any
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, describe, same_float, sizes
 from nanostn.convolution import AXES, WORDS, PerAxis, per_axis
-from nanostn.kernels import pooling as kernels
-from nanostn.kernels.device_functions import contiguous
+from nanostn.kernels.gpu.arrays.numpy_functions import contiguous
+from nanostn.kernels.networks import pooling as kernels
 from nanostn.tensor import Array, Tensor, op
 
 

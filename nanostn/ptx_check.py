@@ -29,12 +29,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nanostn import kernels
-from nanostn.kernels.device import simulated
-from nanostn.kernels.device_errors import INSTALL
-from nanostn.kernels.launch import CudaKernel, Kind, all_kernels
+from nanostn.kernels.gpu.device import simulated
+from nanostn.kernels.gpu.errors import INSTALL
+from nanostn.kernels.gpu.launch import CudaKernel, Kind, all_kernels
 
 CAPABILITIES = ((8, 0), (9, 0))  # A100; H100 and H200
-_DEVICES = ("device_gpu", "device_simulator")  # they hold no kernels
+_DEVICES = ("nanostn.kernels.gpu.driver", "nanostn.kernels.gpu.simulator")  # they hold no kernels
 
 
 class Row(NamedTuple):
@@ -59,25 +59,25 @@ HEADER = f"{'kernel':<36}{'constants':<32}{'cc':>4}" + "".join(f"{name:>9}" for 
 
 
 def kernels_of(topic: str | None = None) -> list[CudaKernel]:
-    """The kernels that the files of `nanostn.kernels` declare; `topic` names one file."""
-    for found in pkgutil.iter_modules(kernels.__path__):
+    """The kernels that the files of `nanostn.kernels` declare; `topic` names a folder or file."""
+    for found in pkgutil.walk_packages(kernels.__path__, f"{kernels.__name__}."):
         if found.name not in _DEVICES:
-            importlib.import_module(f"{kernels.__name__}.{found.name}")
+            importlib.import_module(found.name)
     return [kernel for kernel in all_kernels if kernel.make.__module__.startswith(f"{kernels.__name__}.")
-            and topic in (None, kernel.name.partition(".")[0])]
+            and (topic is None or f"{kernel.name}.".startswith(f"{topic}."))]
 
 
 def compiler() -> Any:
-    """`kernels.device_gpu`, which compiles without a driver; else an error that says what to install."""
+    """`kernels.gpu.driver`, which compiles without a driver; else an error that says what to install."""
     if simulated():
         raise RuntimeError("ptx_check: NUMBA_ENABLE_CUDASIM should not be set, received 1; the simulator compiles "
                            "nothing")
     try:
-        found = importlib.import_module("nanostn.kernels.device_gpu")
+        found = importlib.import_module("nanostn.kernels.gpu.driver")
         dispatcher = importlib.import_module("numba.cuda.dispatcher")
     except ImportError as error:
         raise ModuleNotFoundError(f"ptx_check needs the compiler to PTX ({error}): {INSTALL}") from None
-    # The one private name, which device_gpu answers for: without it each kernel that calls a function would fail.
+    # The one private name, which the driver's file answers for: without it each kernel that calls a function would fail.
     if not hasattr(dispatcher, "get_current_device"):
         raise RuntimeError("ptx_check: numba.cuda.dispatcher should have get_current_device, received a numba-cuda "
                            "without it; find out what asks for the GPU's capability now")
@@ -196,7 +196,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--capability", nargs="+", type=_capability, default=CAPABILITIES, metavar="M.N",
                         help="compute capabilities (default: 8.0 9.0)")
-    parser.add_argument("--topic", metavar="FILE", help="kernels of one file, such as sampling")
+    parser.add_argument("--topic", metavar="PLACE",
+                        help="kernels of a folder or file, such as sampling or networks.pooling")
     parser.add_argument("--quiet", action="store_true", help="print kernels with faults only")
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 8), metavar="N")
     options = parser.parse_args(arguments)
@@ -217,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bad = sum(bool(row.faults) for row in found)
     print(f"{len(found)} compiled, {bad} with faults, {time.perf_counter() - start:.0f} s")
     if not found:
-        print("ptx_check: --topic should be a file of nanostn.kernels with CUDA kernels, received "
+        print("ptx_check: --topic should be a folder or file of nanostn.kernels with CUDA kernels, received "
               f"{options.topic or 'none, and there are none'}", file=sys.stderr)
     return int(bad > 0 or not found)
 

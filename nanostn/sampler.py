@@ -28,9 +28,10 @@ from numba.core.errors import NumbaError
 
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, checked_flag, checked_size, describe, is_float32, same_float, sizes
-from nanostn.kernels import interpolation, sampling
-from nanostn.kernels.coordinates import half_extent
-from nanostn.kernels.device_functions import constant, contiguous, is_device
+from nanostn.kernels import sampling
+from nanostn.kernels.gpu.arrays.numpy_functions import constant, contiguous, is_device
+from nanostn.kernels.sampling import interpolation
+from nanostn.kernels.sampling.conventions import half_extent
 from nanostn.tensor import Tensor, op
 from nanostn.transformations import Transformation
 

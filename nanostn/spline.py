@@ -12,8 +12,8 @@ import numpy as np
 
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, checked_flag, describe, is_float32, same_float
-from nanostn.kernels.device_functions import constant, contiguous, is_device
-from nanostn.kernels.matmul import matmul
+from nanostn.kernels.gpu.arrays.numpy_functions import constant, contiguous, is_device
+from nanostn.kernels.products.matmul import matmul
 from nanostn.tensor import Array, Tensor, op
 
 PADDINGS = ("zeros", "border", "reflection", "wrap")

@@ -14,10 +14,10 @@ import numpy as np
 
 from nanostn import autograd, overwrites
 from nanostn.checks import LARGE, argument_error, checked_flag, converted, describe, is_float32, same_float
-from nanostn.kernels import matmul as matmul_kernels
-from nanostn.kernels.device_array import DeviceArray
-from nanostn.kernels.device_functions import as_array, contiguous, device_of, is_device, move
-from nanostn.kernels.totals import total
+from nanostn.kernels.gpu.arrays.device_array import DeviceArray
+from nanostn.kernels.gpu.arrays.numpy_functions import as_array, contiguous, device_of, is_device, move
+from nanostn.kernels.gpu.arrays.totals import total
+from nanostn.kernels.products import matmul as matmul_kernels
 
 Array = np.ndarray
 ARRAYS = (np.ndarray, DeviceArray)  # what a tensor holds

@@ -21,7 +21,7 @@ import numpy as np
 from nanostn import no_grad
 from nanostn.finite import NotFinite, after_forward, first_not_finite
 from nanostn.grid_generator import sampling_grid
-from nanostn.kernels.device_functions import move
+from nanostn.kernels.gpu.arrays.numpy_functions import move
 from nanostn.nn import Module, SpatialTransformer
 from nanostn.tensor import Tensor
 

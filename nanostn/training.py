@@ -23,7 +23,7 @@ from nanostn._version import version
 from nanostn.compilation import announced_compilation
 from nanostn.finite import NotFinite, check_gradients, name_first_layer
 from nanostn.functional import cross_entropy
-from nanostn.kernels.device_functions import move
+from nanostn.kernels.gpu.arrays.numpy_functions import move
 from nanostn.nn import Module
 from nanostn.optim import Optimiser, Schedule, clip_gradients
 from nanostn.runs import RunDirectory

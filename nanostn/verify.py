@@ -14,7 +14,7 @@ import numpy as np
 from nanostn import functional as F
 from nanostn import nn
 from nanostn.gradcheck import Case, GradientReport
-from nanostn.kernels.device_functions import move
+from nanostn.kernels.gpu.arrays.numpy_functions import move
 from nanostn.tensor import Tensor
 from nanostn.verify_sampler import families, sampler_cases
 

@@ -24,7 +24,7 @@ import numpy as np
 from nanostn import functional as F
 from nanostn import transformations as tr
 from nanostn.gradcheck import Case
-from nanostn.kernels.coordinates import half_extent, target_points
+from nanostn.kernels.sampling.conventions import half_extent, target_points
 from nanostn.sampler import SamplingKernel
 from nanostn.tensor import Tensor
 

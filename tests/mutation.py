@@ -51,9 +51,10 @@ def _with_imports(file: Path) -> str:
         each = left.pop()
         if each not in found and each.is_file():
             found[each] = text = each.read_text(encoding="utf-8")
-            for module, names in re.findall(r"^ *from [.](\\w*) import (.*)", text, re.MULTILINE):
-                left += [file.parent / f"{name}.py" for name in ([module] if module else re.findall(r"\\w+", names))]
-    return _short(sorted((each.name, text) for each, text in found.items()))
+            for dots, module, names in re.findall(r"^ *from ([.]+)([\\w.]*) import (.*)", text, re.MULTILINE):
+                inside = each.parents[len(dots) - 1] / module.replace(".", "/")
+                left += [Path(f"{inside}.py"), *(inside / f"{name}.py" for name in re.findall(r"\\w+", names))]
+    return _short(sorted((os.path.relpath(each, FOLDER), text) for each, text in found.items()))
 
 
 Cache._version = lambda self, codegen: _short((_with_imports(Path(inspect.getfile(self._py_func))),
@@ -180,17 +181,18 @@ def chosen(sites: dict[str, list[Mutant]], count: int, seed: int) -> list[Mutant
 
 def private_copy(root: Path, target: Path) -> None:
     shutil.copytree(root, target, ignore=shutil.ignore_patterns(".git", ".hypothesis", "runs", "*.h5", "__pycache__"))
-    with open(target / "kernels/caching.py", "a", encoding="utf-8") as caching:
+    with open(target / "kernels/compiling/caching.py", "a", encoding="utf-8") as caching:
         caching.write(_CACHING)
 
 
 def share_compiled(copies: list[Path]) -> None:
     """What one copy has compiled without a mutant serves all."""
     for copy in copies:
-        for file in (copy / "kernels/__pycache__").glob("*.nb[ic]"):
+        for file in (copy / "kernels").rglob("*.nb[ic]"):
             for other in copies:
-                (other / "kernels/__pycache__").mkdir(exist_ok=True)
-                if not (target := other / "kernels/__pycache__" / file.name).exists():
+                target = other / file.relative_to(copy)
+                target.parent.mkdir(exist_ok=True)
+                if not target.exists():
                     shutil.copy2(file, target)
 
 

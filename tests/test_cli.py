@@ -11,7 +11,7 @@ from nanostn import compilation, console
 from nanostn.cli import main
 from nanostn.compilation import Compiled
 from nanostn.console import guarded
-from nanostn.kernels.device_errors import NO_DRIVER
+from nanostn.kernels.gpu.errors import NO_DRIVER
 
 
 def run(arguments, capfd):

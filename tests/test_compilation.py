@@ -14,8 +14,10 @@ from numba.core import caching, registry
 
 from nanostn import functional
 from nanostn.compilation import _words, announced_compilation, compiled_kernels
-from nanostn.kernels import caching as ours
-from nanostn.kernels import direct_convolution, updates, workers
+from nanostn.kernels.compiling import caching as ours
+from nanostn.kernels.compiling import parallel
+from nanostn.kernels.convolution import direct
+from nanostn.kernels.networks import updates
 from nanostn.tensor import Tensor
 
 
@@ -30,18 +32,18 @@ def kernel(topic, compiler=njit):
 def test_names_topics_once_and_the_seconds():
     out = io.StringIO()
     with announced_compilation(out) as names:
-        for topic in ("pooling", "sampling", "pooling"):
+        for topic in ("networks.pooling", "sampling", "networks.pooling"):
             kernel(topic)(1.0)
         njit(lambda x: x - 1)(1.0)  # somebody else's
-        kernel("updates", cfunc("float64(float64)"))
-    kernel("late")(1.0)
-    assert names == ["pooling", "sampling", "updates"]
-    assert out.getvalue().startswith("compiling kernels (first run on this machine, cached afterwards): pooling, samp")
+        kernel("networks.updates", cfunc("float64(float64)"))
+    kernel("networks.losses")(1.0)
+    assert names == ["networks.pooling", "sampling", "networks.updates"]
+    assert out.getvalue().startswith("compiling kernels (first run on this machine, cached afterwards): networks.poo")
     assert out.getvalue().endswith(" s)\n")
 
 
 def test_silent_where_nothing_is_compiled():
-    compiled = kernel("pooling")
+    compiled = kernel("networks.pooling")
     compiled(1.0)
     out = io.StringIO()
     with announced_compilation(out):
@@ -61,16 +63,16 @@ def compiled():
 def test_lists_functions_and_kernels_with_types_and_sizes(compiled):
     found, folders = compiled_kernels()
     rows = {(row.topic, row.function): row for row in found}
-    assert rows["updates", "_sgd_items"].arguments == "float32 1-D x3, float64 x3, bool"
-    kernel = direct_convolution._forward.function.__name__
-    arguments = [row.arguments for row in found if (row.topic, row.function) == ("direct_convolution", kernel)]
+    assert rows["networks.updates", "_sgd_items"].arguments == "float32 1-D x3, float64 x3, bool"
+    kernel = direct._forward.function.__name__
+    arguments = [row.arguments for row in found if (row.topic, row.function) == ("convolution.direct", kernel)]
     assert arguments and all(" 5-D" in each for each in arguments)  # first and last go without saying
     assert all(row.size > 1000 for row in found) and found == sorted(found)
     assert sum(row.size for row in found) <= sum(folders.values()) and all(folder.is_dir() for folder in folders)
 
 
 @pytest.mark.parametrize(("owner", "name", "other"), [
-    (ours, "source_stamp", lambda folder: "of other sources"),
+    (ours, "source_stamp", lambda: "of other sources"),
     (numba, "__version__", "0.1"),
     (type(registry.cpu_target.target_context.codegen()), "magic_tuple", lambda self: ("another processor",)),
 ])
@@ -89,13 +91,13 @@ def test_another_way_of_numba_is_one_sentence(monkeypatch):
 def test_without_the_extra_for_gpus_kernels_are_listed(compiled):
     code = "import sys; sys.modules['cuda'] = None; from nanostn import cli; sys.exit(cli.main(['info', '--kernels']))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert re.search("^direct_convolution +_forward_items +[0-9]+ +float32", shown.stdout, re.MULTILINE)
+    assert re.search(r"^convolution\.direct +_forward_items +[0-9]+ +float32", shown.stdout, re.MULTILINE)
     assert "for these sources" in shown.stdout and not shown.stderr
 
 
 def test_where_nothing_is_kept_that_is_said(monkeypatch):
     monkeypatch.setattr(ours.Cache, "kept", lambda self: 1 / 0)
-    monkeypatch.setattr(workers._spread._cache, "unusable", "no folder")
+    monkeypatch.setattr(parallel._spread._cache, "unusable", "no folder")
     with pytest.raises(RuntimeError, match="compiled kernels are not kept .no folder.*NUMBA_CACHE_DIR"):
         compiled_kernels()
 

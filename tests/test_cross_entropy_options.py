@@ -7,7 +7,7 @@ import pytest
 
 from nanostn import Tensor, gradcheck
 from nanostn.functional import cross_entropy
-from nanostn.kernels import losses as kernels
+from nanostn.kernels.networks import losses as kernels
 
 NAN, INF = np.nan, np.inf
 WEIGHTS = [None, [0.5, 0.0, 2.0, 1.0, 0.7]]

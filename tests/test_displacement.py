@@ -5,7 +5,7 @@ import pytest
 
 from nanostn import functional as F
 from nanostn.grid_generator import sampling_grid
-from nanostn.kernels.coordinates import target_points
+from nanostn.kernels.sampling.conventions import target_points
 from nanostn.transformations import Displacement
 
 

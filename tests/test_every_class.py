@@ -10,7 +10,7 @@ import pytest
 from nanostn import Tensor, nn, optim, transformations
 from nanostn.gradcheck import gradcheck
 from nanostn.grid_generator import sampling_grid
-from nanostn.kernels.coordinates import target_points
+from nanostn.kernels.sampling.conventions import target_points
 
 from .arguments import LARGE, NONSENSE, inf, laid_out, nan, nonsense_arrays, refused, shown
 from .operations import FUNCTIONS

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nanostn.functional import grid_sample
-from nanostn.kernels import sampling
-from nanostn.kernels.interpolation import BILINEAR, NEAREST, ZEROS, Interpolation
+from nanostn.kernels.sampling import schedule
+from nanostn.kernels.sampling.interpolation import BILINEAR, NEAREST, ZEROS, Interpolation
 from nanostn.tensor import Tensor
 
 
@@ -16,7 +16,7 @@ def test_an_image_with_too_many_places_goes_through_tables(rng, monkeypatch):
                                                                                requires_grad=True)
     dV, found = rng.normal(size=(2, 3, 4, 5)), []
     for places in (2**31, 1000):
-        monkeypatch.setattr(sampling, "PLACES", places)
+        monkeypatch.setattr(schedule, "PLACES", places)
         U.grad = grid.grad = None
         V = grid_sample(U, grid)
         V.backward(dV)
@@ -33,7 +33,7 @@ def test_places_are_counted_with_lanes_and_margins(shape, kind):
     volume, kernel = shape[3] > 1, Interpolation(kind)
     for more in (0, 1):
         U = np.broadcast_to(np.float32(0), (*shape[:2], shape[2] - 1 + more, *shape[3:]))
-        k = sampling._way(U, volume, np.empty((0, 0, 3 if volume else 2)), kernel, ZEROS)[1]
+        k = schedule._way(U, volume, np.empty((0, 0, 3 if volume else 2)), kernel, ZEROS)[1]
         assert (k is None) == (more == 0)
 
 

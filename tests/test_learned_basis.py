@@ -6,7 +6,7 @@ import pytest
 from nanostn import nn
 from nanostn.gradcheck import gradcheck
 from nanostn.grid_generator import sampling_grid
-from nanostn.kernels.coordinates import target_points
+from nanostn.kernels.sampling.conventions import target_points
 from nanostn.optim import SGD
 from nanostn.sampler import spatial_transform
 from nanostn.tensor import Tensor

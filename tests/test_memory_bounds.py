@@ -1,8 +1,8 @@
 """No access outside an array, by Numba's own check of every index; in programs of their own, since a crash ends them.
 
-(Vectors are moved unchecked: where the sampler reads two pixels at once is looked at in `kernels/test_in_place.py`.)
+(Vectors are moved unchecked: where the sampler reads two pixels at once is looked at in `kernels/sampling/test_in_place.py`.)
 
-An exception in a kernel is printed and lost (`kernels/workers.py`), so the programs' error output is looked at. That it
+An exception in a kernel is printed and lost (`kernels/compiling/parallel.py`), so the programs' error output is looked at. That it
 would be there is shown by a fault that is planted.
 """
 

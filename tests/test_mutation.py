@@ -71,11 +71,13 @@ def test_what_runs_on_a_gpu_only_is_left_as_it_is():
 
 def test_a_mutant_makes_stale_what_imports_it(tmp_path):
     """In a copy: not all of the folder, as in the checkout."""
-    names = {"functools": functools, "Path": Path, "_short": str, "Cache": type("Cache", (), {})}
+    names = {"functools": functools, "Path": Path, "_short": str, "Cache": type("Cache", (), {}), "FOLDER": tmp_path}
     exec(mutation._CACHING, names)
     versions = {}
     for text in ("1", "2"):
-        for name, lines in {"a": "from .b import c", "b": "from . import d, e", "e": text, "other": ""}.items():
+        for name, lines in {"a": "from .b import c", "b": "from .x.y import z", "x/y": "from .. import d, e",
+                            "e": text, "other": ""}.items():
+            (tmp_path / f"{name}.py").parent.mkdir(exist_ok=True)
             (tmp_path / f"{name}.py").write_text(lines)
         names["_with_imports"].cache_clear()
         versions[text] = {name: names["_with_imports"](tmp_path / f"{name}.py") for name in ("a", "b", "other")}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from nanostn import ptx_check
-from nanostn.kernels.device import simulated
-from nanostn.kernels.device_errors import DeviceError
-from nanostn.kernels.launch import CudaKernel, all_kernels, cuda
+from nanostn.kernels.gpu.device import simulated
+from nanostn.kernels.gpu.errors import DeviceError
+from nanostn.kernels.gpu.launch import CudaKernel, all_kernels, cuda
 
 CAPABILITY = (9, 0)
 
@@ -210,7 +210,7 @@ def test_without_the_compilers_libraries(monkeypatch, capsys):
     def missing(*arguments):
         raise DeviceError("the libraries that compile for a GPU are missing")
 
-    monkeypatch.setattr(pytest.importorskip("nanostn.kernels.device_gpu"), "compile_ptx", missing)
+    monkeypatch.setattr(pytest.importorskip("nanostn.kernels.gpu.driver"), "compile_ptx", missing)
     assert ptx_check.main([]) == 2
     assert "are missing" in capsys.readouterr().err
 

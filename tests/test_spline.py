@@ -7,7 +7,7 @@ import pytest
 
 from nanostn import Tensor, gradcheck
 from nanostn.functional import grid_sample, spline_prefilter
-from nanostn.kernels.coordinates import half_extent, target_points
+from nanostn.kernels.sampling.conventions import half_extent, target_points
 from nanostn.spline import _multiply, _solve
 
 MODES = [("zeros", True), (0.75, True), ("border", True), ("reflection", True), ("reflection", False), ("wrap", True)]

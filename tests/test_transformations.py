@@ -7,7 +7,7 @@ import pytest
 
 from nanostn.gradcheck import gradcheck
 from nanostn.grid_generator import sampling_grid
-from nanostn.kernels.coordinates import target_points
+from nanostn.kernels.sampling.conventions import target_points
 from nanostn.tensor import Tensor
 from nanostn.transformations import (
     Affine,

@@ -19,7 +19,7 @@ import numpy as np
 from nanostn.bench.cases import SAMPLER_ON_GPU, TRAINING, affine, batch, near_identity
 from nanostn.bench.run import Found, in_turn
 from nanostn.checks import argument_error
-from nanostn.kernels.device import device, simulated, state
+from nanostn.kernels.gpu.device import device, simulated, state
 
 SECONDS = 0.5  # spent on each case in a turn
 PRODUCT = 4096  # rows and columns of the matrices
@@ -124,7 +124,7 @@ def _library(name: str) -> tuple[Any, Callable[[], None], Callable[[], int], Cal
     """`our_side` or `torch_side`; what waits for the GPU, counts the bytes held there, and gives back idle ones."""
     if name == "nanostn":
         from nanostn.bench import our_side
-        from nanostn.kernels.device_array import allocator
+        from nanostn.kernels.gpu.arrays.device_array import allocator
 
         return our_side, device().synchronize, lambda: allocator.held, allocator.release
     from nanostn.bench import torch_side
@@ -155,7 +155,7 @@ def fastest(run: Callable[[], Any], wait: Callable[[], None]) -> float:
 
 def _milliseconds_per_byte(wait: Callable[[], None]) -> float:
     """Of a copy within the GPU's memory, each byte read and written."""
-    from nanostn.kernels.device_functions import to_device
+    from nanostn.kernels.gpu.arrays.numpy_functions import to_device
 
     source = to_device(np.ones(COPIED, np.float32))
     return fastest(lambda: source.copy(), wait) / (2 * source.nbytes)
@@ -163,7 +163,7 @@ def _milliseconds_per_byte(wait: Callable[[], None]) -> float:
 
 def _launches(run: Callable[[], Any]) -> list[float]:
     """How often a run launches a kernel, and the milliseconds that Python and the driver spend on it."""
-    from nanostn.kernels.launch import Launch
+    from nanostn.kernels.gpu.launch import Launch
 
     spent: list[float] = []
     launch = Launch.__call__

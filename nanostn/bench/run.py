@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.bench.cases import KERNELS, LAYERS, SAMPLER, TRAINING, batch, inputs, layer, near_identity
-from nanostn.kernels.matmul import matmul
+from nanostn.kernels.products.matmul import matmul
 from nanostn.machine import processor
 from nanostn.transformations import Affine
 

@@ -30,7 +30,7 @@ from nanostn.datasets.colocalisation import attention_boxes, located_digits, ove
 from nanostn.experiments import encoder, localisation_pictures
 from nanostn.experiments.experiment import Data, Experiment
 from nanostn.functional import relu
-from nanostn.kernels.device_functions import move
+from nanostn.kernels.gpu.arrays.numpy_functions import move
 from nanostn.nn import Conv2d, Dense, Flatten, MaxPool2d, Module, ReLU, Sequential, SpatialTransformer
 from nanostn.tensor import Tensor
 from nanostn.transformations import Attention

@@ -23,9 +23,9 @@ import numpy as np
 
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, checked_flag, checked_size, describe, same_float
-from nanostn.kernels.coordinates import target_points
-from nanostn.kernels.device_functions import constant, contiguous, device_of, move
-from nanostn.kernels.matmul import matmul as product
+from nanostn.kernels.gpu.arrays.numpy_functions import constant, contiguous, device_of, move
+from nanostn.kernels.products.matmul import matmul as product
+from nanostn.kernels.sampling.conventions import target_points
 from nanostn.tensor import Tensor, op
 
 KEPT = 4  # bases that a family keeps, for as many sizes and dtypes

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.checks import argument_error, describe
-from nanostn.kernels.coordinates import target_points
+from nanostn.kernels.sampling.conventions import target_points
 from nanostn.transformations.base import Transformation
 
 Points = int | tuple[int, int] | Sequence[Sequence[float]] | np.ndarray

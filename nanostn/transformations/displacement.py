@@ -6,8 +6,8 @@ import numpy as np
 
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, checked_flag, checked_size, describe
-from nanostn.kernels.coordinates import half_extent, target_points
-from nanostn.kernels.device_functions import constant, contiguous
+from nanostn.kernels.gpu.arrays.numpy_functions import constant, contiguous
+from nanostn.kernels.sampling.conventions import half_extent, target_points
 from nanostn.tensor import Tensor, op
 from nanostn.transformations.base import Transformation
 

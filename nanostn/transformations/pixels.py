@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.checks import argument_error, checked_flag, checked_size, describe
-from nanostn.kernels.coordinates import half_extent
+from nanostn.kernels.sampling.conventions import half_extent
 from nanostn.tensor import Tensor
 from nanostn.transformations.base import Transformation
 from nanostn.transformations.control_points import numbers

@@ -6,7 +6,7 @@
 import numpy as np
 import pytest
 
-from nanostn.kernels.device import state
+from nanostn.kernels.gpu.device import state
 
 
 def pytest_collection_modifyitems(items):

@@ -5,8 +5,8 @@ import pytest
 
 from nanostn import cli
 from nanostn.bench import gpu, our_side
-from nanostn.kernels.device import device
-from nanostn.kernels.device_functions import to_device
+from nanostn.kernels.gpu.arrays.numpy_functions import to_device
+from nanostn.kernels.gpu.device import device
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import pytest
 
 from nanostn import Tensor
 from nanostn import functional as F
-from nanostn.kernels.device_array import is_device, to_device
+from nanostn.kernels.gpu.arrays.device_array import is_device, to_device
 
 NAN, INF = np.nan, np.inf
 

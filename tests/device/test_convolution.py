@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from nanostn.kernels import product_tiles
 from nanostn.kernels.convolution import convolve
-from nanostn.kernels.device_array import to_device
-from nanostn.kernels.windows import output_size
+from nanostn.kernels.convolution.windows import output_size
+from nanostn.kernels.gpu.arrays.device_array import to_device
+from nanostn.kernels.products import gpu_tiles
 
 # N, C, image, F, window, stride, padding
 IMAGES = [
@@ -90,8 +90,8 @@ def test_an_empty_batch(rng, T, function):
 
 def test_the_inner_axes_are_cut(rng):
     """Cases above reach the second kernel, which adds parts; with phases too."""
-    assert product_tiles.plan(2, 30, 18, np.float32).parts == 1
-    assert product_tiles.plan(2, 4, 30, np.float32).parts == 2
+    assert gpu_tiles.plan(2, 30, 18, np.float32).parts == 1
+    assert gpu_tiles.plan(2, 4, 30, np.float32).parts == 2
     for function in (forward, dweight, dx):
         check(function, rng, (1, 6, (3, 2), 6, (3, 2), (1, 1), (0, 0)), np.float32)
     check(dx, rng, (1, 1, (3, 2), 17, (2, 2), (2, 1), (1, 0)), np.float32)
@@ -117,10 +117,10 @@ def test_real_sizes(rng, T, function, case):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("tile", product_tiles.SPEED, ids=str)
+@pytest.mark.parametrize("tile", gpu_tiles.SPEED, ids=str)
 @pytest.mark.parametrize("function", [forward, dweight, dx])
 @pytest.mark.parametrize("case", [(5, 33, (21, 19), 140, (3, 3), (1, 2), (1, 0)),
                                   (2, 9, (8, 9, 10), 40, (3, 2, 3), (1, 1, 2), (1, 0, 1))], ids=str)
 def test_every_tile(rng, monkeypatch, tile, function, case):
-    monkeypatch.setattr("nanostn.kernels.patch_product.plan", lambda *_: product_tiles.Plan(tile, 3, 592))
+    monkeypatch.setattr("nanostn.kernels.convolution.gpu.plan", lambda *_: gpu_tiles.Plan(tile, 3, 592))
     check(function, rng, case, np.float32, runs=3)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from nanostn.kernels.device_array import allocator, empty, to_device
-from nanostn.kernels.device_functions import constant, contiguous, device_of, is_device, move
-from nanostn.kernels.finite import are_finite
-from nanostn.kernels.pasting import paste_brightest
-from nanostn.kernels.reductions import PART
+from nanostn.kernels.gpu.arrays.device_array import allocator, empty, to_device
+from nanostn.kernels.gpu.arrays.finite import are_finite
+from nanostn.kernels.gpu.arrays.numpy_functions import constant, contiguous, device_of, is_device, move
+from nanostn.kernels.gpu.arrays.reductions import PART
+from nanostn.kernels.networks.clutter import paste_brightest
 
 
 def same(found, expected, tolerance=1e-5):

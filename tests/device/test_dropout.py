@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nanostn.kernels.device_array import to_device
-from nanostn.kernels.dropout import dropout
+from nanostn.kernels.gpu.arrays.device_array import to_device
+from nanostn.kernels.networks.dropout import dropout
 
 
 @pytest.mark.parametrize("shape", [(1,), (5,), (3, 7), (2, 3, 4), (), (0, 3)])

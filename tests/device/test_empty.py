@@ -5,7 +5,7 @@ import pytest
 
 from nanostn import functional as F
 from nanostn import transformations
-from nanostn.kernels.device_array import to_device
+from nanostn.kernels.gpu.arrays.device_array import to_device
 from nanostn.tensor import Tensor
 
 FAMILIES = [transformations.Affine(), transformations.Attention(), transformations.Projective(),

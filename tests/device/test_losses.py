@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from nanostn.functional import cross_entropy
-from nanostn.kernels import losses
-from nanostn.kernels.device_array import to_device
+from nanostn.kernels.gpu.arrays.device_array import to_device
+from nanostn.kernels.networks import losses
 
 
 def close(found, expected, T):

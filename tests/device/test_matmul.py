@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from nanostn.kernels import product_tiles
-from nanostn.kernels.device_array import to_device
-from nanostn.kernels.matmul import batched_matmul, matmul
+from nanostn.kernels.gpu.arrays.device_array import to_device
+from nanostn.kernels.products import gpu_tiles
+from nanostn.kernels.products.matmul import batched_matmul, matmul
 
 ORIENTATIONS = [(False, False), (False, True), (True, False), (True, True)]
 
@@ -43,7 +43,7 @@ def test_edges_and_whole_tiles(rng, T, rows, columns, inner):
 
 @pytest.mark.parametrize("inner", [16, 23])
 def test_a_long_inner_axis_in_parts(rng, T, inner):
-    assert product_tiles.plan(5, 6, inner, T).parts == 2
+    assert gpu_tiles.plan(5, 6, inner, T).parts == 2
     check(rng, T, 5, 6, inner, transpose_a=True)
 
 
@@ -99,10 +99,10 @@ def test_real_sizes(rng, T, shape, transpose_a, transpose_b):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("tile", product_tiles.SPEED, ids=str)
+@pytest.mark.parametrize("tile", gpu_tiles.SPEED, ids=str)
 @pytest.mark.parametrize("transpose_a, transpose_b", ORIENTATIONS)
 def test_every_tile(rng, monkeypatch, tile, transpose_a, transpose_b):
-    monkeypatch.setattr("nanostn.kernels.matmul.plan", lambda *_: product_tiles.Plan(tile, 3, 336))
+    monkeypatch.setattr("nanostn.kernels.products.matmul.plan", lambda *_: gpu_tiles.Plan(tile, 3, 336))
     check(rng, np.float32, 333, 257, 1001, transpose_a, transpose_b, exact_runs=3)
 
 

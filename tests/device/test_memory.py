@@ -5,11 +5,11 @@ import gc
 import numpy as np
 import pytest
 
-from nanostn.kernels import device_array
-from nanostn.kernels.device import device
-from nanostn.kernels.device_array import Allocator, empty
-from nanostn.kernels.device_errors import OutOfDeviceMemory
-from nanostn.kernels.device_functions import to_device
+from nanostn.kernels.gpu.arrays import device_array
+from nanostn.kernels.gpu.arrays.device_array import Allocator, empty
+from nanostn.kernels.gpu.arrays.numpy_functions import to_device
+from nanostn.kernels.gpu.device import device
+from nanostn.kernels.gpu.errors import OutOfDeviceMemory
 
 MIB = 1 << 20
 

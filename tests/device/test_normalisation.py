@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nanostn.kernels import normalisation
-from nanostn.kernels.device_array import to_device
+from nanostn.kernels.gpu.arrays.device_array import to_device
+from nanostn.kernels.networks import normalisation
 
 MOMENTUM, EPS = 0.1, 1e-5
 

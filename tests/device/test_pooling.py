@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nanostn.kernels import elementwise, pooling
-from nanostn.kernels.device_array import to_device
+from nanostn.kernels.gpu.arrays.device_array import to_device
+from nanostn.kernels.networks import pooling, rectifier
 
 # N, C, H, W, window, stride, padding
 CASES = [
@@ -74,12 +74,12 @@ def test_relu(rng, T, shape):
     if x.size > 4:
         x[0, :4] = 0, -0.0, np.nan, np.inf
         dy[0, 0] = np.inf
-    y, positive = elementwise.relu(x)
-    y_there, positive_there = elementwise.relu(to_device(np.asarray(x)))
+    y, positive = rectifier.relu(x)
+    y_there, positive_there = rectifier.relu(to_device(np.asarray(x)))
     np.testing.assert_array_equal(y_there.numpy(), y)
     np.testing.assert_array_equal(positive_there.numpy(), positive)
-    dx = elementwise.relu_dx(to_device(np.asarray(dy)), positive_there)
-    np.testing.assert_array_equal(dx.numpy(), elementwise.relu_dx(dy, positive))
+    dx = rectifier.relu_dx(to_device(np.asarray(dy)), positive_there)
+    np.testing.assert_array_equal(dx.numpy(), rectifier.relu_dx(dy, positive))
     assert positive_there.dtype == np.bool_ and dx.dtype == T
 
 
@@ -97,5 +97,5 @@ def test_real_sizes(rng, T, case):
 def test_relu_of_many_entries(rng, T):
     x = rng.standard_normal((5, 1 << 21)).astype(T)
     there = to_device(x)
-    runs = {elementwise.relu(there)[0].numpy().tobytes() for _ in range(50)}
-    assert runs == {elementwise.relu(x)[0].tobytes()}
+    runs = {rectifier.relu(there)[0].numpy().tobytes() for _ in range(50)}
+    assert runs == {rectifier.relu(x)[0].tobytes()}

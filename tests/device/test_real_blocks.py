@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from nanostn import functional as F
-from nanostn.kernels import product_tiles
 from nanostn.kernels.convolution import convolve
-from nanostn.kernels.device import device, state
-from nanostn.kernels.device_array import to_device
-from nanostn.kernels.device_functions import move
-from nanostn.kernels.matmul import matmul
+from nanostn.kernels.gpu.arrays.device_array import to_device
+from nanostn.kernels.gpu.arrays.numpy_functions import move
+from nanostn.kernels.gpu.device import device, state
+from nanostn.kernels.products import gpu_tiles
+from nanostn.kernels.products.matmul import matmul
 from nanostn.tensor import Tensor
 from nanostn.transformations import Affine, ThinPlateSpline
 
@@ -57,16 +57,16 @@ def test_operations(rng, case):
         np.testing.assert_allclose(there, here, rtol=1e-9, atol=1e-12)
 
 
-@pytest.fixture(params=[*product_tiles.SPEED], ids=str)
+@pytest.fixture(params=[*gpu_tiles.SPEED], ids=str)
 def tile(request, monkeypatch):
     """One tile of a GPU for all products."""
     def plan(rows, columns, inner, T, batch=1, among=()):
         chosen = request.param if not among or request.param in among else among[0]
-        return product_tiles.Plan(chosen, 1, -(-max(inner, 1) // chosen.depth) * chosen.depth)
+        return gpu_tiles.Plan(chosen, 1, -(-max(inner, 1) // chosen.depth) * chosen.depth)
 
-    from nanostn.kernels import matmul as products
-    from nanostn.kernels import patch_product
-    for module in (products, patch_product):
+    from nanostn.kernels.convolution import gpu
+    from nanostn.kernels.products import matmul as products
+    for module in (products, gpu):
         monkeypatch.setattr(module, "plan", plan)
     return request.param
 

@@ -9,11 +9,12 @@ import sys
 import numpy as np
 import pytest
 
-from nanostn.kernels import sampling, sampling_forward, sampling_gradients, sums
-from nanostn.kernels.device_array import DeviceArray, to_device
-from nanostn.kernels.interpolation import BILINEAR, CUSTOM, NEAREST, ZEROS, Interpolation
+from nanostn.kernels.gpu import fixed_point
+from nanostn.kernels.gpu.arrays.device_array import DeviceArray, to_device
+from nanostn.kernels.sampling import forward, gradients, schedule
+from nanostn.kernels.sampling.interpolation import BILINEAR, CUSTOM, NEAREST, ZEROS, Interpolation
 
-from ..kernels.sampling_spec import (
+from ..kernels.sampling.spec import (
     KERNELS,
     PADDINGS,
     drawn,
@@ -56,7 +57,7 @@ def few_blocks(monkeypatch, on_gpu):
 
 
 def blocks_to_aim_at(count, monkeypatch):
-    for module in (sampling_forward, sampling_gradients):
+    for module in (forward, gradients):
         monkeypatch.setattr(module, "BLOCKS", count)
 
 
@@ -86,8 +87,8 @@ def there(arrays):
 
 def results(U, points, size, dV, options, flatten=False):
     """V, dU and dpoints, of either device, as NumPy arrays."""
-    V = sampling.sample(U, *points, size, *options, flatten)
-    found = V, *sampling.sample_gradients(U, *points, size, dV, *options, flatten, True, True)
+    V = schedule.sample(U, *points, size, *options, flatten)
+    found = V, *schedule.sample_gradients(U, *points, size, dV, *options, flatten, True, True)
     return [a.numpy() if isinstance(a, DeviceArray) else a for a in found]
 
 
@@ -119,7 +120,7 @@ def test_odd_shapes(rng, monkeypatch, on_gpu, shape, size):
     """Axes of one pixel, many channels, more points than a block has threads; and work in several shares."""
     if not on_gpu:
         blocks_to_aim_at(6, monkeypatch)
-        monkeypatch.setattr(sums, "parts_of", lambda rows, count, *_: 3 if count > 3 else 1)
+        monkeypatch.setattr(fixed_point, "parts_of", lambda rows, count, *_: 3 if count > 3 else 1)
     U, dV = rng.normal(size=shape), rng.normal(size=(*shape[:2], *size))
     for kind, padding in (("plane", "zeros"), ("basis", "centres"), ("grid", "zeros")):
         points = source(rng, kind, shape[0], shape, size, np.float64)
@@ -154,7 +155,7 @@ def test_a_gradient_alone_is_the_same(rng, kernel, padding, kind):
     U, dV = to_device(rng.normal(size=shape)), to_device(rng.normal(size=(*shape[:2], *size)))
 
     def gradients(*wanted):
-        found = sampling.sample_gradients(U, *points, size, dV, *options(kernel, padding), False, *wanted)
+        found = schedule.sample_gradients(U, *points, size, dV, *options(kernel, padding), False, *wanted)
         return [None if a is None else a.numpy().tobytes() for a in found]
 
     dU, dpoints = gradients(True, True)
@@ -222,7 +223,7 @@ def test_nan_pixels_do_not_spread_beyond_their_neighbours():
     scale, shift = np.ones(2, np.float32), np.array([2.0, 1.5], np.float32)
     for kernel in ("bilinear", "bicubic"):
         grid = np.empty((0, 2, 0), np.float32), np.empty((0, 0), np.float32), to_device(points - shift), scale
-        V = sampling.sample(to_device(U), *grid, (1, 6), *options(kernel, "zeros")).numpy().ravel()
+        V = schedule.sample(to_device(U), *grid, (1, 6), *options(kernel, "zeros")).numpy().ravel()
         assert np.isnan(V[0]) and V[2:].tolist() == [0, 0, 0, 0]
 
 
@@ -300,7 +301,7 @@ def test_nothing_to_sample(rng, shape, size, count):
 def test_too_many_points_for_a_thread_to_count():
     U, M = np.zeros((1, 1, 2, 2), np.float32), np.zeros((1, 2, 3), np.float32)
     with pytest.raises(ValueError, match="sampler: size should be of less than 2\\^31 points on a GPU, received"):
-        sampling.sample(to_device(U), *there(given_M(M)), (2 ** 16, 2 ** 15), Interpolation(BILINEAR), ZEROS)
+        schedule.sample(to_device(U), *there(given_M(M)), (2 ** 16, 2 ** 15), Interpolation(BILINEAR), ZEROS)
 
 
 @pytest.mark.gpu
@@ -335,5 +336,5 @@ def test_nearest_has_no_gradient_to_points(rng):
     shape, size = IMAGE
     points = there(source(rng, "plane", 2, shape, size, np.float32))
     U, dV = (to_device(rng.normal(size=s).astype(np.float32)) for s in (shape, (*shape[:2], *size)))
-    dM = sampling.sample_gradients(U, *points, size, dV, Interpolation(NEAREST), ZEROS, 0.0, False, False, True)[1]
+    dM = schedule.sample_gradients(U, *points, size, dV, Interpolation(NEAREST), ZEROS, 0.0, False, False, True)[1]
     assert dM.shape == (2, 2, 3) and not dM.numpy().any()

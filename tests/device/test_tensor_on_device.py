@@ -8,7 +8,7 @@ import pytest
 
 import nanostn
 from nanostn import Tensor, functional, nn, optim
-from nanostn.kernels.device_array import DeviceArray
+from nanostn.kernels.gpu.arrays.device_array import DeviceArray
 
 
 def test_there_and_back(rng):

@@ -5,8 +5,8 @@ import pytest
 
 from nanostn import datasets, nn, optim, training
 from nanostn.finite import NotFinite
-from nanostn.kernels.device_array import allocator
-from nanostn.kernels.device_functions import move
+from nanostn.kernels.gpu.arrays.device_array import allocator
+from nanostn.kernels.gpu.arrays.numpy_functions import move
 from nanostn.runs import RunDirectory
 from nanostn.transformations import Affine
 

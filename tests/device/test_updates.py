@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from nanostn import nn, optim
-from nanostn.kernels import updates
-from nanostn.kernels.device_array import is_device, to_device
+from nanostn.kernels.gpu.arrays.device_array import is_device, to_device
+from nanostn.kernels.networks import updates
 
 UPDATES = [
     (1, lambda arrays, _: updates.sgd(arrays, 0.1, 0.0, 0.0, False)),

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from nanostn.datasets import volumes
-from nanostn.kernels.device_array import is_device
-from nanostn.kernels.device_functions import move
+from nanostn.kernels.gpu.arrays.device_array import is_device
+from nanostn.kernels.gpu.arrays.numpy_functions import move
 
 
 def test_volumes_are_those_of_the_cpu(monkeypatch):

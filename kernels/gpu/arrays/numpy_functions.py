@@ -1,0 +1,195 @@
+"""What NumPy's functions do with device arrays, and what concerns arrays of either device.
+
+Operations are written with NumPy's words; where the arrays are on the device, NumPy hands these calls on to the
+functions declared here. `like=array`, NumPy's own option, makes new arrays on the device of another.
+"""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from . import elementwise, indexing, reductions
+from .device_array import DeviceArray, empty, implements, is_device, to_device
+from .elementwise import contiguous, mapped
+
+__all__ = ["as_array", "constant", "contiguous", "device_of", "is_device", "move"]
+
+
+def as_array(value: Any) -> Any:
+    """A device array as it is, anything else as a NumPy array."""
+    return value if isinstance(value, DeviceArray) else np.asarray(value)
+
+
+def device_of(array: Any) -> str:
+    """"cuda" or "cpu"."""
+    return "cuda" if isinstance(array, DeviceArray) else "cpu"
+
+
+def move(array: Any, device: str) -> Any:
+    """The array itself where it is on that device, else a copy there."""
+    if device == device_of(array):
+        return array
+    return to_device(np.asarray(array)) if device == "cuda" else array.numpy()
+
+
+def constant(array: np.ndarray, like: Any) -> Any:
+    """A NumPy array, or a copy of it on the device where `like` is there; the last copies are kept.
+
+    For what follows from shapes and options, a few numbers or a basis, and comes again with every step.
+    """
+    if not isinstance(like, DeviceArray):
+        return array
+    return _kept(np.asarray(array).tobytes(), array.shape, array.dtype.str)
+
+
+@functools.lru_cache(maxsize=256)
+def _kept(entries: bytes, shape: tuple[int, ...], dtype: str) -> DeviceArray:
+    return to_device(np.frombuffer(entries, dtype).reshape(shape))
+
+
+def _names(*names: str) -> None:
+    for name in names:
+        implements(getattr(np, name))(functools.partial(mapped, name))
+
+
+_names("add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "logaddexp", "negative", "absolute",
+       "sign", "square", "sqrt", "exp", "log", "tanh", "sin", "cos", "equal", "not_equal", "less", "less_equal",
+       "greater", "greater_equal", "isfinite", "bitwise_and")
+
+implements("contiguous")(contiguous)
+implements("getitem")(indexing.getitem)
+implements("setitem")(indexing.setitem)
+implements("add_at")(indexing.add_at)
+implements("astype")(elementwise.cast)
+implements(np.put_along_axis)(indexing.put_along_axis)
+implements("argmax", np.argmax)(reductions.argmax)
+implements("mean", np.mean)(reductions.mean)
+implements(np.broadcast_to)(elementwise.broadcast_to)
+implements(np.where)(elementwise.choose)
+implements(np.flip)(indexing.flip)
+implements(np.concatenate)(indexing.concatenate)
+implements(np.stack)(indexing.stack)
+
+
+@implements("copy")
+def _copy(x: DeviceArray) -> DeviceArray:
+    return mapped("copy", x)
+
+
+@implements("sum", np.sum)
+def _sum(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
+    return reductions.reduced("sum", x, axis, keepdims)
+
+
+@implements("max", np.max)
+def _max(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
+    return reductions.reduced("max", x, axis, keepdims)
+
+
+@implements("min", np.min)
+def _min(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
+    return reductions.reduced("min", x, axis, keepdims)
+
+
+@implements("all", np.all)
+def _all(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
+    return mapped("greater", reductions.reduced("min", x, axis, keepdims), 0)
+
+
+@implements(np.count_nonzero)
+def _count_nonzero(x: DeviceArray, axis: Any = None) -> DeviceArray:
+    return reductions.reduced("sum", x if x.dtype == np.bool_ else mapped("not_equal", x, 0), axis)
+
+
+@implements("reshape", np.reshape)
+def _reshape(x: DeviceArray, shape: Any) -> DeviceArray:
+    sizes = (shape,) if isinstance(shape, int | np.integer) else shape
+    return indexing.reshape(x, tuple(int(n) for n in sizes))
+
+
+@implements("transpose", np.transpose)
+def _transpose(x: DeviceArray, axes: Any = None) -> DeviceArray:
+    return reductions.transposed(x, tuple(a % x.ndim for a in axes) if axes is not None else tuple(range(x.ndim))[::-1])
+
+
+@implements("swapaxes", np.swapaxes)
+def _swapaxes(x: DeviceArray, a: int, b: int) -> DeviceArray:
+    axes = list(range(x.ndim))
+    axes[a], axes[b] = axes[b], axes[a]
+    return reductions.transposed(x, tuple(axes))
+
+
+@implements(np.moveaxis)
+def _moveaxis(x: DeviceArray, source: int, destination: int) -> DeviceArray:
+    axes = list(range(x.ndim))
+    axes.insert(destination % x.ndim, axes.pop(source % x.ndim))
+    return reductions.transposed(x, tuple(axes))
+
+
+@implements(np.expand_dims)
+def _expand_dims(x: DeviceArray, axis: Any) -> DeviceArray:
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    ndim = x.ndim + len(axes)
+    new = {a % ndim for a in axes}
+    return indexing.getitem(x, tuple(None if a in new else slice(None) for a in range(ndim)))
+
+
+@implements(np.shape)
+def _shape(x: DeviceArray) -> tuple[int, ...]:
+    return x.shape
+
+
+@implements(np.ndim)
+def _ndim(x: DeviceArray) -> int:
+    return x.ndim
+
+
+@implements(np.may_share_memory)
+def _may_share_memory(a: Any, b: Any) -> bool:
+    return isinstance(a, DeviceArray) and isinstance(b, DeviceArray) and elementwise.overlap(a, b)
+
+
+@implements(np.clip)
+def _clip(x: DeviceArray, low: Any, high: Any) -> DeviceArray:
+    return mapped("minimum", mapped("maximum", x, low), high)
+
+
+@implements(np.array_equal)
+def _array_equal(a: DeviceArray, b: DeviceArray) -> bool:
+    return a.shape == b.shape and bool(mapped("equal", a, b).all()) if a.size else a.shape == b.shape
+
+
+@implements(np.empty)
+def _empty(shape: Any, dtype: Any = np.float64, **layout: Any) -> DeviceArray:
+    return empty(shape, dtype)
+
+
+@implements(np.zeros)
+def _zeros(shape: Any, dtype: Any = np.float64, **layout: Any) -> DeviceArray:
+    return elementwise.full(shape, 0, dtype)
+
+
+@implements(np.ones)
+def _ones(shape: Any, dtype: Any = np.float64, **layout: Any) -> DeviceArray:
+    return elementwise.full(shape, 1, dtype)
+
+
+@implements(np.full)
+def _full(shape: Any, value: Any, dtype: Any = None, **layout: Any) -> DeviceArray:
+    return elementwise.full(shape, value, dtype)
+
+
+@implements(np.empty_like)
+def _empty_like(x: DeviceArray) -> DeviceArray:
+    return empty(x.shape, x.dtype)
+
+
+@implements(np.zeros_like)
+def _zeros_like(x: DeviceArray) -> DeviceArray:
+    return elementwise.full(x.shape, 0, x.dtype)
+
+
+@implements(np.ones_like)
+def _ones_like(x: DeviceArray) -> DeviceArray:
+    return elementwise.full(x.shape, 1, x.dtype)

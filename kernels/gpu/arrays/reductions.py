@@ -1,0 +1,175 @@
+"""Sums, means, extremes and their places, along axes of a device array.
+
+A block takes one entry of the result, or a part of the entries behind it where these are many and results are few; its
+threads go over them in strides and meet in a tree. How the work is divided follows from shapes alone, so results are
+the same bits on every run and every GPU. (On the simulator blocks are smaller, and the order of sums another.)
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from ..block_sums import tree
+from ..integer_division import check_count, split
+from ..launch import block, cuda, cuda_kernel
+from .device_array import DeviceArray, empty, strides_of
+from .elementwise import cast, contiguous, mapped, merged
+
+PART = 4096   # entries behind one result that a block adds up; more are divided among several, so that none of its
+              # threads adds up many after the other
+PARTS = 256   # most parts
+AXES = 3      # of the results, and of the entries behind one, once merged
+
+START: dict[str, Any] = {
+    "sum": lambda T: T(0),
+    "max": lambda T: T(-math.inf) if T in (np.float32, np.float64) else T(np.iinfo(T).min),
+    "min": lambda T: T(math.inf) if T in (np.float32, np.float64) else T(np.iinfo(T).max),
+}
+JOIN: dict[str, Any] = {
+    "sum": lambda a, b: a + b,
+    "max": lambda a, b: a if a >= b or a != a else b,  # a NaN is the result
+    "min": lambda a, b: a if a <= b or a != a else b,
+}
+OFFERED = [(np.float32, np.float32), (np.float64, np.float64), (np.int64, np.int64), (np.int64, np.bool_)]
+
+
+@cuda_kernel("T* S~" + " int" * 13, [(T, S, name, 256) for name in START for T, S in OFFERED])
+def _reduce(T, S, name, threads):
+    """out[part, r] joins a share of the entries behind result r; both lie along three axes each."""
+    start, join = START[name](T), njit(JOIN[name])
+    joined = tree(T, threads, JOIN[name])
+
+    def reduce(out, x, results, behind, share, r1, r2, s0, s1, s2, b1, b2, t0, t1, t2):
+        thread, part = cuda.threadIdx.x, cuda.blockIdx.y
+        for r in range(cuda.blockIdx.x, results, cuda.gridDim.x):
+            rest, i2 = split(r, r2)
+            i0, i1 = split(rest, r1)
+            origin = i0 * s0 + i1 * s1 + i2 * s2
+            total = start
+            for k in range(part * share + thread, min((part + 1) * share, behind), threads):
+                rest, j2 = split(k, b2)
+                j0, j1 = split(rest, b1)
+                total = join(total, T(x[origin + j0 * t0 + j1 * t1 + j2 * t2]))
+            total = joined(total, 0, thread, threads)
+            if thread == 0:
+                out[part * results + r] = total
+    return reduce
+
+
+@cuda_kernel("int64* T* int int", [(T, 256) for T in (np.float32, np.float64, np.int64)])
+def _argmax(T, threads):
+    def argmax(out, x, rows, columns):
+        values = cuda.shared.array(threads, T)
+        places = cuda.shared.array(threads, np.int64)  # a line of its own: the simulator tells arrays apart by lines
+        thread = cuda.threadIdx.x
+        for r in range(cuda.blockIdx.x, rows, cuda.gridDim.x):
+            first = min(thread, columns - 1)
+            best, place = x[r * columns + first], np.int64(first)
+            for k in range(thread + threads, columns, threads):
+                value = x[r * columns + k]
+                if best == best and not value <= best:  # a NaN is the largest, and the first of equals stays
+                    best, place = value, np.int64(k)
+            values[thread], places[thread] = best, place
+            cuda.syncthreads()
+            width = threads // 2
+            while width > 0:
+                if thread < width:
+                    other, at = values[thread + width], places[thread + width]
+                    mine = values[thread]
+                    equal = other == mine or (other != other and mine != mine)
+                    if at < places[thread] if equal else mine == mine and not other <= mine:
+                        values[thread], places[thread] = other, at
+                cuda.syncthreads()
+                width //= 2
+            if thread == 0:
+                out[r] = places[0]
+            cuda.syncthreads()
+    return argmax
+
+
+def checked_axes(x: DeviceArray, axis: Any) -> tuple[int, ...]:
+    """The axes as numbers from 0 on, in order; all of them for None."""
+    axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if any(not -x.ndim <= a < x.ndim for a in axes):
+        raise ValueError(f"a reduction: axis should be of an array with {x.ndim} axes, received {axis}")
+    return tuple(sorted(a % x.ndim for a in axes))
+
+
+def _padded(sizes: list[int], steps: list[int]) -> tuple[list[int], list[int]]:
+    lead = AXES - len(sizes)
+    return [1] * lead + sizes, [0] * lead + steps
+
+
+def reduced(name: str, x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
+    """The sum, max or min over one axis, several or all. Whole numbers and truth values are added up as int64."""
+    axes = checked_axes(x, axis)
+    shape = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
+    kept = [a for a in range(x.ndim) if a not in axes]
+    final = shape if keepdims else tuple(x.shape[a] for a in kept)
+    if x.dtype in (np.int32, np.uint8):
+        x = cast(x, np.int64)
+    S = x.dtype.type
+    T = np.int64 if S is np.bool_ else S
+    results, behind = math.prod(final), math.prod(x.shape[a] for a in axes)
+    if behind == 0 and name != "sum":
+        raise ValueError(f"{name}: the array should have entries along axis {axis}, received {x.shape}")
+    check_count(name, max(results, behind), x.shape)
+    out = empty((results,), T)
+    if results == 0:
+        return out.view(final, strides_of(final))
+    outer = merged(*_of(x, kept))
+    inner = merged(*_of(x, axes))
+    if max(len(outer[0]), len(inner[0])) > AXES:
+        x = contiguous(transposed(x, (*kept, *axes)))
+        outer, inner = ([results], [[behind]]), ([behind], [[1]])
+    r, s = _padded(outer[0], outer[1][0])
+    b, t = _padded(inner[0], inner[1][0])
+    part = PART if results < PARTS else 16 * PART  # many results keep a GPU busy by themselves
+    parts = max(1, min(PARTS, -(-behind // part)))
+    share = -(-behind // parts) if behind else 0
+    threads = block(256)
+    first = out if parts == 1 else empty((parts * results,), T)
+    _reduce[T, S, name, threads]((min(results, 65535), parts), threads, first, x, results, behind, share, *r[1:], *s,
+                                 *b[1:], *t)
+    if parts > 1:
+        _reduce[T, T, name, threads]((min(results, 65535), 1), threads, out, first, results, parts, parts, 1, results,
+                                     0, 0, 1, 1, parts, 0, 0, results)
+    return out.view(final, strides_of(final))
+
+
+def _of(x: DeviceArray, axes: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return tuple(x.shape[a] for a in axes), tuple(x.strides[a] for a in axes)
+
+
+def transposed(x: DeviceArray, axes: tuple[int, ...]) -> DeviceArray:
+    """The axes in another order, without a copy."""
+    return x.view(tuple(x.shape[a] for a in axes), tuple(x.strides[a] for a in axes))
+
+
+def mean(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
+    """The sum divided by the number of entries."""
+    total = reduced("sum", x, axis, keepdims)
+    return mapped("divide", total, x.dtype.type(x.size // max(total.size, 1)))
+
+
+def argmax(x: DeviceArray, axis: int | None = None, keepdims: bool = False) -> DeviceArray:
+    """The place of the largest entry along an axis, or in all, int64; the first of equal ones, a NaN before them."""
+    if x.dtype in (np.int32, np.uint8, np.bool_):
+        x = cast(x, np.int64)
+    if axis is None:
+        rows, shape = 1, (1,) * x.ndim if keepdims else ()
+    else:
+        (axis,) = checked_axes(x, axis)
+        others = [a for a in range(x.ndim) if a != axis]
+        shape = tuple(1 if a == axis else n for a, n in enumerate(x.shape)) if keepdims else tuple(
+            x.shape[a] for a in others)
+        x = transposed(x, (*others, axis))
+        rows = math.prod(shape)
+    if x.size == 0:
+        raise ValueError(f"argmax: the array should have entries, received {x.shape}")
+    out = empty((rows,), np.int64)
+    threads = block(256)
+    _argmax[x.dtype.type, threads](min(rows, 65535), threads, out, contiguous(x), rows, x.size // rows)
+    return out.view(shape, strides_of(shape))

@@ -1,0 +1,191 @@
+"""CUDA kernels: how they are declared beside their CPU bodies, compiled, and launched.
+
+    @cuda_kernel("T* T* int")
+    def _double(T):
+        def double(x, y, n):
+            for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+                y[i] = x[i] * T(2)
+        return double
+
+    _double[np.float32](*over(x.size), x, y, x.size)
+
+The declared function is called with constants, the dtype T among them, and returns the body for these: what it closes
+over is a constant of the compiled kernel, and a branch on it vanishes. The string names the arguments' types. An array
+is one pointer to its first entry, flat, and not checked by anyone; sizes are arguments of their own.
+
+    T* float32* float64* int32* int64* uint8* bool*     a contiguous device array of that dtype
+    T~ ...                                              one with strides, which are arguments of their own
+    int64[] ...                                         as *, but one that atomic operations can be used on
+    T float32 int32 int64 int uint64 bool               a number; int is int64
+
+T is the first dtype among the constants, S the second.
+
+Types are part of the declaration so that a launch costs little, so that all kernels can be compiled where there is no
+GPU, and so that the simulator, which has no types, refuses what a GPU would misread.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..compiling.caching import FOLDER
+from .device import device, simulated
+
+FULL = 256  # threads of a block where nothing speaks for another number
+
+
+class _Later:
+    """Stands in a file of kernels for `numba.cuda`, which takes a while to import, until the first one is wanted."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"cuda.{name} was used outside a kernel")
+
+
+cuda: Any = _Later()
+
+all_kernels: list["CudaKernel"] = []  # of the files that are imported
+
+
+class CudaKernel:
+    """A declared kernel; `kernel[T, ...]` is the one for these constants, compiled for this device."""
+
+    def __init__(self, make: Callable[..., Callable[..., None]], kinds: str, offered: Iterable[tuple] | None):
+        self.make, self.kinds = make, kinds.split()
+        self.offered = [(np.float32,), (np.float64,)] if offered is None else list(offered)
+        self.name = f"{make.__module__.rpartition('kernels.')[2]}.{make.__name__.lstrip('_')}"
+        self._launches: dict[Any, Launch] = {}
+        all_kernels.append(self)
+
+    def body(self, constants: tuple) -> Callable[..., None]:
+        """The Python function for these constants, with numba.cuda where its file says `cuda`."""
+        from numba import cuda as numba_cuda
+
+        self.make.__globals__["cuda"] = numba_cuda
+        return self.make(*constants)
+
+    def types(self, constants: tuple) -> list["Kind"]:
+        names = [np.dtype(c).name for c in constants if isinstance(c, type)]
+        return [Kind(word, dict(zip("TS", names, strict=False))) for word in self.kinds]
+
+    def key(self, constants: tuple) -> str | None:
+        """A name for these constants, the same in every process with the same sources; None where there is none."""
+        try:
+            return " ".join([*map(_name, (self.make, *constants)), "of", *self.kinds])
+        except LookupError:
+            return None
+
+    def __getitem__(self, constants: Any) -> "Launch":
+        launch = self._launches.get(constants)
+        if launch is None:
+            key = constants if isinstance(constants, tuple) else (constants,)
+            launch = self._launches[constants] = Launch(self, key)
+        return launch
+
+
+def cuda_kernel(kinds: str, offered: Iterable[tuple] | None = None) -> Callable[..., CudaKernel]:
+    """Declare a kernel. `offered` lists the constants that it is used with; without it, T is float32 or float64."""
+    return lambda make: CudaKernel(make, kinds, offered)
+
+
+def _name(constant: Any) -> str:
+    """What a constant is called in every process; a LookupError where a name does not tell what it does."""
+    if constant is None or isinstance(constant, (bool, int, float, str)):
+        return repr(constant)
+    if isinstance(constant, type) and issubclass(constant, np.generic):
+        return constant.__name__
+    if isinstance(constant, tuple):
+        return f"({', '.join(map(_name, constant))})"
+    function = getattr(constant, "py_func", constant)
+    code = getattr(function, "__code__", None)
+    if code is None or not Path(code.co_filename).is_relative_to(FOLDER) or "<" in function.__qualname__:
+        raise LookupError("a function of others, or one made in a function")
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+class Kind:
+    """The type of one argument."""
+
+    def __init__(self, word: str, names: dict[str, str]):
+        name = word.rstrip("*~[]")
+        self.form = word[len(name):]  # "" for a number
+        self.dtype = np.dtype({"int": "int64", **names}.get(name, name))
+
+    def numba(self) -> Any:
+        from numba import from_dtype, types
+
+        if not self.form:
+            return from_dtype(self.dtype)
+        entry = types.uint8 if self.dtype == np.bool_ else from_dtype(self.dtype)
+        return types.Array(entry, 1, "C") if self.form == "[]" else types.CPointer(entry)
+
+    def __repr__(self) -> str:
+        shape = {"": "number", "~": "device array"}.get(self.form, "contiguous device array")
+        return f"a {self.dtype} {shape}"
+
+
+class Launch:
+    """A kernel for one set of constants: `launch(blocks, threads, *arguments)` puts it into the stream.
+
+    Blocks and threads are numbers or tuples of up to three.
+    """
+
+    def __init__(self, kernel: CudaKernel, constants: tuple):
+        self.name = kernel.name
+        self.kinds = kernel.types(constants)
+        self.pointers = [(at, kind) for at, kind in enumerate(self.kinds) if kind.form]
+        self.run = device().compile(lambda: kernel.body(constants), self.kinds, kernel.key(constants))
+
+    def __call__(self, blocks: Any, threads: Any, *arguments: Any) -> None:
+        if len(arguments) != len(self.kinds):
+            raise TypeError(f"{self.name}: a launch should have {len(self.kinds)} arguments, received {len(arguments)}")
+        values = list(arguments)
+        for at, kind in self.pointers:
+            given = values[at]
+            if getattr(given, "address", None) is None or given.dtype != kind.dtype or not (
+                    given.contiguous or kind.form == "~"):
+                raise TypeError(f"{self.name}: argument {at} should be {kind!r}, received {_described(given)}; "
+                                "nothing is copied to the device unasked: Tensor.to('cuda') does it")
+            values[at] = given.address
+        blocks = blocks if isinstance(blocks, tuple) else (blocks,)
+        if 0 not in blocks:
+            self.run(blocks, threads if isinstance(threads, tuple) else (threads,), values)
+
+
+def _described(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        strided = " with strides" if getattr(value, "contiguous", True) is False else ""
+        return f"{type(value).__name__} {tuple(value.shape)} {value.dtype}{strided}"
+    return repr(value)
+
+
+def device_function(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of scalars and pointers as kernels call it: plain Python, or one that the CPU's kernels call.
+
+    It does not use `cuda`: for that it is made in the factory of its kernel. In the simulator it is Python's, so that
+    NumPy's scalars keep their type.
+    """
+    function = getattr(function, "py_func", function)
+    if simulated():
+        return function
+    from numba import cuda as numba_cuda
+
+    return numba_cuda.jit(device=True)(function)
+
+
+def device_floor(T: Any) -> Callable[[Any], Any]:
+    """floor(x) as a T; NumPy's has no meaning in kernels, and Python's none for NaN and infinity in the simulator."""
+    return np.floor if simulated() else device_function(lambda x: T(math.floor(x)))
+
+
+def block(threads: int = FULL) -> int:
+    """Threads of a block: as many as asked for, in the simulator fewer."""
+    return min(threads, device().threads)
+
+
+def over(entries: int, threads: int = FULL) -> tuple[int, int]:
+    """Blocks and threads of a kernel that goes over `entries` in strides of the grid."""
+    threads = block(threads)
+    return min(-(-entries // threads), device().multiprocessors * device().waves), threads

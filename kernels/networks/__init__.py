@@ -1,0 +1,1 @@
+"""The other layers of a network, and the updates of its parameters."""

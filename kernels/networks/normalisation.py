@@ -1,0 +1,244 @@
+"""Batch normalisation per channel: statistics, the normalised, and its gradients.
+
+    y = gamma (x - mean) scale + beta,    scale = 1 / sqrt(var + eps)
+
+x (N, C) or (N, C, ...), C-contiguous; the others (C,). On a GPU sums over a channel are made in parts, by blocks that
+depend on the shape only, and the parts are added in their order. A thread sums differences from the first entry that it
+sees, so that no mean, however far from zero, swallows the variance.
+"""
+
+import math
+
+import numpy as np
+
+from ..gpu.arrays.device_array import empty, is_device
+from ..gpu.arrays.totals import average, total
+from ..gpu.block_sums import tree
+from ..gpu.launch import FULL, block, cuda, cuda_kernel, over
+
+PARTS = 64  # of a channel, at most
+EACH = 16  # entries that a thread sums, at least, where there are several parts
+
+
+def batch_statistics(x, running_mean, running_var, momentum, eps):
+    """Mean and scale of the batch; the running mean and (unbiased) variance move towards it in place."""
+    count = x.size // x.shape[1]
+    unbiased = count / (count - 1)
+    if is_device(x):
+        T, C = x.dtype.type, x.shape[1]
+        blocks, threads, sizes, most = _grid(x, EACH, PARTS)
+        parts = blocks[1] * blocks[2]
+        counts, means, squares = (empty((parts, C), T) for _ in range(3))
+        _parts_device[T, most](blocks, threads, x, counts, means, squares, *sizes)
+        mean, scale = empty(C, T), empty(C, T)
+        _batch_device[T](*over(C), counts, means, squares, running_mean, running_var, mean, scale, parts, C, momentum,
+                         eps, unbiased)
+        return mean, scale
+    axes = (0, *range(2, x.ndim))
+    T = x.dtype.type
+    mean = average(x, axes)
+    difference = x - mean.reshape(_along(x))
+    var = average(difference * difference, axes)
+    running_mean += T(momentum) * (mean - running_mean)
+    running_var += T(momentum) * (var * T(unbiased) - running_var)
+    return mean, 1 / np.sqrt(var + T(eps))
+
+
+def running_statistics(running_mean, running_var, eps):
+    """Mean and scale from the running ones, which may move later."""
+    if is_device(running_mean):
+        C, T = running_mean.size, running_mean.dtype.type
+        mean, scale = empty(C, T), empty(C, T)
+        _running_device[T](*over(C), running_mean, running_var, mean, scale, C, eps)
+        return mean, scale
+    return running_mean.copy(), 1 / np.sqrt(running_var + running_var.dtype.type(eps))
+
+
+def normalise(x, mean, scale, gamma, beta):
+    """y."""
+    if is_device(x):
+        y = empty(x.shape, x.dtype)
+        blocks, threads, sizes, _ = _grid(x, 4, 1 << 20)
+        _normalise_device[x.dtype.type](blocks, threads, x, mean, scale, gamma, beta, y, *sizes)
+        return y
+    shape = _along(x)
+    return (x - mean.reshape(shape)) * (scale * gamma).reshape(shape) + beta.reshape(shape)
+
+
+def normalise_dx(x, dy, mean, scale, gamma, batch, wanted):
+    """dx (None where it is not wanted), dgamma, dbeta; with `batch`, mean and scale are of x and move with it."""
+    share = x.shape[1] / max(x.size, 1)
+    if is_device(x):
+        T, C = x.dtype.type, x.shape[1]
+        blocks, threads, sizes, most = _grid(x, EACH, PARTS)
+        parts = blocks[1] * blocks[2]
+        dgammas, dbetas = empty((parts, C), T), empty((parts, C), T)
+        _products_device[T, most](blocks, threads, x, dy, mean, scale, dgammas, dbetas, *sizes)
+        dgamma, dbeta = empty(C, T), empty(C, T)
+        _sum_device[T](*over(C), dgammas, dbetas, dgamma, dbeta, parts, C)
+        if not wanted:
+            return None, dgamma, dbeta
+        dx = empty(x.shape, T)
+        blocks, threads, sizes, _ = _grid(x, 4, 1 << 20)
+        _dx_device[T](blocks, threads, x, dy, mean, scale, gamma, dgamma, dbeta, dx, share, bool(batch), *sizes)
+        return dx, dgamma, dbeta
+    axes, shape = (0, *range(2, x.ndim)), _along(x)
+    centred = (x - mean.reshape(shape)) * scale.reshape(shape)
+    dbeta, dgamma = total(dy, axes), total(dy * centred, axes)
+    dx = None
+    if wanted:
+        dx = dy
+        if batch:
+            part = x.dtype.type(share)
+            dx = dy - part * dbeta.reshape(shape) - centred * (part * dgamma).reshape(shape)
+        dx = dx * (gamma * scale).reshape(shape)
+    return dx, dgamma, dbeta
+
+
+def _along(x):
+    """The shape in which an array (C,) broadcasts with x."""
+    return (-1,) + (1,) * (x.ndim - 2)
+
+
+def _power(n):
+    """The smallest power of two that is not below n."""
+    return 1 << max(n - 1, 0).bit_length()
+
+
+def _grid(x, each, most):
+    """Blocks (channel, parts of the samples, parts of a plane), threads (of a plane, of the samples), the sizes (N, C,
+    entries of a plane) and the most threads, for `each` entries a thread or more, in `most` parts at most.
+    """
+    N, C = x.shape[:2]
+    plane = math.prod(x.shape[2:])
+    total = block()
+    high = min(_power(N), total // min(_power(plane), 32, total))
+    wide = min(_power(plane), total // high)
+    parts = min(max(N * plane // (wide * high * each), 1), most)
+    samples = min(parts, -(-N // high) or 1, 65535)
+    planes = min(max(parts // samples, 1), -(-plane // wide) or 1, 65535)
+    return (C, samples, planes), (wide, high), (N, C, plane), total
+
+
+_TYPES = [(T, FULL) for T in (np.float32, np.float64)]
+
+
+@cuda_kernel("T* T* T* T* int int int", _TYPES)
+def _parts_device(T, threads):
+    sum_of = tree(T, threads)
+
+    def parts(x, counts, means, squares, N, C, plane):
+        """Of each part of a channel: how many entries, their mean, and the sum of squares of what they differ from it.
+        """
+        c, t, width = cuda.blockIdx.x, cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockDim.x
+        first_n = cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y
+        first_i = cuda.blockIdx.z * width + cuda.threadIdx.x
+        count, first, total, square = T(0), T(0), T(0), T(0)
+        if first_n < N and first_i < plane:
+            first = x[(first_n * C + c) * plane + first_i]
+        for n in range(first_n, N, cuda.gridDim.y * cuda.blockDim.y):
+            for i in range(first_i, plane, cuda.gridDim.z * width):
+                difference = x[(n * C + c) * plane + i] - first
+                total += difference
+                square += difference * difference
+                count += T(1)
+        if count > T(0):
+            square -= total * total / count
+            first += total / count
+        width *= cuda.blockDim.y
+        all_counts = sum_of(count, 0, t, width)
+        mean = sum_of(count * first, 0, t, width) / all_counts
+        square = sum_of(square + count * (first - mean) * (first - mean), 0, t, width)
+        if t == 0:
+            at = (cuda.blockIdx.y * cuda.gridDim.z + cuda.blockIdx.z) * C + c
+            counts[at], means[at], squares[at] = all_counts, mean, square
+    return parts
+
+
+@cuda_kernel("T* T* T* T* T* T* T* int int T T T")
+def _batch_device(T):
+    def batch(counts, means, squares, running_mean, running_var, mean, scale, parts, C, momentum, eps, unbiased):
+        for c in range(cuda.grid(1), C, cuda.gridsize(1)):
+            count, shift, square = T(0), T(0), T(0)
+            for part in range(parts):
+                count += counts[part * C + c]
+                shift += counts[part * C + c] * (means[part * C + c] - means[c])
+            shift /= count
+            for part in range(parts):
+                difference = means[part * C + c] - means[c] - shift
+                square += squares[part * C + c] + counts[part * C + c] * difference * difference
+            middle, var = means[c] + shift, square / count
+            mean[c], scale[c] = middle, T(1) / math.sqrt(var + eps)
+            running_mean[c] += momentum * (middle - running_mean[c])
+            running_var[c] += momentum * (var * unbiased - running_var[c])
+    return batch
+
+
+@cuda_kernel("T* T* T* T* int T")
+def _running_device(T):
+    def running(running_mean, running_var, mean, scale, C, eps):
+        for c in range(cuda.grid(1), C, cuda.gridsize(1)):
+            mean[c], scale[c] = running_mean[c], T(1) / math.sqrt(running_var[c] + eps)
+    return running
+
+
+@cuda_kernel("T* T* T* T* T* T* int int int")
+def _normalise_device(T):
+    def normalise(x, mean, scale, gamma, beta, y, N, C, plane):
+        c = cuda.blockIdx.x
+        middle, factor, shift = mean[c], scale[c] * gamma[c], beta[c]
+        for n in range(cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y, N, cuda.gridDim.y * cuda.blockDim.y):
+            for i in range(cuda.blockIdx.z * cuda.blockDim.x + cuda.threadIdx.x, plane,
+                           cuda.gridDim.z * cuda.blockDim.x):
+                at = (n * C + c) * plane + i
+                y[at] = (x[at] - middle) * factor + shift
+    return normalise
+
+
+@cuda_kernel("T* T* T* T* T* T* int int int", _TYPES)
+def _products_device(T, threads):
+    sum_of = tree(T, threads)
+
+    def products(x, dy, mean, scale, dgammas, dbetas, N, C, plane):
+        c, t, width = cuda.blockIdx.x, cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockDim.x
+        middle, dgamma, dbeta = mean[c], T(0), T(0)
+        for n in range(cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y, N, cuda.gridDim.y * cuda.blockDim.y):
+            for i in range(cuda.blockIdx.z * width + cuda.threadIdx.x, plane, cuda.gridDim.z * width):
+                at = (n * C + c) * plane + i
+                dgamma += dy[at] * (x[at] - middle)
+                dbeta += dy[at]
+        width *= cuda.blockDim.y
+        dgamma, dbeta = sum_of(dgamma, 0, t, width), sum_of(dbeta, 0, t, width)
+        if t == 0:
+            at = (cuda.blockIdx.y * cuda.gridDim.z + cuda.blockIdx.z) * C + c
+            dgammas[at], dbetas[at] = dgamma * scale[c], dbeta
+    return products
+
+
+@cuda_kernel("T* T* T* T* int int")
+def _sum_device(T):
+    def total(dgammas, dbetas, dgamma, dbeta, parts, C):
+        for c in range(cuda.grid(1), C, cuda.gridsize(1)):
+            first, second = T(0), T(0)
+            for part in range(parts):
+                first += dgammas[part * C + c]
+                second += dbetas[part * C + c]
+            dgamma[c], dbeta[c] = first, second
+    return total
+
+
+@cuda_kernel("T* T* T* T* T* T* T* T* T bool int int int")
+def _dx_device(T):
+    def dx(x, dy, mean, scale, gamma, dgamma, dbeta, result, share, batch, N, C, plane):
+        c = cuda.blockIdx.x
+        middle, factor, shift = mean[c], gamma[c] * scale[c], share * dbeta[c]
+        slope = scale[c] * (share * dgamma[c])
+        for n in range(cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y, N, cuda.gridDim.y * cuda.blockDim.y):
+            for i in range(cuda.blockIdx.z * cuda.blockDim.x + cuda.threadIdx.x, plane,
+                           cuda.gridDim.z * cuda.blockDim.x):
+                at = (n * C + c) * plane + i
+                if batch:
+                    result[at] = (dy[at] - shift - (x[at] - middle) * slope) * factor
+                else:
+                    result[at] = dy[at] * factor
+    return dx

@@ -1,0 +1,297 @@
+"""Sampling of a tile with any separable kernel k and any padding: tables of taps and weights (paper, eq. 3).
+
+    V = sum over the taps m of U[pad(m)] k(x - m),      x - r < m <= x + r,      and so along every axis
+
+Padding acts on the tap. With a width s the kernel is widened, k((x - m) / s), and divided by the sum of its weights.
+Tables have a row for each tap and a column for each point of a run, of each axis: where the tap stands in the tile, its
+weight, and the derivatives of that with respect to x and s. A tap that reads outside stands in the margin.
+
+(The functions here are compiled by themselves: linked into their kernels they take longer, by a twelfth.)
+"""
+
+import numpy as np
+from numba import njit
+
+from .interpolation import (
+    BICUBIC,
+    BILINEAR,
+    BORDER,
+    BSPLINE,
+    CATMULL_ROM,
+    CUSTOM,
+    FAR,
+    NEAREST,
+    ZEROS,
+    b_spline,
+    b_spline_slope,
+    box,
+    box_slope,
+    hat,
+    hat_slope,
+    keys,
+    keys_slope,
+    padded,
+)
+from .source_points import WIDTHS, index, inner, summing
+from .tiles import steps
+
+
+def formulas(floor, compiled):
+    """The formula of a coordinate; each device has a floor of its own."""
+
+    @compiled
+    def clamped(x, size, reach, padding):
+        """The coordinate, or a nearer one in the place of one that is far outside; and whether it stayed as it was."""
+        T = type(x)
+        if padding == ZEROS or padding == BORDER:  # from here on all taps read the same value
+            low, high = floor(-reach) - T(1), T(size) - floor(-reach)
+        else:
+            low, high = -T(FAR), T(size) + T(FAR)
+        if x >= low and x <= high:
+            return x, True
+        fraction = x - floor(x)  # decides the weights, also where all taps are the same; NaN for infinity
+        fraction = fraction if fraction >= T(0) else T(0)
+        return (high if x > high else low) + fraction, False
+
+    return clamped
+
+
+_clamped = formulas(np.floor, njit(**inner))
+
+
+@njit(**inner)
+def _weigh(centre, rate, count, taps, used, kind, k, slope, radius, u, w, d, e):
+    """Weights, and their derivatives with respect to x and to s."""
+    T = w.dtype.type
+    a = T(-0.75) if kind == BICUBIC else T(-0.5)
+    for t in range(taps):
+        w_t, d_t = w[t], d[t]
+        for j in range(count):
+            u[j] = (centre[j] - T(t)) * rate[j]
+        if kind == NEAREST:
+            for j in range(count):
+                w_t[j], d_t[j] = box(u[j]), box_slope(u[j])
+        elif kind == BILINEAR:
+            for j in range(count):
+                w_t[j], d_t[j] = hat(u[j]), hat_slope(u[j])
+        elif kind == BICUBIC or kind == CATMULL_ROM:
+            for j in range(count):
+                w_t[j], d_t[j] = keys(u[j], a), keys_slope(u[j], a)
+        elif kind == BSPLINE:
+            for j in range(count):
+                w_t[j], d_t[j] = b_spline(u[j]), b_spline_slope(u[j])
+        else:
+            for j in range(count):
+                if t < used[j]:  # a table of somebody's may end at the radius, which rounding may overstep
+                    inside = min(max(u[j], -T(radius)), T(radius))
+                    w_t[j], d_t[j] = k(inside), slope(inside)
+        if len(e) > 0:
+            for j in range(count):
+                d_t[j] *= rate[j]
+                e[t, j] = -u[j] * d_t[j]
+
+
+@njit(**inner)
+def _normalise(used, count, w, d, e):
+    T = w.dtype.type
+    for j in range(count):
+        total, slope, growth = T(0), T(0), T(0)
+        for t in range(used[j]):
+            total, slope, growth = total + w[t, j], slope + d[t, j], growth + e[t, j]
+        if total != T(0):
+            for t in range(used[j]):
+                w[t, j] /= total
+                d[t, j] = (d[t, j] - w[t, j] * slope) / total
+                e[t, j] = (e[t, j] - w[t, j] * growth) / total
+
+
+@njit(**inner)
+def workspace(run, taps, widened, dtype):
+    """Tables for a run, [axis, tap, point]: place, weight, derivatives; how many taps are used; and room to reckon."""
+    at, used = np.zeros((3, taps, run), np.int64), np.ones((3, run), np.int32)
+    w, d = np.ones((3, taps, run), dtype), np.zeros((3, taps, run), dtype)
+    e = np.zeros((3, taps if widened else 0, run), dtype)
+    return at, w, d, e, used, np.empty((5, run), dtype)  # an image has one tap along its rows of one pixel, of weight 1
+
+
+@njit(**inner)
+def place(x, count, shape, first, slices, volume, lanes, kind, k, slope, radius, padding, work):
+    """Fill the workspace for a run at x, in a tile of `slices` from `first` on."""
+    S, R, W = shape
+    slice_step, row_step = steps(R, W, volume, lanes)
+    _axis(x, 0, 0, count, W, 0, W, lanes, kind, k, slope, radius, padding, work)
+    if volume:
+        _axis(x, 1, 1, count, R, 0, R, row_step, kind, k, slope, radius, padding, work)
+    _axis(x, 2 if volume else 1, 2, count, S, first, slices, slice_step, kind, k, slope, radius, padding, work)
+
+
+@njit(**inner)
+def _axis(points, a, axis, count, size, first, slices, step, kind, k, slope, radius, padding, work):
+    """The tables of one axis, along coordinate a; `step` entries of the tile from one pixel to the next.
+
+    The derivatives of a coordinate that was clamped are zero.
+    """
+    x, width = points[a], points[WIDTHS + a]
+    at, w, d, e, used = work[0][axis], work[1][axis], work[2][axis], work[3][axis], work[4][axis]
+    buffers = work[5]
+    widened = len(e) > 0
+    taps = 0  # most of any point in this run: one far point may have many
+    T = x.dtype.type
+    centre, rate, start, stays = buffers[0], buffers[1], buffers[2], buffers[3]
+    for j in range(count):
+        s = T(1)
+        if widened:
+            s = width[j] if width[j] > T(1) else T(1)  # NaN is 1
+            s = min(s, T(size))
+        reach = T(radius) * s
+        x_j, near = _clamped(x[j], size, reach, padding)
+        before = np.floor(x_j - reach)
+        used[j] = min(max(np.int32(np.floor(x_j + reach) - before), np.int32(0)),
+                      np.int32(min(-np.floor(T(-2) * reach), T(len(w)))))  # not the width beside it
+        used[j] = used[j] if x[j] == x[j] else 0  # a NaN reads nothing
+        taps = max(taps, np.int64(used[j]))
+        start[j] = before + T(1)
+        centre[j] = x_j - start[j]
+        rate[j] = T(1) / s
+        stays[j] = T(near or kind == CUSTOM)  # the sum of other kernels' weights is 1 and has no slope
+    for t in range(taps):
+        for j in range(count):
+            m = padded(np.int64(start[j]) + t, size, padding)
+            m -= first if m >= 0 else 0
+            at[t, j] = (m + 1) * step if m < slices and m >= 0 else 0
+    _weigh(centre, rate, count, taps, used, kind, k, slope, radius, buffers[4], w, d, e)
+    if widened:
+        _normalise(used, count, w, d, e)
+    for j in range(count):
+        if stays[j] == T(0):
+            for t in range(taps):
+                d[t, j] = T(0)
+                if widened:
+                    e[t, j] = T(0)
+
+
+@njit(**inner)
+def reach(x, count, shape, volume, kind, k, slope, radius, padding, work):
+    """The first and last slice that a run of points reads."""
+    _axis(x, 2 if volume else 1, 2, count, shape[0], 0, shape[0], 1, kind, k, slope, radius, padding, work)
+    at, used = work[0][2], work[4][2]
+    low, high = np.int64(shape[0]), np.int64(-1)
+    for j in range(count):
+        for t in range(used[j]):
+            if at[t, j] > 0:  # 0 is the margin
+                low, high = min(low, at[t, j] - 1), max(high, at[t, j] - 1)
+    return low, high
+
+
+@njit(inline="always", **inner)
+def _four(table, axis, j):
+    """The entries of a point's first four taps: as many as cubic kernels have, kept in registers for all its rows."""
+    return table[axis, 0, j], table[axis, 1, j], table[axis, 2, j], table[axis, 3, j]
+
+
+@njit(**inner)
+def blend(tile, base, work, count, lanes, values):
+    """values += eq. 3 for a run. Axes of the tables: columns, rows, slices."""
+    at, w, _, _, used, _ = work
+    T = tile.dtype.type
+    four = at.shape[1] >= 4
+    for j in range(count):
+        if four and used[0, j] == 4:
+            (a0, a1, a2, a3), (w0, w1, w2, w3) = _four(at, 0, j), _four(w, 0, j)
+            value = T(0)
+            for s in range(used[2, j]):
+                for r in range(used[1, j]):
+                    line, weight = base + at[2, s, j] + at[1, r, j], w[2, s, j] * w[1, r, j]
+                    if lanes == 1:
+                        value += weight * (w0 * tile[index(line + a0)] + w1 * tile[index(line + a1)]
+                                           + w2 * tile[index(line + a2)] + w3 * tile[index(line + a3)])
+                        continue
+                    for lane in range(lanes):
+                        here = index(line + lane)
+                        values[index(j * lanes + lane)] += weight * (
+                            w0 * tile[here + index(a0)] + w1 * tile[here + index(a1)]
+                            + w2 * tile[here + index(a2)] + w3 * tile[here + index(a3)])
+            if lanes == 1:
+                values[j] += value
+            continue
+        for s in range(used[2, j]):
+            for r in range(used[1, j]):
+                line, weight = base + at[2, s, j] + at[1, r, j], w[2, s, j] * w[1, r, j]
+                for c in range(used[0, j]):
+                    a, share = line + at[0, c, j], weight * w[0, c, j]
+                    for lane in range(lanes):
+                        values[index(j * lanes + lane)] += share * tile[index(a + lane)]
+
+
+@njit(**inner)
+def scatter(values, base, work, count, lanes, tile):
+    """The adjoint of `blend`."""
+    at, w, _, _, used, _ = work
+    four = at.shape[1] >= 4
+    for j in range(count):
+        if four and lanes == 1 and used[0, j] == 4:
+            (a0, a1, a2, a3), (w0, w1, w2, w3) = _four(at, 0, j), _four(w, 0, j)
+            for s in range(used[2, j]):
+                for r in range(used[1, j]):
+                    line, g = base + at[2, s, j] + at[1, r, j], w[2, s, j] * w[1, r, j] * values[j]
+                    tile[index(line + a0)] += g * w0
+                    tile[index(line + a1)] += g * w1
+                    tile[index(line + a2)] += g * w2
+                    tile[index(line + a3)] += g * w3
+            continue
+        for s in range(used[2, j]):
+            for r in range(used[1, j]):
+                line, weight = base + at[2, s, j] + at[1, r, j], w[2, s, j] * w[1, r, j]
+                for c in range(used[0, j]):
+                    a, share = line + at[0, c, j], weight * w[0, c, j]
+                    for lane in range(lanes):
+                        tile[index(a + lane)] += share * values[index(j * lanes + lane)]
+
+
+@njit(**inner)
+def slopes(tile, values, base, work, count, volume, lanes, add, g):
+    """g[a] = dV dV/dx_a, or added to it, summed over the channels of the tile; from row WIDTHS on, those of widths."""
+    _slopes(tile, values, base, work, work[2], count, volume, lanes, add, g)
+    if work[3].shape[1] > 0:
+        _slopes(tile, values, base, work, work[3], count, volume, lanes, add, g[WIDTHS:])
+
+
+@njit(**summing)
+def _slopes(tile, values, base, work, d, count, volume, lanes, add, g):
+    """With the derivatives d of the weights, of one kind or the other."""
+    T = tile.dtype.type
+    at, w, _, _, used, _ = work
+    four = at.shape[1] >= 4
+    for j in range(count):
+        g_x, g_y, g_s = T(0), T(0), T(0)
+        if four and lanes == 1 and used[0, j] == 4:
+            (a0, a1, a2, a3), (w0, w1, w2, w3), (d0, d1, d2, d3) = _four(at, 0, j), _four(w, 0, j), _four(d, 0, j)
+            for s in range(used[2, j]):
+                for r in range(used[1, j]):
+                    line = base + at[2, s, j] + at[1, r, j]
+                    t0, t1 = tile[index(line + a0)], tile[index(line + a1)]
+                    t2, t3 = tile[index(line + a2)], tile[index(line + a3)]
+                    here, right = w0 * t0 + w1 * t1 + w2 * t2 + w3 * t3, d0 * t0 + d1 * t1 + d2 * t2 + d3 * t3
+                    g_x += w[2, s, j] * w[1, r, j] * right
+                    g_y += w[2, s, j] * d[1, r, j] * here
+                    g_s += d[2, s, j] * w[1, r, j] * here
+            g_x, g_y, g_s = g_x * values[j], g_y * values[j], g_s * values[j]
+        else:
+            for s in range(used[2, j]):
+                for r in range(used[1, j]):
+                    line = base + at[2, s, j] + at[1, r, j]
+                    here, right = T(0), T(0)  # the row's sums with w and with d
+                    for c in range(used[0, j]):
+                        a, total = line + at[0, c, j], T(0)
+                        for lane in range(lanes):
+                            total += values[index(j * lanes + lane)] * tile[index(a + lane)]
+                        here += w[0, c, j] * total
+                        right += d[0, c, j] * total
+                    g_x += w[2, s, j] * w[1, r, j] * right
+                    g_y += w[2, s, j] * d[1, r, j] * here
+                    g_s += d[2, s, j] * w[1, r, j] * here
+        g[0, j] = g_x + (g[0, j] if add else T(0))
+        if volume:
+            g[1, j] = g_y + (g[1, j] if add else T(0))
+        last = 2 if volume else 1
+        g[last, j] = g_s + (g[last, j] if add else T(0))

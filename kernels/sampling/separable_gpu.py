@@ -1,0 +1,234 @@
+"""Sampling with any separable kernel k at one point, by a thread of a GPU: what `separable.py` does for runs of points.
+
+Up to FOUR taps of each axis, with their weights, are kept in registers. Of MANY, each is reckoned anew where it is
+needed, and so it is where the kernel is WIDENED: there is no room for a table.
+"""
+
+import types
+
+import numpy as np
+
+from ..gpu.launch import device_floor, device_function
+from .interpolation import (
+    BICUBIC,
+    BILINEAR,
+    BSPLINE,
+    NEAREST,
+    b_spline,
+    b_spline_slope,
+    box,
+    box_slope,
+    hat,
+    hat_slope,
+    keys,
+    keys_slope,
+    padded,
+)
+from .separable import formulas
+
+FOUR, MANY, WIDENED = range(1, 4)  # ways of a thread of the GPU with a point's taps
+
+
+def _retyped(function, T):
+    """A user's function with its float constants as T: as doubles they would make all of it double."""
+    function = getattr(function, "py_func", function)
+    code = function.__code__
+    constants = tuple(T(value) if isinstance(value, float) else value for value in code.co_consts)
+    return types.FunctionType(code.replace(co_consts=constants), function.__globals__, function.__name__,
+                              function.__defaults__, function.__closure__)
+
+
+def _weight_on_device(T, functions):
+    """(k, slope) of a kernel at u; somebody's k may end at its radius, which rounding may overstep."""
+    if functions is not None:
+        k, slope = (device_function(_retyped(f, T)) for f in functions)
+
+        @device_function
+        def inside(u, kind, radius):
+            u = min(max(u, -radius), radius)
+            return T(k(u)), T(slope(u))
+
+        return inside
+    flat, tent, cubic, spline = (device_function(f) for f in (box, hat, keys, b_spline))
+    flat_slope, tent_slope, cubic_slope, spline_slope = (
+        device_function(f) for f in (box_slope, hat_slope, keys_slope, b_spline_slope))
+
+    @device_function
+    def weight(u, kind, radius):
+        if kind == NEAREST:
+            return flat(u), flat_slope(u)
+        if kind == BILINEAR:
+            return tent(u), tent_slope(u)
+        if kind == BSPLINE:
+            return spline(u), spline_slope(u)
+        a = T(-0.75) if kind == BICUBIC else T(-0.5)
+        return cubic(u, a), cubic_slope(u, a)
+
+    return weight
+
+
+def on_device(T, dims, way, functions, add):
+    """For kernels: `place`, `value`, `slopes`, `scatter`, which calls `add`, `through_padding` and `absolute`."""
+    floor, weight, read_by = device_floor(T), _weight_on_device(T, functions), device_function(padded)
+    clamped = formulas(floor, device_function)
+    custom = functions is not None
+
+    @device_function
+    def axis(x, size, width, kind, radius, padding):
+        """The first tap, its distance from x, and what else the weights of an axis follow from."""
+        s = min(width if width > T(1) else T(1), T(size)) if way == WIDENED else T(1)  # NaN is 1
+        reach = radius * s
+        x_j, near = clamped(x if x == x else T(0), size, reach, padding)
+        before = floor(x_j - reach)
+        used = min(np.int64(floor(x_j + reach) - before), np.int64(-floor(T(-2) * reach)))
+        used = used if x == x else np.int64(0)  # a NaN reads nothing
+        centre, rate = x_j - (before + T(1)), T(1) / s
+        total, slope, growth = T(0), T(0), T(0)
+        if way == WIDENED:
+            for t in range(used):
+                u = (centre - T(t)) * rate
+                w, d = weight(u, kind, radius)
+                total, slope, growth = total + w, slope + d * rate, growth - u * d * rate
+        if total == T(0):
+            total, slope, growth = T(1), T(0), T(0)
+        stays = near or custom  # the sum of other kernels' weights is 1 and has no slope
+        return np.int64(before) + 1, centre, rate, used, stays, total, slope, growth, size, kind, padding, radius
+
+    @device_function
+    def tap(along, t):
+        """The pixel that a tap reads, or -1; its weight, and the derivatives with respect to x and s."""
+        first, centre, rate, _, stays, total, slope, growth, size, kind, padding, radius = along
+        u = (centre - T(t)) * rate
+        w, d = weight(u, kind, radius)
+        e = T(0)
+        if way == WIDENED:
+            w, d = w / total, d * rate
+            e = (-u * d - w * growth) / total
+            d = (d - w * slope) / total
+        return np.int32(read_by(first + t, size, padding)), w, d if stays else T(0), e if stays else T(0)
+
+    @device_function
+    def tap_of_four(along, t):
+        if t < along[3]:
+            return tap(along, t)
+        return np.int32(-1), T(0), T(0), T(0)  # somebody's k may end at the radius
+
+    if way == FOUR:
+        @device_function
+        def taps_of(x, size, width, kind, radius, padding):
+            along = axis(x, size, width, kind, radius, padding)
+            return (tap_of_four(along, 0), tap_of_four(along, 1), tap_of_four(along, 2), tap_of_four(along, 3),
+                    along[3])
+
+        @device_function
+        def take(taps, t):
+            return taps[0] if t == 0 else taps[1] if t == 1 else taps[2] if t == 2 else taps[3]
+
+        @device_function
+        def columns(taps):
+            return 4  # a constant, so that they stay in registers
+
+        @device_function
+        def used(taps):
+            return taps[4]
+    else:
+        taps_of, take = axis, tap
+
+        @device_function
+        def used(taps):
+            return taps[3]
+
+        columns = used
+
+    @device_function
+    def place(x, y, z, widths, D, H, W, kind, radius, padding, backward):
+        along_x = taps_of(x, W, widths[0], kind, radius, padding)
+        along_y = taps_of(y, H, widths[1], kind, radius, padding)
+        return along_x, along_y, taps_of(z, D, widths[2], kind, radius, padding) if dims == 3 else along_y, H, W
+
+    @device_function
+    def slices(along_z):
+        return used(along_z) if dims == 3 else 1
+
+    @device_function
+    def slice_of(along_z, t):
+        return take(along_z, t) if dims == 3 else (np.int32(0), T(1), T(0), T(0))
+
+    @device_function
+    def read(U, base, at, inside, outside):
+        """A pixel is read in any case, so that all reads of a row are under way together."""
+        pixel = U[at if inside else base]
+        return pixel if inside else outside
+
+    @device_function
+    def value(U, base, spot, outside):
+        along_x, along_y, along_z, H, W = spot
+        total = T(0)
+        for s in range(slices(along_z)):
+            m_z, w_z, _, _ = slice_of(along_z, s)
+            r = 0
+            while r < used(along_y):
+                m_y, w_y, _, _ = take(along_y, r)
+                inside, line, here = m_z >= 0 and m_y >= 0, base + (np.int64(m_z) * H + np.int64(m_y)) * W, T(0)
+                for c in range(columns(along_x)):
+                    m, w, _, _ = take(along_x, c)
+                    here += w * read(U, base, line + m, inside and m >= 0, outside)
+                total += w_z * w_y * here
+                r += 1
+        return total
+
+    @device_function
+    def slopes(U, base, spot, outside):
+        """Derivatives with respect to x, y and z, and to their widths."""
+        along_x, along_y, along_z, H, W = spot
+        g_x, g_y, g_z, e_x, e_y, e_z = T(0), T(0), T(0), T(0), T(0), T(0)
+        for s in range(slices(along_z)):
+            m_z, w_z, d_z, s_z = slice_of(along_z, s)
+            r = 0
+            while r < used(along_y):
+                m_y, w_y, d_y, s_y = take(along_y, r)
+                inside, line = m_z >= 0 and m_y >= 0, base + (np.int64(m_z) * H + np.int64(m_y)) * W
+                here, right, spread = T(0), T(0), T(0)
+                for c in range(columns(along_x)):
+                    m, w, d, e = take(along_x, c)
+                    u = read(U, base, line + m, inside and m >= 0, outside)
+                    here, right, spread = here + w * u, right + d * u, spread + e * u
+                g_x, g_y, g_z = g_x + w_z * w_y * right, g_y + w_z * d_y * here, g_z + d_z * w_y * here
+                e_x, e_y, e_z = e_x + w_z * w_y * spread, e_y + w_z * s_y * here, e_z + s_z * w_y * here
+                r += 1
+        return g_x, g_y, g_z, e_x, e_y, e_z
+
+    @device_function
+    def scatter(sums, base, spot, g):
+        along_x, along_y, along_z, H, W = spot
+        for s in range(slices(along_z)):
+            m_z, w_z, _, _ = slice_of(along_z, s)
+            r = 0
+            while r < used(along_y):
+                m_y, w_y, _, _ = take(along_y, r)
+                inside, line = m_z >= 0 and m_y >= 0, base + (np.int64(m_z) * H + np.int64(m_y)) * W
+                share = w_z * w_y * g
+                for c in range(columns(along_x)):
+                    m, w, _, _ = take(along_x, c)
+                    if inside and m >= 0:
+                        add(sums, line + m, share * w)
+                r += 1
+
+    @device_function
+    def through_padding(spot, a, g):
+        return g  # padding acted on the taps
+
+    @device_function
+    def absolute(spot):
+        """The sum of all weights, without their signs."""
+        along_x, along_y, along_z, _, _ = spot
+        x, y, z = T(0), T(0), T(0)
+        for t in range(used(along_x)):
+            x += abs(take(along_x, t)[1])
+        for t in range(used(along_y)):
+            y += abs(take(along_y, t)[1])
+        for t in range(slices(along_z)):
+            z += abs(slice_of(along_z, t)[1])
+        return x * y * z
+
+    return place, value, slopes, scatter, through_padding, absolute

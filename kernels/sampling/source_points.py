@@ -1,0 +1,228 @@
+"""Where the points of the output lie in the source: M_theta B, or a grid; and back, from coordinates to M (sec. 3.2).
+
+Coordinates are in pixels, in the order of the paper, (x, y) or (x, y, z): rows of an array that holds a run of points.
+M has a row for each, and one more if it is projective: a denominator. An empty B stands for (x_t, y_t[, z_t], 1), in
+pixels from the centre of the output.
+"""
+
+import numpy as np
+from numba import njit
+
+from ..compiling.linking import linked
+from ..gpu.launch import device_function
+
+WIDTHS = 4  # rows of coordinates before those of widths
+
+index = np.uint64  # an unsigned index spares Numba's test for negative ones, which would prevent vectors
+
+inner = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
+summing = {**inner, "fastmath": {"contract", "reassoc"}}  # sums in the order of vectors, fixed by the compiler
+
+
+@linked(**inner)
+def _fill_targets(start, count, size, target):
+    """Rows x_t, y_t, z_t (if there are four) and 1 of the output's points, in pixels from its centre."""
+    T = target.dtype.type
+    D_out, H_out, W_out = size
+    last = len(target) - 1
+    done = 0
+    while done < count:
+        line, left = divmod(start + done, W_out)
+        length = min(W_out - left, count - done)
+        depth, line = divmod(line, H_out)
+        x_t, y_t = T(left) - T(0.5) * T(W_out - 1), T(line) - T(0.5) * T(H_out - 1)
+        z_t = T(depth) - T(0.5) * T(D_out - 1)
+        for j in range(length):
+            at = index(done + j)
+            target[0, at], target[1, at] = x_t + T(np.int32(j)), y_t
+            if last == 3:
+                target[2, at] = z_t
+            target[last, at] = T(1)
+        done += length
+
+
+@njit(inline="always", **inner)
+def _four_rows(B, k):
+    """Rows k to k + 3, the last one in the place of those that there are not."""
+    last = len(B) - 1
+    return B[k], B[min(k + 1, last)], B[min(k + 2, last)], B[min(k + 3, last)]
+
+
+@linked(**inner)
+def coordinates(M, basis, grid, scale, centre, n, start, count, size, target, x):
+    """x[a, j], the coordinates of the output's points start, start + 1, ...; the row behind has 1 / denominator.
+
+    `size` is (D', H', W') of the output, `centre` the coordinates of the source's. A grid (N, P, dims) is multiplied by
+    `scale`; one of (N, P, 2 dims) has the widths of widened kernels too, in pixels, which go into x from row WIDTHS on.
+    `target` (K, run) takes the target points where there is no other basis, and keeps them for `add_dM`.
+    """
+    T = x.dtype.type
+    dims, rows, K = centre.size, M.shape[1], M.shape[2]
+    if grid.shape[1] > 0:
+        for a in range(dims):
+            for j in range(count):
+                x[a, j] = scale[a] * grid[n, index(start + j), a] + centre[a]
+        for a in range(grid.shape[2] - dims):
+            for j in range(count):
+                x[WIDTHS + a, j] = grid[n, index(start + j), dims + a]
+        return
+    plane = basis.shape[1] == 0
+    if plane:
+        _fill_targets(start, count, size, target)
+    B, first = (target, 0) if plane else (basis, start)
+    for a in range(rows):
+        m, row = M[n, a], x[a]
+        shift = centre[a] if rows == dims else T(0)
+        for k in range(0, K, 4):  # four terms for one load and store of the coordinate
+            b0, b1, b2, b3 = _four_rows(B, k)
+            m0, m1 = m[k], m[k + 1] if k + 1 < K else T(0)
+            m2, m3 = m[k + 2] if k + 2 < K else T(0), m[k + 3] if k + 3 < K else T(0)
+            for j in range(count):
+                p = index(first + j)
+                before = row[j] if k > 0 else shift
+                row[j] = (m0 * b0[p] + m1 * b1[p]) + (m2 * b2[p] + m3 * b3[p]) + before
+    if rows > dims:
+        z = x[dims]
+        for j in range(count):
+            z[j] = T(1) / z[j]
+        for a in range(dims):
+            for j in range(count):
+                x[a, j] = x[a, j] * z[j] + centre[a]
+
+
+@linked(**inner)
+def through_quotient(x, centre, count, g):
+    """From the gradients g of quotients to those of their numerators, and of the denominator in a last row."""
+    T = x.dtype.type
+    dims = centre.size
+    z, last = x[dims], g[dims]
+    for a in range(dims):
+        for j in range(count):
+            z[j] = z[j] if abs(x[a, j]) < T(1e9) else T(0)  # nothing flows from far outside: no 0 times infinity
+    for j in range(count):
+        last[j] = T(0)
+    for a in range(dims):
+        for j in range(count):
+            flow = g[a, j] * z[j]
+            g[a, j] = flow if z[j] != T(0) else T(0)
+            last[j] -= flow * (x[a, j] - centre[a]) if z[j] != T(0) else T(0)
+
+
+@linked(**summing)
+def add_dM(g, basis, start, count, target, dM):
+    """dM += sum over points of g B^T, for one row of M."""
+    T = g.dtype.type
+    K = dM.size
+    B, first = (target, 0) if basis.shape[1] == 0 else (basis, start)
+    for k in range(0, K, 4):
+        b0, b1, b2, b3 = _four_rows(B, k)
+        s0, s1, s2, s3 = T(0), T(0), T(0), T(0)
+        for j in range(count):
+            p = index(first + j)
+            s0 += g[j] * b0[p]
+            s1 += g[j] * b1[p]
+            s2 += g[j] * b2[p]
+            s3 += g[j] * b3[p]
+        dM[k] += s0
+        if k + 1 < K:
+            dM[k + 1] += s1
+        if k + 2 < K:
+            dM[k + 2] += s2
+        if k + 3 < K:
+            dM[k + 3] += s3
+
+
+@linked(**inner)
+def write_dgrid(g, scale, start, count, add, dgrid):
+    """The gradients of coordinates, and of widths behind them, into a grid (P, dims or 2 dims), or added to it."""
+    T = g.dtype.type
+    dims = scale.size
+    for a in range(dgrid.shape[1]):
+        row, factor = (g[a], scale[a]) if a < dims else (g[WIDTHS + a - dims], T(1))
+        for j in range(count):
+            p = index(start + j)
+            dgrid[p, a] = row[j] * factor + (dgrid[p, a] if add else T(0))
+
+
+PLANE, BASIS, GRID = range(3)  # where a thread of the GPU takes its points from
+
+
+def on_device(T, dims):
+    """`point`, the coordinates of one point, in a register each; `widths`, those of its kernel; `through_quotient`."""
+
+    @device_function
+    def target(p, D_out, H_out, W_out):
+        """(x_t, y_t, 1, 0) or (x_t, y_t, z_t, 1), in pixels from the centre of the output."""
+        line = np.int64(np.uint32(p) // np.uint32(W_out))  # a division of 64 bits is slow there
+        x_t = T(p - line * W_out) - T(0.5) * T(W_out - 1)
+        if dims == 2:
+            return x_t, T(line) - T(0.5) * T(H_out - 1), T(1), T(0)
+        depth = np.int64(np.uint32(line) // np.uint32(H_out))
+        y_t = T(line - depth * H_out) - T(0.5) * T(H_out - 1)
+        return x_t, y_t, T(depth) - T(0.5) * T(D_out - 1), T(1)
+
+    @device_function
+    def of_basis(M, m, basis, p, points, rows, K):
+        x, y, z, last = T(0), T(0), T(0), T(0)
+        for k in range(K):
+            b = basis[k * points + p]
+            x += M[m + k] * b
+            y += M[m + K + k] * b
+            if rows > 2:
+                z += M[m + 2 * K + k] * b
+            if dims == 3 and rows > 3:
+                last += M[m + 3 * K + k] * b
+        return x, y, z, last
+
+    @device_function
+    def row(M, m, at):
+        if dims == 2:
+            return (M[m] * at[0] + M[m + 1] * at[1]) + M[m + 2]
+        return (M[m] * at[0] + M[m + 1] * at[1]) + (M[m + 2] * at[2] + M[m + 3])
+
+    @device_function
+    def of_plane(M, m, at, rows, K):
+        return (row(M, m, at), row(M, m + K, at), row(M, m + 2 * K, at) if rows > 2 else T(0),
+                row(M, m + 3 * K, at) if dims == 3 and rows > 3 else T(0))
+
+    @device_function
+    def point(M, basis, grid, n, p, points, source, rows, K, columns, size, shape, scale):
+        """x, y, z, 1 / denominator, and the target point where it is the basis."""
+        D, H, W = shape
+        c_x, c_y, c_z = T(0.5) * T(W - 1), T(0.5) * T(H - 1), T(0.5) * T(D - 1)
+        at = (T(0), T(0), T(0), T(0))
+        if source == GRID:
+            g = (n * points + p) * columns
+            return (scale[0] * grid[g] + c_x, scale[1] * grid[g + 1] + c_y,
+                    scale[2] * grid[g + 2] + c_z if dims == 3 else T(0), T(1), at)
+        if source == PLANE:
+            at = target(p, size[0], size[1], size[2])
+            x, y, z, last = of_plane(M, n * rows * K, at, rows, K)
+        else:
+            x, y, z, last = of_basis(M, n * rows * K, basis, p, points, rows, K)
+        rate = T(1)
+        if rows > dims:
+            rate = T(1) / (z if dims == 2 else last)
+            x, y, z = x * rate, y * rate, z * rate
+        return x + c_x, y + c_y, z + c_z if dims == 3 else T(0), rate, at
+
+    @device_function
+    def widths(grid, n, p, points):
+        g = (n * points + p) * 2 * dims + dims
+        return grid[g], grid[g + 1], grid[g + 2] if dims == 3 else T(1)
+
+    @device_function
+    def through_quotient(x, y, z, rate, g, shape):
+        """From the gradients of quotients to those of their numerators, and of the denominator."""
+        D, H, W = shape
+        far = T(1e9)
+        near = abs(x) < far and abs(y) < far and (dims == 2 or abs(z) < far)
+        if not near or rate == T(0):  # nothing flows from far outside: no 0 times infinity
+            return T(0), T(0), T(0), T(0)
+        f_x, f_y, f_z = g[0] * rate, g[1] * rate, g[2] * rate
+        last = f_x * (x - T(0.5) * T(W - 1)) + f_y * (y - T(0.5) * T(H - 1))
+        if dims == 2:
+            return f_x, f_y, -last, T(0)
+        return f_x, f_y, f_z, -(last + f_z * (z - T(0.5) * T(D - 1)))
+
+    return point, widths, through_quotient
