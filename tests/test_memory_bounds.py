@@ -60,8 +60,8 @@ for size, window, padding in (((8, 8), (5, 5), 48), ((28, 9), (1, 3), 33), ((33,
 print(count)
 '''
 FAULTS = '''
-whole = sampling._margins  # of an image that several workers share
-sampling._margins = lambda *arguments: np.ascontiguousarray(whole(*arguments)[:, :-160])
+whole = sampling.schedule._margins  # of an image that several workers share
+sampling.schedule._margins = lambda *arguments: np.ascontiguousarray(whole(*arguments)[:, :-160])
 nothing, one = np.empty((0, 0), np.float32), np.ones(2, np.float32)
 for mode in ("bilinear", "bicubic"):
     print("planted", flush=True, file=sys.stderr)
