@@ -77,7 +77,7 @@ def compiler() -> Any:
         dispatcher = importlib.import_module("numba.cuda.dispatcher")
     except ImportError as error:
         raise ModuleNotFoundError(f"ptx_check needs the compiler to PTX ({error}): {INSTALL}") from None
-    # The one private name, which the driver's file answers for: without it each kernel that calls a function would fail.
+    # The one private name, which gpu/driver.py answers for: without it each kernel that calls a function would fail.
     if not hasattr(dispatcher, "get_current_device"):
         raise RuntimeError("ptx_check: numba.cuda.dispatcher should have get_current_device, received a numba-cuda "
                            "without it; find out what asks for the GPU's capability now")

@@ -42,8 +42,8 @@ TESTS = {
     "nanostn/transformations/pixels.py": ["tests/test_pixels.py"],
 }
 ENGINE = list(TESTS)
-_SAMPLER = ["tests/kernels/sampling/test_sampling.py", "tests/kernels/sampling/test_schedule.py", "tests/test_sampler.py",
-            "tests/test_antialias.py", "tests/test_hostile_coordinates.py"]
+_SAMPLER = ["tests/kernels/sampling/test_sampling.py", "tests/kernels/sampling/test_schedule.py",
+            "tests/test_sampler.py", "tests/test_antialias.py", "tests/test_hostile_coordinates.py"]
 TESTS |= {f"kernels/{name}.py": tests for name, tests in {
     "convolution/__init__": ["tests/kernels/convolution/test_convolution.py", "tests/test_convolution.py"],
     "convolution/direct": ["tests/kernels/convolution/test_convolution.py"],

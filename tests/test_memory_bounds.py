@@ -1,9 +1,9 @@
 """No access outside an array, by Numba's own check of every index; in programs of their own, since a crash ends them.
 
-(Vectors are moved unchecked: where the sampler reads two pixels at once is looked at in `kernels/sampling/test_in_place.py`.)
+(Vectors are moved unchecked: where the sampler reads two pixels at once is looked at in `test_in_place.py`.)
 
-An exception in a kernel is printed and lost (`kernels/compiling/parallel.py`), so the programs' error output is looked at. That it
-would be there is shown by a fault that is planted.
+An exception in a kernel is printed and lost (`kernels/compiling/parallel.py`), so the programs' error output is looked
+at. That it would be there is shown by a fault that is planted.
 """
 
 import os

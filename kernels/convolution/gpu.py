@@ -5,9 +5,9 @@
     dweight   f      taps of a window (c, i j k)         pixels of the output (n, o p q)   dy      x patches of x
     dx        c      pixels of the input (n, d h w)      taps of a window (f, i j k)       weight  x patches of dy
 
-The tiles are those of `products/gpu_tiles.py`. What is special is where an entry of a patch is found: its column and its inner
-index each have a position, and it is at the sum of the two, or zero if that is outside. For the inner axis these are
-worked out a chunk at a time, by all threads of a block, and kept in shared memory.
+The tiles are those of `products/gpu_tiles.py`. What is special is where an entry of a patch is found: its column and
+its inner index each have a position, and it is at the sum of the two, or zero if that is outside. For the inner axis
+these are worked out a chunk at a time, by all threads of a block, and kept in shared memory.
 
 With a stride s, a pixel of the input is reached only by taps whose index leaves the same remainder by s as the pixel's.
 So dx is a product for each remainder, with smaller windows, stride 1, and no zeros in between. An image is a volume of

@@ -2,23 +2,23 @@
 
     V[n, c, p] = sum over the pixels m of U[n, c, m] k(x[n, p] - m) k(y[n, p] - ...) ...                     eq. 3
 
-Coordinates are in pixels from the centre of the image (`source_points.py`): the caller has scaled M. Images and volumes are
-one thing here, and so is depth flattening: the layers of an output whose depth is summed are added up where a point's
-values are made, and no volume V exists. Nearest and bilinear kernels with the paddings that keep neighbours next to
-each other have two ways of their own: in place for few channels, and for the nearest pixel of any (`in_place.py`), in
-tiles for many (`bilinear.py`). Everything else goes through tables (`separable.py`).
+Coordinates are in pixels from the centre of the image (`source_points.py`): the caller has scaled M. An image is
+treated as a volume of one row per slice. Depth flattening adds up the layers of an output where a point's values are
+made, so the volume V never exists. Nearest and bilinear kernels with the paddings that keep neighbours next to each
+other have two ways of their own: in place for few channels, and for the nearest pixel of any (`in_place.py`), in tiles
+for many (`bilinear.py`). Everything else goes through tables (`separable.py`).
 
-Schedule. A worker walks the output in runs of points: coordinates, taps and weights of a run first, then its channels.
-It reads the image itself and writes dU itself, or a tile, which is a copy with a margin and its channels last
-(`tiles.py`). Where an image is divided into bands of slices, each with an owner, a band is an image of its own with
-zeros around it: V is linear in U, so dU of a band and its share of dM need no other band. Where many share one image,
-or one theta, its gradient is summed in groups, and the groups then. How things are divided depends on shapes only, and
-so do all results: they are the same bits for any number of threads. NaN coordinates give NaN in V, so that a
+A worker walks the output in runs of points: coordinates, taps and weights of a run first, then its channels. It reads
+the image itself and writes dU itself, or a tile, which is a copy with a margin and its channels last (`tiles.py`).
+Where an image is divided into bands of slices, each with an owner, a band is an image of its own with zeros around it:
+V is linear in U, so dU of a band and its share of dM need no other band. If many outputs share one image or one theta,
+their gradients are summed within fixed groups first, then over the groups. How things are divided depends on shapes
+only, and so do all results: they are the same bits for any number of threads. NaN coordinates give NaN in V, so that a
 localisation network that diverges is seen.
 
-On a GPU a thread has a point of the output: it reckons the coordinates once and walks the channels, and reads U itself
-(`bilinear_gpu.py`, `separable_gpu.py`). dU is added up in integers, whose sum has no order (`gpu/fixed_point.py`); dM in registers or
-shared memory by blocks of threads, and the blocks' shares in their order. So these, too, are the same bits every time.
+On a GPU a thread has a point of the output: it computes the coordinates once, walks the channels, and reads U itself
+(files that end in `_gpu.py`). dU is added up in integers, whose sum has no order (`gpu/fixed_point.py`); dM in
+registers or shared memory by blocks of threads, and the blocks' shares in their order: the same bits every time, too.
 """
 
 import numpy as np
@@ -26,11 +26,12 @@ import numpy as np
 from ..compiling.parallel import Kernel, even
 from ..gpu.arrays.device_array import is_device
 from ..gpu.arrays.totals import ROWS
-from .forward import cpu, sample_on_device
+from .forward import cpu
 from .forward import forward as _forward
+from .forward_gpu import sample_on_device
 from .gradients import backward as _backward
-from .gradients import gradients_on_device
 from .gradients import reach as _reach
+from .gradients_gpu import gradients_on_device
 from .in_place import RUN
 from .in_place_schedule import backward as _backward_in_place
 from .in_place_schedule import forward as _forward_in_place

@@ -11,7 +11,7 @@ import pytest
 
 from nanostn.kernels.gpu import fixed_point
 from nanostn.kernels.gpu.arrays.device_array import DeviceArray, to_device
-from nanostn.kernels.sampling import forward, gradients, schedule
+from nanostn.kernels.sampling import forward_gpu, gradients_gpu, schedule
 from nanostn.kernels.sampling.interpolation import BILINEAR, CUSTOM, NEAREST, ZEROS, Interpolation
 
 from ..kernels.sampling.spec import (
@@ -57,7 +57,7 @@ def few_blocks(monkeypatch, on_gpu):
 
 
 def blocks_to_aim_at(count, monkeypatch):
-    for module in (forward, gradients):
+    for module in (forward_gpu, gradients_gpu):
         monkeypatch.setattr(module, "BLOCKS", count)
 
 

@@ -1,0 +1,230 @@
+"""The sampler's gradients on a GPU: dU in integers, whose sum has no order; dM by blocks of threads (eq. 6 and 7)."""
+
+import numpy as np
+
+from ..gpu.arrays.device_array import empty
+from ..gpu.arrays.elementwise import full
+from ..gpu.fixed_point import LANES, Scatter, largest, scaling, sum_parts
+from ..gpu.launch import FULL, block, cuda, cuda_kernel, device_function
+from . import source_points_gpu
+from .forward_gpu import BLOCKS, PROBLEM, USERS, WAYS, WIDENED, Problem, steps_of_a_point
+from .interpolation import BICUBIC, CATMULL_ROM, NEAREST
+from .source_points_gpu import GRID, PLANE
+
+
+def _add():
+    """A term of dU, in multiples of its quantum (`gpu/fixed_point.py`)."""
+    def add(sums, at, value):
+        whole = np.int64(value)
+        if whole != 0:
+            cuda.atomic.add(sums, at, whole)
+
+    return device_function(add)
+
+
+def _reduced(T, dims, source, threads):
+    """How a block adds up dM: `gather` what a run of its points adds, `finish` when it has walked them all.
+
+    Over the target points each thread keeps sums of its own, in registers. Over a long basis the gradients of a run go
+    to shared memory, and LANES threads have an entry of a row each.
+    """
+    sums_of_all, shares_of_all, four = (dims + 1) ** 2 * threads, (dims + 1) ** 2 * LANES, 4 * threads
+
+    if source == PLANE:
+        @device_function
+        def plus(sums, g, at):
+            return sums[0] + g * at[0], sums[1] + g * at[1], sums[2] + g * at[2], sums[3] + g * at[3]
+
+        @device_function
+        def gather(sums, g, at, basis, first, Q, rows, K, begins, dM, out):
+            return plus(sums[0], g[0], at), plus(sums[1], g[1], at), plus(sums[2], g[2], at), plus(sums[3], g[3], at)
+
+        @device_function
+        def keep(found, sums, a, t):
+            for k in range(dims + 1):
+                found[(a * (dims + 1) + k) * threads + t] = (
+                    sums[0] if k == 0 else sums[1] if k == 1 else sums[2] if k == 2 else sums[3])
+
+        @device_function
+        def finish(sums, rows, dM, out):
+            found = cuda.shared.array(sums_of_all, T)
+            shares = cuda.shared.array(shares_of_all, T)
+            t = cuda.threadIdx.x
+            keep(found, sums[0], 0, t)
+            keep(found, sums[1], 1, t)
+            if rows > 2:
+                keep(found, sums[2], 2, t)
+            if dims == 3 and rows > 3:
+                keep(found, sums[3], 3, t)
+            cuda.syncthreads()
+            for job in range(t, rows * (dims + 1) * LANES, threads):
+                total = T(0)
+                for i in range(job % LANES, threads, LANES):
+                    total += found[job // LANES * threads + i]
+                shares[job] = total
+            cuda.syncthreads()
+            if t < rows * (dims + 1):
+                total = T(0)
+                for i in range(LANES):
+                    total += shares[t * LANES + i]
+                dM[out + t] = total
+    else:
+        @device_function
+        def gather(sums, g, at, basis, first, Q, rows, K, begins, dM, out):
+            run = cuda.shared.array(four, T)
+            shares = cuda.shared.array(four, T)
+            t = cuda.threadIdx.x
+            for a in range(rows):
+                run[a * threads + t] = g[0] if a == 0 else g[1] if a == 1 else g[2] if a == 2 else g[3]
+            cuda.syncthreads()
+            entries, count = threads // LANES, min(threads, Q - first)
+            for start in range(0, K, entries):
+                k = start + t // LANES
+                s_0, s_1, s_2, s_3 = T(0), T(0), T(0), T(0)
+                if k < K:
+                    j = t % LANES
+                    while j < count:
+                        b = basis[k * Q + first + j]
+                        s_0 += run[j] * b
+                        s_1 += run[threads + j] * b
+                        if rows > 2:
+                            s_2 += run[2 * threads + j] * b
+                        if dims == 3 and rows > 3:
+                            s_3 += run[3 * threads + j] * b
+                        j += LANES
+                shares[t], shares[threads + t] = s_0, s_1
+                shares[2 * threads + t], shares[3 * threads + t] = s_2, s_3
+                cuda.syncthreads()
+                a, k = t // entries, start + t % entries
+                if a < rows and k < K:
+                    total = T(0) if begins else dM[out + a * K + k]
+                    for i in range(LANES):
+                        total += shares[a * threads + t % entries * LANES + i]
+                    dM[out + a * K + k] = total
+                cuda.syncthreads()
+            return sums
+
+        @device_function
+        def finish(sums, rows, dM, out):
+            pass
+
+    return gather, finish
+
+
+@cuda_kernel(f"T* T* T* T* T* T* int64[] T* {PROBLEM} int bool bool", offered=[
+    (T, dims, *way, FULL) for T in (np.float32, np.float64) for dims in (2, 3) for way in WAYS])
+def _gradients(T, dims, source, way, functions, threads):
+    point, widths_of, through_quotient = source_points_gpu.on_device(T, dims)
+    place, _, slopes, scatter, through_padding = steps_of_a_point(T, dims, way, functions, _add())[:5]
+    gather, finish = _reduced(T, dims, source, threads)
+    factors = scaling(T)
+
+    def gradients(U, M, basis, grid, dV, maxima, sums, dpoints, step, C, P, layers, D, H, W, D_out, H_out, W_out,
+                  rows, K, columns, kind, padding, radius, outside, s_x, s_y, s_z, bits, wanted_U, wanted_points):
+        n, Q = cuda.blockIdx.x, layers * P
+        most = maxima[n if step > 0 else 0] if wanted_U else T(0)
+        scatters = wanted_U and most - most == T(0)
+        f_1, f_2 = factors(most if scatters else T(0), bits, False)
+        out = ((n * cuda.gridDim.z + cuda.blockIdx.z) * cuda.gridDim.y + cuda.blockIdx.y) * rows * K
+        nothing = T(0), T(0), T(0), T(0)
+        own = nothing, nothing, nothing, nothing
+        first = cuda.blockIdx.y * threads
+        while first < Q:  # a range with a step would divide, and be unrolled, at the price of registers
+            q = first + cuda.threadIdx.x
+            g, at = nothing, nothing
+            if q < Q:
+                x, y, z, rate, at = point(M, basis, grid, n, q, Q, source, rows, K, columns, (D_out, H_out, W_out),
+                                          (D, H, W), (s_x, s_y, s_z))
+                widths = widths_of(grid, n, q, Q) if way == WIDENED else (T(1), T(1), T(1))
+                spot = place(x, y, z, widths, D, H, W, kind, radius, padding, True)
+                p = q if layers == 1 else q - np.int64(np.uint32(q) // np.uint32(P)) * P
+                g_x, g_y, g_z, e_x, e_y, e_z = T(0), T(0), T(0), T(0), T(0), T(0)
+                c = np.int64(cuda.blockIdx.z)
+                while c < C:
+                    d, base = dV[(n * C + c) * P + p], n * step + c * (D * H * W)
+                    if wanted_points:
+                        d_x, d_y, d_z, w_x, w_y, w_z = slopes(U, base, spot, outside)
+                        g_x, g_y, g_z = g_x + d * d_x, g_y + d * d_y, g_z + d * d_z
+                        e_x, e_y, e_z = e_x + d * w_x, e_y + d * w_y, e_z + d * w_z
+                    if scatters:
+                        scatter(sums, base, spot, d * f_1 * f_2)
+                    c += cuda.gridDim.z
+                g_x, g_y = through_padding(spot, 0, g_x), through_padding(spot, 1, g_y)
+                g_z = through_padding(spot, 2, g_z) if dims == 3 else T(0)
+                g = g_x, g_y, g_z, T(0)
+                if source == GRID and wanted_points:
+                    to = ((cuda.blockIdx.z * cuda.gridDim.x + n) * Q + q) * columns
+                    dpoints[to], dpoints[to + 1] = g_x * s_x, g_y * s_y
+                    if dims == 3:
+                        dpoints[to + 2] = g_z * s_z
+                    if way == WIDENED:
+                        dpoints[to + dims], dpoints[to + dims + 1] = e_x, e_y
+                        if dims == 3:
+                            dpoints[to + 5] = e_z
+                if source != GRID and rows > dims:
+                    g = through_quotient(x, y, z, rate, g, (D, H, W))
+            if source != GRID and wanted_points:
+                own = gather(own, g, at, basis, first, Q, rows, K, first == cuda.blockIdx.y * threads, dpoints, out)
+            first += cuda.gridDim.y * threads
+        if source != GRID and wanted_points:
+            finish(own, rows, dpoints, out)
+
+    return gradients
+
+
+@cuda_kernel(f"T* T* T* T* T* {PROBLEM}", offered=[
+    (T, dims, *way) for T in (np.float32, np.float64) for dims in (2, 3) for way in WAYS if way[-1] is USERS])
+def _weight_of_points(T, dims, source, way, functions):
+    """Of somebody's kernel: the sum of the weights of each point, without their signs, which bounds what it adds."""
+    point, widths_of, _ = source_points_gpu.on_device(T, dims)
+    place, *_, absolute = steps_of_a_point(T, dims, way, functions)
+
+    def weight_of_points(U, M, basis, grid, found, step, C, P, layers, D, H, W, D_out, H_out, W_out, rows,
+                         K, columns, kind, padding, radius, outside, s_x, s_y, s_z):
+        n, Q = cuda.blockIdx.x, layers * P
+        q = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
+        while q < Q:
+            x, y, z, _, _ = point(M, basis, grid, n, q, Q, source, rows, K, columns, (D_out, H_out, W_out), (D, H, W),
+                                  (s_x, s_y, s_z))
+            widths = widths_of(grid, n, q, Q) if way == WIDENED else (T(1), T(1), T(1))
+            found[n * Q + q] = absolute(place(x, y, z, widths, D, H, W, kind, radius, padding, True))
+            q += cuda.gridDim.y * cuda.blockDim.x
+
+    return weight_of_points
+
+
+def gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U, wanted_points):
+    given = grid if grid.shape[1] > 0 else M
+    nothing = full(given.shape, 0, dV.dtype) if wanted_points and (kernel.kind == NEAREST or dV.size == 0) else None
+    wanted_points = wanted_points and nothing is None
+    if dV.size == 0 or not (wanted_U or wanted_points):
+        return full(U.shape, 0, dV.dtype) if wanted_U else None, nothing
+    problem = Problem(U, M, basis, grid, scale, size, kernel, padding, outside, flatten)
+    T, threads, images, on_grid = problem.T, block(), problem.images, problem.source == GRID
+    # A block adds up its share of dM by itself: the more points it has, the less is left to sum afterwards.
+    most = -(-problem.Q // (threads if on_grid else 4 * threads))
+    blocks = min(most, 65535 if on_grid else max(1, BLOCKS // images))
+    groups = problem.groups(images * blocks)
+    parts = 1 if not wanted_points else groups if on_grid else groups * blocks
+    dpoints = empty((parts, *given.shape) if parts > 1 else given.shape if wanted_points else 1, T)
+    scatter = _scatter(problem, U, dV, kernel, threads) if wanted_U else None
+    maxima, sums, bits = (scatter.maxima, scatter.sums, scatter.bits) if wanted_U else (U, empty(1, np.int64), 0)
+    _gradients[(*problem.constants, threads)](
+        (images, blocks, groups), threads, *problem.arrays, dV, maxima, sums, dpoints, *problem.arguments, bits,
+        wanted_U, wanted_points)
+    if parts > 1:
+        dpoints = sum_parts(dpoints, 1 if on_grid else images, parts, given.shape)
+    return scatter.total() if wanted_U else None, dpoints if wanted_points else nothing
+
+
+def _scatter(problem, U, dV, kernel, threads):
+    """Room for dU: sums for each image that has its own, of as many terms as there are points."""
+    rows, weights = 1 if problem.step == 0 else problem.images, None
+    if problem.functions is not None:
+        weights = empty((problem.images, problem.Q), problem.T)
+        blocks = problem.images, min(-(-problem.Q // threads), 65535)
+        _weight_of_points[problem.constants](blocks, threads, *problem.arrays, weights, *problem.arguments)
+        weights = largest(weights, rows)
+    # What a point adds to one pixel: with cubic weights, which may be negative, less than twice dV along each axis.
+    bound = 2.0**problem.dims if kernel.kind in (BICUBIC, CATMULL_ROM) else 1.0
+    return Scatter(U.shape, rows, dV, problem.Q * problem.images // rows, bound, weights)
