@@ -3,6 +3,9 @@
 A function inside a `parallel=True` loop is optimised by the compiler three times more than by itself: seconds for a
 large kernel, on every fresh machine. So one small loop serves all: it is handed the address of a kernel, and the place
 where its arguments lie.
+
+A kernel takes its arguments one by one and gives them names in its first lines (`Points`, `Reading`), for its own
+functions: a class in the signature of a kernel on disk would have to be found under its name by every later version.
 """
 
 import functools

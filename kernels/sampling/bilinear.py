@@ -6,6 +6,8 @@ floor(x) + 1: four in a cell of columns and slices; in a volume a second cell, o
 (`in_place.py` has the same for few channels, and the nearest pixel.)
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -15,12 +17,20 @@ from .source_points import index, inner, summing
 from .tiles import steps
 
 
+class Neighbours(NamedTuple):
+    """Of a run of points, along x, slices and rows: (3, run), but for two."""
+    at: Any  # (run,), the first neighbour of all axes, in entries of the tile
+    first: Any  # the first neighbour, in pixels
+    f: Any  # the weight of the second: that of the first is 1 - f
+    folded: Any  # (run,), where padding moves the coordinate, along one axis at a time
+    turn: Any  # the derivative of that: 1, -1 where mirrored, 0 where clamped
+
+
 @linked(**inner)
 def workspace(run, dtype):
-    """Of each point of a run: where its first neighbour stands; and along x, slices and rows, the first neighbour, the
-    weight of the second, and where padding moves the coordinate and how it turns."""
-    return (np.empty(run, np.int32), np.empty((3, run), np.int32), np.empty((3, run), dtype), np.empty(run, dtype),
-            np.empty((3, run), dtype))
+    """Room for the neighbours of a run."""
+    return Neighbours(np.empty(run, np.int32), np.empty((3, run), np.int32), np.empty((3, run), dtype),
+                      np.empty(run, dtype), np.empty((3, run), dtype))
 
 
 def formulas(floor, compiled):
@@ -87,10 +97,10 @@ def _neighbours(x, count, size, padding, backward, first, f, buffer, turn):
 
 
 @linked(**inner)
-def place(x, count, shape, first, slices, volume, lanes, padding, backward, work):
-    """Fill the workspace for a run at x, in a tile of `slices` from `first` on."""
+def place(x, count, shape, first, slices, volume, lanes, padding, backward, near):
+    """Find the neighbours of a run at x, in a tile of `slices` from `first` on; `shape` is (D, H, W) of the source."""
     S, R, W = shape
-    at, neighbours, f, buffer, turn = work
+    at, neighbours, f, buffer, turn = near
     slice_step, row_step = steps(R, W, volume, lanes)
     slice_step, row_step, lane_step = np.int32(slice_step), np.int32(row_step), np.int32(lanes)
     _neighbours(x[0], count, W, padding, backward, neighbours[0], f[0], buffer, turn[0])
@@ -108,9 +118,9 @@ def place(x, count, shape, first, slices, volume, lanes, padding, backward, work
 
 
 @linked(**inner)
-def reach(x, count, size, padding, work):
+def reach(x, count, size, padding, near):
     """The first and last slice that a run of points reads, from their coordinates x along that axis."""
-    _, neighbours, f, buffer, turn = work
+    _, neighbours, f, buffer, turn = near
     _neighbours(x, count, size, padding, True, neighbours[0], f[0], buffer, turn[0])
     low, high = np.int64(size), np.int64(-1)
     for j in range(count):
@@ -121,9 +131,9 @@ def reach(x, count, size, padding, work):
 
 
 @linked(**inner)
-def through_padding(count, volume, work, g):
+def through_padding(count, volume, near, g):
     """From the gradients of folded coordinates to those of the coordinates."""
-    turn = work[4]
+    turn = near.turn
     T = g.dtype.type
     for axis in range(3 if volume else 2):
         a = 0 if axis == 0 else 1 if axis == 2 or not volume else 2
@@ -156,10 +166,10 @@ def _cell(corners, f_x, f_s):
 
 
 @linked(**inner)
-def blend(tile, work, count, shape, volume, lanes, values):
-    """values += eq. 5 for a run."""
+def blend(tile, near, count, shape, volume, lanes, values):
+    """values (run lanes,) += V of eq. 5."""
     T = tile.dtype.type
-    at, _, f, _, _ = work
+    at, f = near.at, near.f
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
     for j in range(count):
         shares = _split(T(1), f[2, j] if volume else T(0))
@@ -174,10 +184,10 @@ def blend(tile, work, count, shape, volume, lanes, values):
 
 
 @linked(**inner)
-def scatter(values, work, count, shape, volume, lanes, tile):
-    """The adjoint of `blend`: eq. 6."""
+def scatter(values, near, count, shape, volume, lanes, tile):
+    """The adjoint of `blend`: dU of eq. 6 into the tile, with dV in `values`."""
     T = tile.dtype.type
-    at, _, f, _, _ = work
+    at, f = near.at, near.f
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
     for j in range(count):
         shares = _split(T(1), f[2, j] if volume else T(0))
@@ -208,9 +218,9 @@ def _products(tile, values, a, b, j, lanes):
 
 
 @linked(**summing)
-def slopes(tile, values, work, count, shape, volume, lanes, g):
+def slopes(tile, values, near, count, shape, volume, lanes, g):
     """g[a] = dV dV/dx_a, summed over the channels of the tile: eq. 7 with the right-hand derivative."""
-    at, _, f, _, _ = work
+    at, f = near.at, near.f
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
     for j in range(count):
         a = at[j]

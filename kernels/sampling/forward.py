@@ -5,7 +5,7 @@ import numpy as np
 from ..compiling.linking import linked
 from ..compiling.parallel import Kernel
 from . import bilinear, separable
-from .source_points import WIDTHS, coordinates, index, summing
+from .source_points import WIDTHS, Points, coordinates, index, summing
 from .tiles import read_tile, steps, write_run
 
 cpu = {"error_model": "numpy", "fastmath": {"contract"}}
@@ -36,7 +36,8 @@ def _spoil(x, dims, count, lanes, values):
 def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, k, slope, radius,
                    taps_used, padding, outside, planes, lanes, run, parts, images, V):
     N, C, P = V.shape
-    size, shape, dims = (D_out, H_out, W_out), U.shape[2:], centre.size
+    points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
+    reading, shape, dims = separable.Reading(kind, k, slope, radius, padding), U.shape[2:], centre.size
     volume = dims == 3
     blocks = max(1, -(-C // (planes * lanes)))
     plane = (shape[0] + 3) * steps(shape[1], shape[2], volume, lanes)[0]
@@ -62,13 +63,12 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
                 for j in range(count * lanes):
                     values[p, j] = U.dtype.type(0)
             for layer in range(layers):
-                coordinates(M, basis, grid, scale, centre, n_M, layer * P + start, count, size, target_points, x)
+                coordinates(points, n_M, layer * P + start, count, target_points, x)
                 if k is None:
                     bilinear.place(x, count, shape, 0, shape[0], volume, lanes, padding, False, near)
                     bilinear.blend(tile, near, count, shape, volume, lanes, values[0])
                 else:
-                    separable.place(x, count, shape, 0, shape[0], volume, lanes, kind, k, slope, radius, padding,
-                                    tables)
+                    separable.place(x, count, shape, 0, shape[0], volume, lanes, reading, tables)
                     for p in range(min(planes, C - c)):
                         separable.blend(tile, p * plane, tables, count, lanes, values[p])
                 _spoil(x, dims, count, lanes, values)

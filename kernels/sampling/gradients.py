@@ -7,7 +7,7 @@ from ..gpu.arrays.totals import ROWS
 from . import bilinear, separable
 from .forward import cpu
 from .interpolation import ZEROS
-from .source_points import WIDTHS, add_dM, coordinates, through_quotient, write_dgrid
+from .source_points import WIDTHS, Points, add_dM, coordinates, through_quotient, write_dgrid
 from .tiles import read_run, read_tile, steps, write_tile
 
 
@@ -15,7 +15,8 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                     taps_used, padding, outside, planes, lanes, run, parts, groups, images, reach, dV, wanted_U,
                     wanted_points, dU, dM, dgrid):
     N, C, P = dV.shape
-    size, shape, dims = (D_out, H_out, W_out), U.shape[2:], centre.size
+    points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
+    reading, shape, dims = separable.Reading(kind, k, slope, radius, padding), U.shape[2:], centre.size
     volume = dims == 3
     blocks = max(1, -(-C // (planes * lanes)))
     # Parts are bands of slices of U, which their owner alone writes; or, where dU is not wanted, of the output.
@@ -63,7 +64,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                             read_run(dV, n, c + p, start, count, lanes, values[p])
                         loaded = True
                     point = layer * P + start
-                    coordinates(M, basis, grid, scale, centre, n_M, point, count, size, target_points, x)
+                    coordinates(points, n_M, point, count, target_points, x)
                     if k is None:
                         bilinear.place(x, count, shape, top, slices, volume, lanes, padding, True, near)
                         if wanted_points:
@@ -71,8 +72,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                         if wanted_U:
                             bilinear.scatter(values[0], near, count, shape, volume, lanes, target)
                     else:
-                        separable.place(x, count, shape, top, slices, volume, lanes, kind, k, slope, radius, padding,
-                                        tables)
+                        separable.place(x, count, shape, top, slices, volume, lanes, reading, tables)
                         for p in range(min(planes, C - c)):
                             if wanted_points:
                                 separable.slopes(tile, values[p], p * plane, tables, count, volume, lanes, p > 0, g)
@@ -104,7 +104,8 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
 def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, P, kind, k, slope, radius,
                  taps_used, padding, run, reach):
     """The first and last slice of U that each run of points reads."""
-    size, shape = (D_out, H_out, W_out), U.shape[2:]
+    points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
+    reading, shape = separable.Reading(kind, k, slope, radius, padding), U.shape[2:]
     x = np.empty((WIDTHS + 3, run), scale.dtype)
     volume = centre.size == 3
     layers, runs = reach.shape[1:3]
@@ -115,11 +116,11 @@ def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_
         image, r = divmod(item, runs)
         n, layer = divmod(image, layers)
         count = min(run, P - r * run)
-        coordinates(M, basis, grid, scale, centre, n, layer * P + r * run, count, size, target_points, x)
+        coordinates(points, n, layer * P + r * run, count, target_points, x)
         if k is None:
             reach[n, layer, r] = bilinear.reach(x[2 if volume else 1], count, shape[0], padding, near)
         else:
-            reach[n, layer, r] = separable.reach(x, count, shape, volume, kind, k, slope, radius, padding, tables)
+            reach[n, layer, r] = separable.reach(x, count, shape, volume, reading, tables)
 
 
 backward = Kernel(_backward_items, **cpu)

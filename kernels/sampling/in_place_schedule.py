@@ -10,7 +10,7 @@ from . import in_place
 from .forward import cpu
 from .in_place import RUN, G
 from .interpolation import NEAREST, ZEROS
-from .source_points import add_dM, coordinates, index, inner, through_quotient, write_dgrid
+from .source_points import Points, add_dM, coordinates, index, inner, through_quotient, write_dgrid
 
 
 @linked(**inner)
@@ -34,7 +34,8 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
                    run, parts, V):
     """An item is a part of the points of an image's output."""
     N, C, P = V.shape
-    size, shape, pixels = (D_out, H_out, W_out), U.shape[2:], U.size // (len(U) * C)
+    points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
+    shape, pixels = U.shape[2:], U.size // (len(U) * C)
     source, values = U.reshape(-1), V.reshape(-1)
     numbers, integers, cells = in_place.workspace(U.dtype)
     x = numbers[:G].reshape(-1, RUN)
@@ -51,7 +52,7 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
             for c in range(C):
                 zero(values, (n * C + c) * P + start, count)
             for layer in range(layers):
-                coordinates(M, basis, grid, scale, centre, n_M, layer * P + start, count, size, target_points, x)
+                coordinates(points, n_M, layer * P + start, count, target_points, x)
                 in_place.place(count, shape, 0, shape[0], kind, padding, False, numbers, integers)
                 for c in range(C):
                     base, at = image + c * pixels, (n * C + c) * P + start
@@ -66,7 +67,8 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                     run, parts, groups, reach, dV, wanted_U, wanted_points, dU, dM, dgrid):
     """An item is a band of slices of U, which it alone writes; or, where dU is not wanted, a part of the points."""
     N, C, P = dV.shape
-    size, shape, pixels = (D_out, H_out, W_out), U.shape[2:], U.size // (len(U) * C)
+    points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
+    shape, pixels = U.shape[2:], U.size // (len(U) * C)
     slice_step, source, target, cotangents = pixels // shape[0], U.reshape(-1), dU.reshape(-1), dV.reshape(-1)
     numbers, integers, cells = in_place.workspace(U.dtype)
     x, g = numbers[:G].reshape(-1, RUN), numbers[G:G + 4 * RUN].reshape(-1, RUN)
@@ -103,7 +105,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                         if high < top or low >= bottom:
                             continue
                     point = layer * P + start
-                    coordinates(M, basis, grid, scale, centre, n_M, point, count, size, target_points, x)
+                    coordinates(points, n_M, point, count, target_points, x)
                     in_place.place(count, shape, top, bottom, kind, padding, True, numbers, integers)
                     if wanted_points:
                         zero(numbers, G, 4 * RUN)
@@ -138,7 +140,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
 
 def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, P, kind, padding, run, reach):
     """The first and last slice of U that each run of points reads."""
-    size = D_out, H_out, W_out
+    points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
     layers, runs = reach.shape[1:3]
     numbers, integers, _ = in_place.workspace(scale.dtype)
     x = numbers[:G].reshape(-1, RUN)
@@ -147,7 +149,7 @@ def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_
         image, r = divmod(item, runs)
         n, layer = divmod(image, layers)
         count = min(run, P - r * run)
-        coordinates(M, basis, grid, scale, centre, n, layer * P + r * run, count, size, target_points, x)
+        coordinates(points, n, layer * P + r * run, count, target_points, x)
         reach[n, layer, r] = in_place.reach(count, U.shape[2:], kind, padding, numbers, integers)
 
 

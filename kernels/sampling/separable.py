@@ -9,6 +9,8 @@ weight, and the derivatives of that with respect to x and s. A tap that reads ou
 (The functions here are compiled by themselves: linked into their kernels they take longer, by a twelfth.)
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -36,6 +38,25 @@ from .source_points import WIDTHS, index, inner, summing
 from .tiles import steps
 
 
+class Reading(NamedTuple):
+    """The sampling kernel and the padding; k and its slope are called where the kind is CUSTOM."""
+    kind: int
+    k: Any
+    slope: Any
+    radius: float  # in pixels, of a kernel that is not widened
+    padding: int
+
+
+class Tables(NamedTuple):
+    """Of a run of points, along columns, rows and slices: (3, taps, run), but for the last two."""
+    at: Any  # where the tap stands in the tile, in entries
+    w: Any  # its weight k((x - m) / s)
+    d: Any  # the derivative of that with respect to x
+    e: Any  # and to the width s; (3, 0, run) where kernels are not widened
+    used: Any  # (3, run), the taps of each point
+    room: Any  # (5, run), for what is worked out on the way
+
+
 def formulas(floor, compiled):
     """The formula of a coordinate; each device has a floor of its own."""
 
@@ -60,8 +81,9 @@ _clamped = formulas(np.floor, njit(**inner))
 
 
 @njit(**inner)
-def _weigh(centre, rate, count, taps, used, kind, k, slope, radius, u, w, d, e):
-    """Weights, and their derivatives with respect to x and to s."""
+def _weigh(centre, rate, count, taps, used, reading, u, w, d, e):
+    """Weights, and their derivatives with respect to x and to s, of taps 0, 1, ... at centre - x and 1 / s = rate."""
+    kind, k, slope, radius, _ = reading
     T = w.dtype.type
     a = T(-0.75) if kind == BICUBIC else T(-0.5)
     for t in range(taps):
@@ -82,7 +104,7 @@ def _weigh(centre, rate, count, taps, used, kind, k, slope, radius, u, w, d, e):
                 w_t[j], d_t[j] = b_spline(u[j]), b_spline_slope(u[j])
         else:
             for j in range(count):
-                if t < used[j]:  # a table of somebody's may end at the radius, which rounding may overstep
+                if t < used[j]:  # a user's k may be defined up to its radius only, which rounding may overstep
                     inside = min(max(u[j], -T(radius)), T(radius))
                     w_t[j], d_t[j] = k(inside), slope(inside)
         if len(e) > 0:
@@ -107,37 +129,37 @@ def _normalise(used, count, w, d, e):
 
 @njit(**inner)
 def workspace(run, taps, widened, dtype):
-    """Tables for a run, [axis, tap, point]: place, weight, derivatives; how many taps are used; and room to reckon."""
+    """Tables for a run; an image has one tap along its rows, which are of one pixel, with the weight 1."""
     at, used = np.zeros((3, taps, run), np.int64), np.ones((3, run), np.int32)
     w, d = np.ones((3, taps, run), dtype), np.zeros((3, taps, run), dtype)
     e = np.zeros((3, taps if widened else 0, run), dtype)
-    return at, w, d, e, used, np.empty((5, run), dtype)  # an image has one tap along its rows of one pixel, of weight 1
+    return Tables(at, w, d, e, used, np.empty((5, run), dtype))
 
 
 @njit(**inner)
-def place(x, count, shape, first, slices, volume, lanes, kind, k, slope, radius, padding, work):
-    """Fill the workspace for a run at x, in a tile of `slices` from `first` on."""
+def place(x, count, shape, first, slices, volume, lanes, reading, tables):
+    """Fill the tables for a run at x, in a tile of `slices` from `first` on; `shape` is (D, H, W) of the source."""
     S, R, W = shape
     slice_step, row_step = steps(R, W, volume, lanes)
-    _axis(x, 0, 0, count, W, 0, W, lanes, kind, k, slope, radius, padding, work)
+    _axis(x, 0, 0, count, W, 0, W, lanes, reading, tables)
     if volume:
-        _axis(x, 1, 1, count, R, 0, R, row_step, kind, k, slope, radius, padding, work)
-    _axis(x, 2 if volume else 1, 2, count, S, first, slices, slice_step, kind, k, slope, radius, padding, work)
+        _axis(x, 1, 1, count, R, 0, R, row_step, reading, tables)
+    _axis(x, 2 if volume else 1, 2, count, S, first, slices, slice_step, reading, tables)
 
 
 @njit(**inner)
-def _axis(points, a, axis, count, size, first, slices, step, kind, k, slope, radius, padding, work):
-    """The tables of one axis, along coordinate a; `step` entries of the tile from one pixel to the next.
+def _axis(points, a, axis, count, size, first, slices, step, reading, tables):
+    """The tables of one axis of `size` pixels, along coordinate a; `step` entries of the tile from pixel to pixel.
 
     The derivatives of a coordinate that was clamped are zero.
     """
     x, width = points[a], points[WIDTHS + a]
-    at, w, d, e, used = work[0][axis], work[1][axis], work[2][axis], work[3][axis], work[4][axis]
-    buffers = work[5]
+    at, w, d, e, used = tables.at[axis], tables.w[axis], tables.d[axis], tables.e[axis], tables.used[axis]
+    radius, padding = reading.radius, reading.padding
     widened = len(e) > 0
     taps = 0  # most of any point in this run: one far point may have many
     T = x.dtype.type
-    centre, rate, start, stays = buffers[0], buffers[1], buffers[2], buffers[3]
+    centre, rate, start, stays = tables.room[0], tables.room[1], tables.room[2], tables.room[3]
     for j in range(count):
         s = T(1)
         if widened:
@@ -153,13 +175,13 @@ def _axis(points, a, axis, count, size, first, slices, step, kind, k, slope, rad
         start[j] = before + T(1)
         centre[j] = x_j - start[j]
         rate[j] = T(1) / s
-        stays[j] = T(near or kind == CUSTOM)  # the sum of other kernels' weights is 1 and has no slope
+        stays[j] = T(near or reading.kind == CUSTOM)  # the sum of other kernels' weights is 1 and has no slope
     for t in range(taps):
         for j in range(count):
             m = padded(np.int64(start[j]) + t, size, padding)
             m -= first if m >= 0 else 0
             at[t, j] = (m + 1) * step if m < slices and m >= 0 else 0
-    _weigh(centre, rate, count, taps, used, kind, k, slope, radius, buffers[4], w, d, e)
+    _weigh(centre, rate, count, taps, used, reading, tables.room[4], w, d, e)
     if widened:
         _normalise(used, count, w, d, e)
     for j in range(count):
@@ -171,10 +193,10 @@ def _axis(points, a, axis, count, size, first, slices, step, kind, k, slope, rad
 
 
 @njit(**inner)
-def reach(x, count, shape, volume, kind, k, slope, radius, padding, work):
+def reach(x, count, shape, volume, reading, tables):
     """The first and last slice that a run of points reads."""
-    _axis(x, 2 if volume else 1, 2, count, shape[0], 0, shape[0], 1, kind, k, slope, radius, padding, work)
-    at, used = work[0][2], work[4][2]
+    _axis(x, 2 if volume else 1, 2, count, shape[0], 0, shape[0], 1, reading, tables)
+    at, used = tables.at[2], tables.used[2]
     low, high = np.int64(shape[0]), np.int64(-1)
     for j in range(count):
         for t in range(used[j]):
@@ -190,9 +212,9 @@ def _four(table, axis, j):
 
 
 @njit(**inner)
-def blend(tile, base, work, count, lanes, values):
-    """values += eq. 3 for a run. Axes of the tables: columns, rows, slices."""
-    at, w, _, _, used, _ = work
+def blend(tile, base, tables, count, lanes, values):
+    """values (run lanes,) += V of eq. 3, from the plane of the tile that begins at `base`."""
+    at, w, used = tables.at, tables.w, tables.used
     T = tile.dtype.type
     four = at.shape[1] >= 4
     for j in range(count):
@@ -224,9 +246,9 @@ def blend(tile, base, work, count, lanes, values):
 
 
 @njit(**inner)
-def scatter(values, base, work, count, lanes, tile):
-    """The adjoint of `blend`."""
-    at, w, _, _, used, _ = work
+def scatter(values, base, tables, count, lanes, tile):
+    """The adjoint of `blend`: dU of eq. 6 into the tile, with dV in `values`."""
+    at, w, used = tables.at, tables.w, tables.used
     four = at.shape[1] >= 4
     for j in range(count):
         if four and lanes == 1 and used[0, j] == 4:
@@ -249,18 +271,18 @@ def scatter(values, base, work, count, lanes, tile):
 
 
 @njit(**inner)
-def slopes(tile, values, base, work, count, volume, lanes, add, g):
-    """g[a] = dV dV/dx_a, or added to it, summed over the channels of the tile; from row WIDTHS on, those of widths."""
-    _slopes(tile, values, base, work, work[2], count, volume, lanes, add, g)
-    if work[3].shape[1] > 0:
-        _slopes(tile, values, base, work, work[3], count, volume, lanes, add, g[WIDTHS:])
+def slopes(tile, values, base, tables, count, volume, lanes, add, g):
+    """g[a] = dV dV/dx_a, or added to it, summed over the channels of the tile: eq. 7; of widths from row WIDTHS on."""
+    _slopes(tile, values, base, tables, tables.d, count, volume, lanes, add, g)
+    if tables.e.shape[1] > 0:
+        _slopes(tile, values, base, tables, tables.e, count, volume, lanes, add, g[WIDTHS:])
 
 
 @njit(**summing)
-def _slopes(tile, values, base, work, d, count, volume, lanes, add, g):
+def _slopes(tile, values, base, tables, d, count, volume, lanes, add, g):
     """With the derivatives d of the weights, of one kind or the other."""
     T = tile.dtype.type
-    at, w, _, _, used, _ = work
+    at, w, used = tables.at, tables.w, tables.used
     four = at.shape[1] >= 4
     for j in range(count):
         g_x, g_y, g_s = T(0), T(0), T(0)

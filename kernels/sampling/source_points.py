@@ -5,6 +5,8 @@ M has a row for each, and one more if it is projective: a denominator. An empty 
 pixels from the centre of the output.
 """
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import njit
 
@@ -16,6 +18,16 @@ index = np.uint64  # an unsigned index spares Numba's test for negative ones, wh
 
 inner = {"error_model": "numpy", "fastmath": {"contract"}, "nogil": True}
 summing = {**inner, "fastmath": {"contract", "reassoc"}}  # sums in the order of vectors, fixed by the compiler
+
+
+class Points(NamedTuple):
+    """Where the points of the output come from: M over a basis, or a grid; what is not used is empty."""
+    M: Any  # (N, rows, K), gives pixels from the centre of the source; a row more than dims is a denominator
+    basis: Any  # (K, P), or (K, 0) for the target points themselves
+    grid: Any  # (N, P, dims), multiplied by `scale`; or (N, P, 2 dims) with widths of widened kernels, in pixels
+    scale: Any  # (dims,)
+    centre: Any  # (dims,), of the source, in pixels
+    size: tuple[int, int, int]  # D', H', W' of the output
 
 
 @linked(**inner)
@@ -48,13 +60,13 @@ def _four_rows(B, k):
 
 
 @linked(**inner)
-def coordinates(M, basis, grid, scale, centre, n, start, count, size, target, x):
-    """x[a, j], the coordinates of the output's points start, start + 1, ...; the row behind has 1 / denominator.
+def coordinates(points, n, start, count, target, x):
+    """x[a, j], the coordinates of the output's points start, start + 1, ... of image n: eq. 1, in pixels.
 
-    `size` is (D', H', W') of the output, `centre` the coordinates of the source's. A grid (N, P, dims) is multiplied by
-    `scale`; one of (N, P, 2 dims) has the widths of widened kernels too, in pixels, which go into x from row WIDTHS on.
-    `target` (K, run) takes the target points where there is no other basis, and keeps them for `add_dM`.
+    The row behind them has 1 / denominator; the widths of widened kernels stand in x from row WIDTHS on. `target`
+    (K, run) takes the target points where there is no other basis, and keeps them for `add_dM`.
     """
+    M, basis, grid, scale, centre, size = points
     T = x.dtype.type
     dims, rows, K = centre.size, M.shape[1], M.shape[2]
     if grid.shape[1] > 0:

@@ -18,7 +18,7 @@ def test_taps_of_a_point_do_not_depend_on_its_neighbour(beside):
     x, width = np.float32(15.499999046), np.float32(3)
     points = np.zeros((separable.WIDTHS + 3, 2), np.float32)
     points[0], points[separable.WIDTHS] = x, (width, beside)
-    work = separable.workspace(2, 8, True, np.float32)
-    separable._axis(points, 0, 0, 2, 32, 0, 32, 1, NEAREST, flat, flat,
-               np.float32(0.5), ZEROS, work)
-    assert work[4][0, 0] == 3
+    reading = separable.Reading(NEAREST, flat, flat, np.float32(0.5), ZEROS)
+    tables = separable.workspace(2, 8, True, np.float32)
+    separable._axis(points, 0, 0, 2, 32, 0, 32, 1, reading, tables)
+    assert tables.used[0, 0] == 3
