@@ -1,8 +1,7 @@
-"""Instructions that Numba has no word for: a product of parts of matrices, moves of vectors, and a call.
+"""Instructions that Numba lacks: GEMM on submatrices, copies of unaligned vectors, a call by address. No bounds checks.
 
 `np.dot` in compiled code takes whole contiguous matrices. The BLAS function behind it also takes a part of a matrix
 (where it starts, and how far apart its rows are) and can add to its result, which spares kernels most of their copies.
-None of them checks anything.
 """
 
 import numpy as np

@@ -237,6 +237,7 @@ def _depths_inside(o, D, geometry):
 
 
 def _forward_items(first, last, x, weight, bias, geometry, division, y):
+    """An item is a `Division`'s part of y (N, F, D_out, H_out, W_out); weight is flat, j f (i k c)."""
     N, F, D_out, H_out, W_out = y.shape
     C, D = x.shape[1], x.shape[2]
     kH, stride = geometry[0, 1], geometry[1, 1]

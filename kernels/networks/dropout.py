@@ -55,6 +55,7 @@ def _kept(counter, key, threshold):
 
 
 def _dropout_parts(first_part, last_part, x, y, quarter, key, threshold, scale):
+    """A part is PART entries of each quarter of x: four numbers come from one call of the generator."""
     zero = x.dtype.type(0)
     kept = np.empty((4, PART), np.bool_)
     for part in range(first_part, last_part):

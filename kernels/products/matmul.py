@@ -67,6 +67,7 @@ def _on_cores(a, b, transpose_a, transpose_b, bias):
 
 
 def _matmul_tiles(first, last, a, b, transpose_a, transpose_b, bias, out):
+    """A tile is ROWS x COLUMNS of out (rows, columns): one product on one thread."""
     rows, columns = out.shape
     inner = a.shape[0] if transpose_a else a.shape[1]
     across = (columns + COLUMNS - 1) // COLUMNS

@@ -1,8 +1,9 @@
 """Bilinear sampling of many channels, from tiles: a point's neighbours stand next to each other (paper, eq. 5 to 7).
 
-Padding acts on the coordinate: `border` clamps it, `reflection` folds it; what lies outside without, NaN included, is
-sent to the margin before it becomes an index, so no access is outside the tile. The neighbours of x are floor(x) and
-floor(x) + 1: four in a cell of columns and slices; in a volume a second cell, one row on, has the other four.
+Padding acts on the coordinate: `border` clamps it, `reflection` folds it. With other paddings a coordinate outside the
+image, or NaN, is replaced by the index of the margin before it is converted to an integer, so no access is out of
+bounds. The neighbours of x are floor(x) and floor(x) + 1: four in a cell of columns and slices; in a volume a second
+cell, one row on, has the other four.
 (`in_place.py` has the same for few channels, and the nearest pixel.)
 """
 

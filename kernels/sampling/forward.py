@@ -35,6 +35,10 @@ def _spoil(x, dims, count, lanes, values):
 
 def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, k, slope, radius,
                    taps_used, padding, outside, planes, lanes, run, parts, images, V):
+    """An item is a part of the points of a tile's output: V (N, C, P) of U (N, C, S, R, W), a block of channels.
+
+    `images` holds the tiles of all images where several workers share one; else a worker makes its own.
+    """
     N, C, P = V.shape
     points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
     reading, shape, dims = separable.Reading(kind, k, slope, radius, padding), U.shape[2:], centre.size

@@ -14,6 +14,10 @@ from .tiles import read_run, read_tile, steps, write_tile
 def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, k, slope, radius,
                     taps_used, padding, outside, planes, lanes, run, parts, groups, images, reach, dV, wanted_U,
                     wanted_points, dU, dM, dgrid):
+    """An item is a band of slices of a tile, whose dU it alone writes; or, without dU, a part of the points.
+
+    dV (N, C, P), dU as U (N, C, S, R, W), dM (N, blocks parts, rows, K) in pixels, dgrid (blocks, N, P, columns).
+    """
     N, C, P = dV.shape
     points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
     reading, shape, dims = separable.Reading(kind, k, slope, radius, padding), U.shape[2:], centre.size

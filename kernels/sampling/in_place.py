@@ -45,6 +45,7 @@ def _flag(exists, flag):
 
 @njit(inline="always", **inner)
 def _keep(axis, j, k, f, spoilt, numbers, integers):
+    """Write down the first neighbour k of point j along an axis, and the weight f of the second; NaN if spoilt."""
     integers[index(FIRST + axis * RUN + j)] = k
     numbers[index(F + axis * RUN + j)] = numbers.dtype.type(np.nan) if spoilt else f
 

@@ -46,6 +46,7 @@ TABLE = 4096  # entries of a table of taps
 
 
 def _read_images_items(first, last, U, volume, planes, lanes, outside, images):
+    """An item is a tile of a whole image (one row of `images`), of a block of its channels."""
     for image in range(first, last):
         n, block = divmod(image, images.shape[0] // U.shape[0])
         read_tile(U, n, block * planes * lanes, 0, U.shape[2], volume, planes, lanes, outside, images[image])
@@ -94,6 +95,7 @@ def _centre(U):
 
 
 def _run(run, taps_used):
+    """Points of a run, so that its tables of taps stay small."""
     return max(1, min(run, TABLE // max(taps_used, 1)))
 
 
@@ -152,8 +154,9 @@ def sample(U, M, basis, grid, scale, size, kernel, padding, outside=0.0, flatten
 
 
 def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U, wanted_points):
-    """dU and dM, or dU and dgrid where there is a grid; None for one that is not wanted.
+    """dU and dM, or dU and dgrid where there is a grid; None for one that is not wanted. eq. 6 and 7.
 
+    Arguments are those of `sample`, and dV, of its result's shape. M and dM are in pixels: the caller rescales them.
     On a GPU a dV that is not finite gives NaN in all of dU that shares a sum with it (`gpu/fixed_point.py`).
     """
     if is_device(U):
@@ -179,7 +182,8 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
     tile = 0 if few else entries(planes, *U.shape[2:], volume, lanes)
     parts = _bands(groups * blocks, U.shape[2], tile) if wanted_U else _shares(groups * blocks, P)
     if wanted_U and wanted_points and parts > 1 and (on_grid or outside != 0):
-        # A point of the grid may read two bands of U; and a number outside would be read in every band.
+        # A point between two bands of U gets dgrid from both, and a padding value other than 0 would count in every
+        # band: dU is computed with bands, the gradient of the points without.
         dU, _ = sample_gradients(given, M, basis, grid, scale, size, dV, *same, True, False)
         return dU, sample_gradients(given, M, basis, grid, scale, size, dV, *same, False, True)[1]
     images, reach = np.empty((0, 0), U.dtype), np.empty((0, 0, 0, 2), np.int64)

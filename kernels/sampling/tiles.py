@@ -1,7 +1,7 @@
 """Tiles: an image as the sampler's workers read it, with a margin and its channels last.
 
-A volume (N, C, D, H, W) is counted here by slices, rows and columns; an image (N, C, H, W) is the volume of its H rows
-as slices of one row each, so that bands of the first axis serve both. A tile holds one block of channels: several
+A volume (N, C, D, H, W) is counted here by slices, rows and columns. An image is treated as a volume with D = H and one
+row per slice; then both are split along the first axis, in bands. A tile holds one block of channels: several
 `planes` of one channel, or one plane of `lanes` channels that become vectors. Around every slice, row and column that
 exists lies a margin, one before and two behind, which reads the value outside; the single rows of an image have none.
 """
@@ -81,6 +81,7 @@ def read_tile(U, n, c, first, slices, volume, planes, lanes, outside, tile):
 
 @linked(**inner)
 def write_tile(tile, n, c, first, slices, volume, planes, lanes, dU):
+    """The pixels of a tile into channels c, c + 1, ... of dU[n] (N, C, S, R, W), slices from `first` on."""
     C, S, R, W = dU.shape[1:]
     slice_step, row_step = steps(R, W, volume, lanes)
     target = dU.reshape(-1)
@@ -105,5 +106,6 @@ def read_run(V, n, c, start, count, lanes, values):
 
 @linked(**inner)
 def write_run(values, n, c, start, count, lanes, V):
+    """The values of a run of points, channels last, into V (N, C, P)."""
     C, P = V.shape[1:]
     turned(values, 0, lanes, count, min(lanes, C - c), V.reshape(-1), (n * C + c) * P + start, P)
