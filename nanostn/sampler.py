@@ -78,13 +78,6 @@ class SamplingKernel(interpolation.Interpolation):
             raise argument_error("SamplingKernel", "radius", "a number above 0, up to 64", repr(radius))
         super().__init__(interpolation.CUSTOM, radius, k, slope)
 
-    def pointers(self, dtype: Any) -> tuple[Any, Any]:
-        try:
-            return super().pointers(dtype)
-        except NumbaError as error:
-            raise argument_error("SamplingKernel", "k and slope", f"functions from {dtype} to {dtype}", repr(self),
-                                 "Numba cannot compile them as such; its own error is above") from error
-
     def __repr__(self) -> str:
         return f"SamplingKernel({', '.join(getattr(f, '__name__', '?') for f in self.functions)}, {self.radius:g})"
 
@@ -101,11 +94,17 @@ def grid_sample(U: Any, grid: Any, mode: str | SamplingKernel = "bilinear", padd
     """
     U, grid = (a if isinstance(a, Tensor) else Tensor(a) for a in (U, grid))
     checked_flag("grid_sample", "align_corners", align_corners)
-    if checked_flag("grid_sample", "antialias", antialias):
-        _check_sources(U, grid)
+    checked_flag("grid_sample", "antialias", antialias)
+    volume = U.ndim == 5
+    N = sizes("grid_sample", U=(U, "N C D H W" if volume else "N C H W"))[0]
+    one = grid.ndim > 0 and 1 in (N, len(grid)) and N != len(grid)
+    sizes("grid_sample", U=(U, "N C D H W" if volume else "N C H W"),
+          grid=(grid, ("N' " if one else "N ") + ("D' H' W' 3" if volume else "H' W' 2")))
+    same_float("grid_sample", U=U, grid=grid)
+    if antialias:
         grid = _with_widths(grid, shape=U.shape, align_corners=align_corners)
     return _grid_sample(U, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners,
-                        flatten_depth=flatten_depth, antialias=antialias)
+                        flatten_depth=flatten_depth)
 
 
 def spatial_transform(U: Any, theta: Any, transformation: Transformation, size: tuple[int, ...],
@@ -140,15 +139,6 @@ def spatial_transform(U: Any, theta: Any, transformation: Transformation, size: 
                       flatten_depth=flatten_depth)
 
 
-def _check_sources(U: Any, grid: Any) -> None:
-    volume = U.ndim == 5
-    N = sizes("grid_sample", U=(U, "N C D H W" if volume else "N C H W"))[0]
-    one = grid.ndim > 0 and 1 in (N, len(grid)) and N != len(grid)
-    sizes("grid_sample", U=(U, "N C D H W" if volume else "N C H W"),
-          grid=(grid, ("N' " if one else "N ") + ("D' H' W' 3" if volume else "H' W' 2")))
-    same_float("grid_sample", U=U, grid=grid)
-
-
 def _check_batches(name: str, argument: str, U: Any, points: Any) -> None:
     if len(points) != len(U) and 1 not in (len(points), len(U)):
         raise argument_error(name, argument, f"of as many transformations as U has images, {len(U)}, or one",
@@ -170,7 +160,15 @@ def _reading(name: str, U: np.ndarray, mode: Any, padding_mode: Any, align_corne
     """The options as the kernels take them: kernel, padding, the value outside, whether depth is summed."""
     if min(U.shape[2:]) < 1:
         raise argument_error(name, "U", "images of at least one pixel", describe(U))
-    return *checked_options(name, U.ndim - 2, mode, padding_mode, align_corners, flatten_depth), flatten_depth
+    kernel, padding, outside = checked_options(name, U.ndim - 2, mode, padding_mode, align_corners, flatten_depth)
+    if isinstance(kernel, SamplingKernel) and not is_device(U):
+        try:
+            kernel.pointers(U.dtype)
+        except NumbaError as error:
+            expected = f"functions from {U.dtype} to {U.dtype}"
+            raise argument_error("SamplingKernel", "k and slope", expected, repr(kernel),
+                                 "Numba cannot compile them as such; its own error is above") from error
+    return kernel, padding, outside, flatten_depth
 
 
 def checked_options(name: str, dims: int, mode: Any, padding_mode: Any, align_corners: bool,
@@ -236,10 +234,8 @@ def _differences(grid: np.ndarray, axis: int) -> np.ndarray:
 
 @op
 def _grid_sample(U: np.ndarray, grid: np.ndarray, *, mode: Any, padding_mode: Any, align_corners: bool,
-                 flatten_depth: bool, antialias: bool) -> tuple[np.ndarray, Gradients]:
+                 flatten_depth: bool) -> tuple[np.ndarray, Gradients]:
     dims, dtype = U.ndim - 2, U.dtype
-    if not antialias:  # with widths it was checked before they were made
-        _check_sources(U, grid)
     reading = _reading("grid_sample", U, mode, padding_mode, align_corners, flatten_depth)
     size = grid.shape[1:-1]
     scale = _half_extents(U.shape[2:], align_corners).astype(dtype)
