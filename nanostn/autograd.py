@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from nanostn import overwrites
+from nanostn.arrays import as_array
 from nanostn.checks import argument_error
-from nanostn.kernels.gpu.arrays.numpy_functions import as_array
 
 # Either one function per input (None where the input has no gradient), or one function for all inputs at once, which is
 # told which of them want a gradient: for operations whose gradients share one pass.
