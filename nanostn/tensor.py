@@ -159,7 +159,7 @@ class Tensor(Variable):
 OPERANDS = (Tensor, *ARRAYS)
 
 
-def op(function: Callable[..., tuple[Array, autograd.Gradients]]) -> Callable[..., Tensor]:
+def op(function: Callable[..., arithmetic.Result]) -> Callable[..., Tensor]:
     """Make an operation on tensors from a function of arrays that returns its value and its gradients.
 
     Positional arguments are inputs: tensors, or arrays that stand for constants; `function` sees arrays. Keyword
@@ -170,7 +170,8 @@ def op(function: Callable[..., tuple[Array, autograd.Gradients]]) -> Callable[..
 
     @functools.wraps(function)
     def apply(*inputs: Any, **options: Any) -> Tensor:
-        arrays = [x._data if isinstance(x, Tensor) else x if type(x) in ARRAYS else plain(name, x) for x in inputs]
+        arrays: list[Array] = [x._data if isinstance(x, Tensor) else x if type(x) in ARRAYS else plain(name, x)
+                               for x in inputs]
         check_devices(name, arrays)
         value, gradients = function(*arrays, **options)
         result = Tensor.__new__(Tensor)  # without the checks of what a user hands over
@@ -182,8 +183,8 @@ def op(function: Callable[..., tuple[Array, autograd.Gradients]]) -> Callable[..
     return apply
 
 
-def _binary(function: Callable[..., tuple[Array, autograd.Gradients]]) -> Callable[[Any, Any], Tensor]:
-    """An operation on two tensors, arrays or numbers, which are brought to one shape before."""
+def _binary(function: Callable[..., arithmetic.Result]) -> Callable[[Any, Any], Tensor]:
+    """An operation on two tensors, arrays or numbers, which are brought to one shape and dtype before."""
     operation = op(function)
 
     @functools.wraps(function)
