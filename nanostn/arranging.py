@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, checked_number, describe
-from nanostn.tensor import Array, Tensor, check_axis, op
+from nanostn.checks import argument_error, check_axis, checked_number, describe
+from nanostn.tensor import Array, Tensor, op
 
 MODES = ("constant", "edge", "reflect")
 

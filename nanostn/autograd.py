@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from nanostn import overwrites
+from nanostn.arrays import as_array
 from nanostn.checks import argument_error
-from nanostn.kernels.gpu.arrays.numpy_functions import as_array
 
 # Either one function per input (None where the input has no gradient), or one function for all inputs at once, which is
 # told which of them want a gradient: for operations whose gradients share one pass.
@@ -79,35 +79,41 @@ def backward(root: Node, cotangent: np.ndarray) -> None:
     if (cotangent.shape, cotangent.dtype) != (root.shape, root.dtype):
         raise argument_error("backward", "the cotangent", f"{root.shape} {root.dtype}, like the value",
                              f"{cotangent.shape} {cotangent.dtype}")
-    # The second entry says whether the walk owns the array and may add into it: a gradient function may well return
-    # its cotangent or a view of it.
-    pending: dict[Node, tuple[np.ndarray, bool]] = {root: (cotangent, False)}
     nodes = _newest_first(root)
     _check(nodes)  # before anything is added to a gradient
+    pending: dict[Node, tuple[np.ndarray, bool]] = {root: (cotangent, False)}
     for node in nodes:
-        if node not in pending:  # all its consumers had no gradient for it
+        if node in pending:  # else all its consumers had no gradient for it
+            dY, own = pending.pop(node)
             if node.inputs:
-                node.free()
-            continue
-        total, owned = pending.pop(node)
-        if not node.inputs:
-            total = total if owned else total.copy()
-            node.grad = as_array(total if node.grad is None else node.grad + total)
-            continue
-        results = node.flow_back(total)
-        for i, (parent, result) in enumerate(zip(node.inputs, results, strict=True)):
-            if parent is None or result is None:
-                continue
-            if parent in pending:
-                before, mine = pending[parent]
-                pending[parent] = (np.add(before, result, out=before if mine and before.ndim else None), True)
+                gradients = node.flow_back(dY)
+                for i, parent in enumerate(node.inputs):
+                    if parent is not None and gradients[i] is not None:
+                        _add(pending, parent, i, gradients, dY)
+                del gradients
             else:
-                others = [total, *results[:i], *results[i + 1:]]
-                shared = result.base is not None or any(
-                    other is not None and np.may_share_memory(result, other) for other in others)
-                pending[parent] = (result, not shared)
-        del total, results
-        node.free()
+                dY = dY if own else dY.copy()
+                node.grad = as_array(dY if node.grad is None else node.grad + dY)
+            del dY
+        if node.inputs:
+            node.free()
+
+
+def _add(pending: dict[Node, tuple[np.ndarray, bool]], node: Node, i: int, gradients: list, dY: np.ndarray) -> None:
+    """pending[node] += gradients[i]; into the sum itself, once that is an array which nobody else has.
+
+    The second entry of what is pending says whether it is. A gradient function may well return its cotangent dY, a
+    view, or one array for two inputs.
+    """
+    gradient = gradients[i]
+    if node in pending:
+        before, own = pending[node]
+        pending[node] = np.add(before, gradient, out=before if own and before.ndim else None), True
+    else:
+        own = gradient.base is None
+        for other in (dY, *gradients[:i], *gradients[i + 1:]):
+            own = own and (other is None or not np.may_share_memory(gradient, other))
+        pending[node] = gradient, own
 
 
 def _check(nodes: list[Node]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+FLOATS = (np.float32, np.float64)  # what can want a gradient
 LARGEST = sys.float_info.max
 LARGE = 1 << 31  # no axis is as long, and no stride as wide: kernels count with whole numbers of the machine
 
@@ -63,6 +64,31 @@ def sizes(op: str, hint: str = "", **arguments: tuple[Any, str]) -> list[int]:
     return list(known.values())
 
 
+def are_whole(values: Any) -> bool:
+    return all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in values)
+
+
+def check_axis(name: str, ndim: int, axis: Any, one: bool = False) -> None:
+    """An error unless `axis` is an axis of an array of `ndim` axes; or, but for `one`, None or a tuple of them."""
+    axes = (axis,) if one or not isinstance(axis, tuple | None) else axis or ()
+    whole = are_whole(axes) and all(-ndim <= a < ndim for a in axes)
+    if not whole or len({a % ndim for a in axes}) < len(axes):
+        raise argument_error(name, "axis", f"{'one ' if one else ''}of an array with {ndim} axes"
+                             + ("" if one else ", each once"), describe(axis))
+
+
+def checked_dtype(name: str, dtype: Any, kinds: Any = FLOATS) -> np.dtype:
+    """A dtype among `kinds`, dtypes or letters for kinds of them, or an error."""
+    try:
+        found = np.dtype(dtype)
+    except Exception:
+        found = np.dtype(object)
+    if dtype is None or (found.kind not in kinds if isinstance(kinds, str) else found not in kinds):
+        raise argument_error(name, "dtype", "float32 or float64" if not isinstance(kinds, str) else
+                             "a dtype of numbers", describe(dtype))
+    return found
+
+
 def same_float(op: str, **arguments: Any) -> np.dtype:
     """Check that all arrays are of one floating dtype, float32 or float64, and return it. None is skipped, but for the
     first."""
@@ -71,7 +97,7 @@ def same_float(op: str, **arguments: Any) -> np.dtype:
         if value is None and first is not None:
             continue
         dtype = getattr(value, "dtype", None)
-        if dtype not in (np.float32, np.float64):
+        if dtype not in FLOATS:
             raise argument_error(op, argument, "a float32 or float64 array", describe(value),
                                  "convert it with .astype(np.float32)")
         if first is None:

@@ -10,7 +10,7 @@ import numpy as np
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, as_numbers, checked_number, describe, same_float
 from nanostn.kernels.gpu.arrays.numpy_functions import is_device
-from nanostn.tensor import OPERANDS, Array, Tensor, _operands, broadcast_to, op
+from nanostn.tensor import OPERANDS, Array, Tensor, broadcast_to, op, operands
 
 
 def where(condition: Any, x: Any, y: Any) -> Tensor:
@@ -48,7 +48,7 @@ def _pair(name: str, x: Any, y: Any) -> tuple[Tensor, Tensor]:
     for argument, value, array in zip("xy", (x, y), arrays, strict=True):
         if not array:
             checked_number(name, argument, value, nan=True)
-    return _operands(name, x, y)
+    return operands(name, x, y)
 
 
 def maximum(x: Any, y: Any) -> Tensor:

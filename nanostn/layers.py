@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from nanostn import functional as F
-from nanostn.checks import LARGE, LARGEST, argument_error, checked_flag, checked_number, describe
+from nanostn.checks import LARGE, LARGEST, argument_error, checked_dtype, checked_flag, checked_number, describe
 from nanostn.convolution import PerAxis, checked_method, per_axis
 from nanostn.initialisers import he_uniform
 from nanostn.module import Module, Parameter
-from nanostn.tensor import Tensor, checked_dtype
+from nanostn.tensor import Tensor
 
 Initialiser = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from nanostn import overwrites
-from nanostn.checks import argument_error, checked_flag, converted, describe
+from nanostn.checks import argument_error, checked_dtype, checked_flag, converted, describe
 from nanostn.kernels.gpu.arrays.numpy_functions import contiguous, device_of, is_device, move
-from nanostn.tensor import Array, Tensor, checked_dtype
+from nanostn.tensor import Array, Tensor
 
 
 class Parameter(Tensor):

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from nanostn import entries
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, checked_flag, checked_number, describe, same_float
-from nanostn.tensor import Array, Tensor, check_axis, extreme, op
+from nanostn.checks import argument_error, check_axis, checked_flag, checked_number, describe, same_float
+from nanostn.tensor import Array, Tensor, op
 
 Axis = int | tuple[int, ...] | None
+
+_min = op(entries.min)
 
 
 def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -20,7 +23,7 @@ def max(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     torch: torch.amax(x, axis, keepdims), which divides the gradient among equal ones
     """
-    return extreme("max", x if isinstance(x, Tensor) else Tensor(x), axis, keepdims)
+    return (x if isinstance(x, Tensor) else Tensor(x)).max(axis, keepdims)
 
 
 def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
@@ -28,7 +31,7 @@ def min(x: Any, axis: Axis = None, keepdims: bool = False) -> Tensor:
 
     torch: torch.amin(x, axis, keepdims), which divides the gradient among equal ones
     """
-    return extreme("min", x if isinstance(x, Tensor) else Tensor(x), axis, keepdims)
+    return _min(x if isinstance(x, Tensor) else Tensor(x), axis=axis, keepdims=keepdims)
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:

@@ -7,7 +7,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Each file's tests, the quickest first. Not here: the command line, reports, pictures and measurements.
 TESTS = {
     "nanostn/autograd.py": ["tests/test_autograd.py", "tests/test_overwrites.py", "tests/test_tensor.py"],
-    "nanostn/tensor.py": ["tests/test_tensor.py", "tests/test_broadcasting.py", "tests/test_autograd.py"],
+    **dict.fromkeys([f"nanostn/{name}.py" for name in ("arithmetic", "arrays", "entries", "tensor", "variable")],
+                    ["tests/test_tensor.py", "tests/test_broadcasting.py", "tests/test_autograd.py"]),
     "nanostn/elementwise.py": ["tests/test_elementwise.py"],
     "nanostn/reductions.py": ["tests/test_reductions.py"],
     "nanostn/arranging.py": ["tests/test_arranging.py"],

@@ -50,6 +50,8 @@ def test_the_cotangent_given_is_not_changed():
     (y + y).backward(dy)
     np.testing.assert_array_equal(dy, 1)
     np.testing.assert_array_equal(x.grad, 4)
+    (x - x * 3.0).backward(dy)  # x gets dy itself, and then something more
+    np.testing.assert_array_equal(dy, 1)
 
 
 def test_backward_of_a_leaf_is_the_cotangent():
@@ -185,13 +187,13 @@ def test_one_array_for_two_inputs_is_not_added_into():
             return d, d
         return x + y, gradients
 
-    for first in (False, True):
-        x, y = leaf(2), leaf(2)
-        other = x * 3.0 if first else None
-        z = careless(x, y)
-        (z + (other if first else x * 3.0)).sum().backward()  # the newest operation gives its gradient first
-        np.testing.assert_array_equal(x.grad, [5, 5])
-        np.testing.assert_array_equal(y.grad, [2, 2])
+    for first, twice in ((False, 0), (False, 1), (True, 0), (True, 1)):
+        leaves = leaf(2), leaf(2)
+        other = leaves[twice] * 3.0 if first else None
+        z = careless(*leaves)
+        (z + (other if first else leaves[twice] * 3.0)).sum().backward()  # the newest gives its gradient first
+        np.testing.assert_array_equal(leaves[twice].grad, [5, 5])
+        np.testing.assert_array_equal(leaves[1 - twice].grad, [2, 2])
 
 
 def test_a_view_is_not_added_into():

@@ -86,7 +86,8 @@ SCHEDULES = {"StepDecay": ({"every": 2}, {"every": STEPS, "factor": NONSENSE["0 
              "GroupWarmUp": ({"group": 0}, {"group": [*FROM_ZERO, 1], "frozen": FROM_ZERO, "steps": STEPS,
                                             "then": THEN})}
 TESTED_ELSEWHERE = {"Module", "Parameter", "Sequential", "SpatialTransformer", "Transformation", "Optimiser",
-                    "Schedule", "theta_from_points", "theta_from_pixels", "pixels_from_theta", "clip_gradients"}
+                    "Schedule", "theta_from_points", "theta_from_pixels", "pixels_from_theta", "clip_gradients",
+                    "glorot_normal", "glorot_uniform", "he_normal", "he_uniform"}
 
 
 def test_every_public_class_has_an_entry():

@@ -25,7 +25,11 @@ LAYERS = [
     ["nanostn.kernels.convolution"],
     ["nanostn.kernels.networks"],
     ["nanostn._version", "nanostn.checks"],
-    ["nanostn.autograd", "nanostn.gradcheck", "nanostn.overwrites", "nanostn.tensor"],
+    ["nanostn.arrays", "nanostn.overwrites"],
+    ["nanostn.autograd"],
+    ["nanostn.arithmetic", "nanostn.entries", "nanostn.variable"],
+    ["nanostn.tensor"],
+    ["nanostn.gradcheck"],
     ["nanostn.module"],  # below the operations: a transformation family may hold a Parameter
     ["nanostn.activations", "nanostn.arranging", "nanostn.convolution", "nanostn.dense", "nanostn.elementwise",
      "nanostn.losses", "nanostn.normalisation", "nanostn.pooling", "nanostn.reductions", "nanostn.transformations",

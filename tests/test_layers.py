@@ -42,13 +42,21 @@ def test_the_same_generator_gives_the_same_weights():
 
 
 @pytest.mark.parametrize("initialise, variance", [
-    (initialisers.he_uniform, 2 / 75), (initialisers.he_normal, 2 / 75),
-    (initialisers.glorot_uniform, 2 / (75 + 1000)), (initialisers.glorot_normal, 2 / (75 + 1000))])
+    (nn.he_uniform, 2 / 75), (nn.he_normal, 2 / 75),
+    (nn.glorot_uniform, 2 / (75 + 1000)), (nn.glorot_normal, 2 / (75 + 1000))])
 def test_initialisers_have_the_variance_of_their_formula(initialise, variance, rng):
     weights = initialise((40, 3, 5, 5), rng)
     assert initialisers.fans((40, 3, 5, 5)) == (75, 1000)
     np.testing.assert_allclose(weights.var(), variance, rtol=0.06)
     np.testing.assert_allclose(weights.mean(), 0, atol=4 * np.sqrt(variance / weights.size))
+    layer = nn.Conv2d(3, 40, 5, generator=np.random.default_rng(0), initialise=initialise)
+    np.testing.assert_array_equal(layer.weight.data, initialise((40, 3, 5, 5), np.random.default_rng(0)).astype("f4"))
+    for shape in (None, 3, (3,), (3, 0), (3, 2.0), "ab", {}, (True, 2), ("2", 3)):
+        with pytest.raises(ValueError, match=f"{initialise.__name__}: shape should be .*, received "):
+            initialise(shape, rng)
+    for generator in (None, 0, np.random, "rng"):
+        with pytest.raises(ValueError, match=f"{initialise.__name__}: generator should be .*, received "):
+            initialise((3, 2), generator)
 
 
 def test_dropout_draws_anew_in_training_and_passes_on_in_evaluation(rng):

@@ -280,7 +280,7 @@ def test_max_of_nothing():
     lambda x: x.max(axis=(0, 0)), lambda x: x.max(axis=True), lambda x: x.max(axis=1.0), lambda x: x.max(axis=[0]),
     lambda x: x.sum(axis="0"), lambda x: concatenate([x, x], axis=None), lambda x: concatenate([x], axis=(0,)),
     lambda x: stack([x, x], axis=None), lambda x: x.transpose(None), lambda x: x.transpose(0.0, 1),
-    lambda x: x.reshape(2.0), lambda x: x.reshape(None), lambda x: x.reshape(-1, -1), lambda x: x.reshape(-2, 3),
+    lambda x: x.reshape(2.0), lambda x: x.reshape(None), lambda x: x.reshape(-1, -1), lambda x: x.reshape(-2, -3),
     lambda x: x.reshape("6"), lambda x: x[:0].reshape(0, -1), lambda x: x.reshape(True, 6),
     lambda x: broadcast_to(x, 3.0), lambda x: broadcast_to(x, None), lambda x: broadcast_to(x, (2.0, 3)),
     lambda x: broadcast_to(x[:1], (1 << 31, 3)),

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from nanostn.checks import LARGE, argument_error, checked_flag, checked_size, describe
+from nanostn.checks import LARGE, argument_error, checked_dtype, checked_flag, checked_size, describe
 from nanostn.kernels.sampling.conventions import target_points
 from nanostn.module import Module, Parameter
-from nanostn.tensor import Tensor, checked_dtype
+from nanostn.tensor import Tensor
 from nanostn.transformations.base import Transformation, source_points
 from nanostn.transformations.control_points import numbers
 

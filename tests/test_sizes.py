@@ -1,0 +1,86 @@
+"""A file is read in one sitting, a function's parameters at one glance, and the paper's equations in one evening.
+
+What is longer is named here, so that the lists can only shrink. Needs the checkout.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+
+pytestmark = pytest.mark.skipif(not README.exists(), reason="reads the files of a checkout")
+
+LINES = 350  # of a file
+EVENING = 1500  # lines up to the sampler, in the order that the README gives
+PARAMETERS = 12  # of a function
+
+LONGER_FILES = {"kernels/networks/pooling.py"}
+
+# What passes arrays on to loops that Numba compiles, where nothing can be packed; and what a thread of a GPU is given.
+WIDER_FUNCTIONS = {
+    "kernels/compiling/blas.py:gemm", "kernels/convolution/gpu.py:patch_product",
+    "kernels/gpu/arrays/elementwise.py:choose", "kernels/gpu/arrays/elementwise.py:stride",
+    "kernels/gpu/arrays/finite.py:mark", "kernels/gpu/arrays/reductions.py:reduce",
+    "kernels/networks/normalisation.py:dx", "kernels/networks/pooling.py:avg_pool",
+    "kernels/networks/pooling.py:avg_pool_dx", "kernels/networks/pooling.py:max_pool",
+    "kernels/networks/pooling.py:max_pool_dx", "kernels/networks/updates.py:_adam_items",
+    "kernels/networks/updates.py:adam", "kernels/networks/updates.py:sgd", "kernels/products/matmul.py:entries",
+    "kernels/products/matmul.py:product", "kernels/sampling/forward.py:_forward_items",
+    "kernels/sampling/forward_gpu.py:sample", "kernels/sampling/gradients.py:_backward_items",
+    "kernels/sampling/gradients.py:_reach_items", "kernels/sampling/gradients_gpu.py:gradients",
+    "kernels/sampling/gradients_gpu.py:gradients_on_device", "kernels/sampling/gradients_gpu.py:weight_of_points",
+    "kernels/sampling/in_place_schedule.py:_backward_items", "kernels/sampling/in_place_schedule.py:_forward_items",
+    "kernels/sampling/in_place_schedule.py:_reach_items", "kernels/sampling/schedule.py:sample_gradients",
+    "kernels/sampling/separable.py:_axis", "kernels/sampling/separable.py:_weigh",
+    "kernels/sampling/separable.py:place", "kernels/sampling/source_points_gpu.py:point",
+}
+
+FIRST = ["nanostn/autograd.py", "nanostn/arithmetic.py", "nanostn/variable.py", "nanostn/tensor.py",
+         "nanostn/transformations/base.py", "nanostn/transformations/plane.py", "nanostn/grid_generator.py",
+         "kernels/sampling/reference.py", "nanostn/sampler.py"]
+
+
+def sources(*folders):
+    return {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+            for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))}
+
+
+def lines(text):
+    return len(text.splitlines())
+
+
+def parameters(function):
+    given = function.args
+    return [*given.posonlyargs, *given.args, *given.kwonlyargs, *filter(None, (given.vararg, given.kwarg))]
+
+
+def test_no_file_has_more_than_350_lines():
+    found = {file for file, text in sources("nanostn", "kernels", "datasets").items() if lines(text) > LINES}
+    assert found - LONGER_FILES == set(), f"these have more than {LINES} lines"
+    assert LONGER_FILES - found == set(), "these need not be named any more"
+
+
+def test_no_function_has_more_than_12_parameters():
+    found = {f"{file}:{node.name}" for file, text in sources("nanostn", "kernels").items()
+             for node in ast.walk(ast.parse(text))
+             if isinstance(node, ast.FunctionDef) and len(parameters(node)) > PARAMETERS}
+    assert found - WIDER_FUNCTIONS == set(), f"these have more than {PARAMETERS} parameters"
+    assert WIDER_FUNCTIONS - found == set(), "these need not be named any more"
+
+
+def test_the_way_to_the_sampler_is_an_evening():
+    """In the README's order; a name without a folder is in that of the one before it."""
+    table = README.read_text(encoding="utf-8").split("Read the files in this order:")[1].split("\n\n")[1]
+    order = []
+    for row in table.splitlines():
+        for name in re.findall(r"`([\w/]+\.py|[\w/]+/)`", row.split("|")[1]):
+            order.append(name if "/" in name else f"{Path(order[-1]).parent.as_posix()}/{name}")
+    read = order[:order.index("nanostn/sampler.py") + 1]
+    assert [file for file in read if file in FIRST] == FIRST
+    texts = sources("nanostn", "kernels")
+    every = {file for name in read for file in texts if file.startswith(name)}  # a folder stands for all in it
+    assert sum(lines(texts[file]) for file in every if not file.endswith("_gpu.py")) < EVENING
