@@ -23,6 +23,7 @@ import tempfile
 import time
 import traceback
 import zlib
+from dataclasses import asdict
 from pathlib import Path
 from unittest import mock
 
@@ -176,7 +177,7 @@ class Kinds:
         from nanostn.experiments.distorted_mnist import EXPERIMENT
 
         parser = options.argument_parser(EXPERIMENT, None)
-        return options.settings(EXPERIMENT, parser.parse_args(["--data", "digits", "--filters", "2"]))
+        return asdict(options.settings(EXPERIMENT, parser.parse_args(["--data", "digits", "--filters", "2"])))
 
     def config(self, draw):
         return record(draw, {**self._valid_config(draw), "version": "1"})
@@ -190,11 +191,11 @@ class Kinds:
         run = RunDirectory.open(self.folder)
         experiment = find(run.config["experiment"])
         with mock.patch.object(distorted_mnist, "MOST_FILTERS", 8):  # what is above would take memory and time
-            experiment.check(run)
-        run.check_same({**run.config})
-        model = experiment.build_model(run.config)
-        optimiser = make_optimiser(run.config, model)
-        make_schedule(run.config, optimiser, 10)
+            settings = experiment.read(run)
+        run.check_same(asdict(settings))
+        model = experiment.build_model(settings)
+        optimiser = make_optimiser(settings, model)
+        make_schedule(settings, optimiser, 10)
 
     def _reported(self, run):
         """What the report makes of the numbers."""

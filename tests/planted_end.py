@@ -31,13 +31,13 @@ class Kill(NamedTuple):
     n: int  # at its n-th coming
 
 
-def small_network(config: dict[str, Any]) -> Any:
+def small_network(settings: Any) -> Any:
     """A transformer, and dropout with a random state that is to go on."""
     import numpy as np
 
     from nanostn import nn, transformations
 
-    generator = np.random.default_rng(config["seed"])
+    generator = np.random.default_rng(settings.seed)
     localisation = nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Dense(49, 6, generator=generator))
     return nn.Sequential(nn.SpatialTransformer(localisation, transformations.Affine(), (14, 14)), nn.Flatten(),
                          nn.Dense(196, 16, generator=generator), nn.ReLU(), nn.Dropout(0.3, generator),

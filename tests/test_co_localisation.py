@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_features_are_both_hidden_layers_and_the_scores():
 
 
 def revived_model():
-    model = EXPERIMENT.build_model({"seed": 0, "filters": 2})
+    model = EXPERIMENT.build_model(replace(EXPERIMENT.defaults, filters=2))
     model.transformer.localisation[8].weight.data[...] = 0.02
     return model
 
@@ -100,18 +101,19 @@ def test_the_loss_is_the_mean_over_pairs_and_moves_the_localisation_alone():
         np.testing.assert_array_equal(array, before[name])
 
 
-def batches(config, start=0, epoch=1):
+def batches(start=0, epoch=1, seed=0):
     x = np.random.default_rng(0).random((100, 1, 3, 3), dtype=np.float32)
-    return x, list(EXPERIMENT.batches({"seed": 0, "batch_size": 8, **config}, (x, None, x, None), epoch, start, "cpu"))
+    settings = replace(EXPERIMENT.defaults, batch_size=8, seed=seed)
+    return x, list(EXPERIMENT.batches(settings, (x, None, x, None), epoch, start, "cpu"))
 
 
 def test_batches_follow_from_seed_epoch_and_step():
-    x, made = batches({})
-    assert len(made) == EXPERIMENT.steps_per_epoch({}, None)
-    for batch, again in zip(made[7:], batches({}, start=7)[1], strict=True):
+    x, made = batches()
+    assert len(made) == EXPERIMENT.steps_per_epoch(EXPERIMENT.defaults, None)
+    for batch, again in zip(made[7:], batches(start=7)[1], strict=True):
         for one, other in zip(batch, again, strict=True):
             np.testing.assert_array_equal(one, other)
-    for other in (batches({"seed": 1})[1], batches({}, epoch=2)[1]):
+    for other in (batches(seed=1)[1], batches(epoch=2)[1]):
         assert (made[0][0] != other[0][0]).any() and (made[0][1] != other[0][1]).any()
     for images, patches in made:
         assert len({image.tobytes() for image in images}) == 8
@@ -121,7 +123,7 @@ def test_batches_follow_from_seed_epoch_and_step():
 
 def test_the_whole_image_overlaps_too_little_and_the_true_crop_wholly():
     x = np.zeros((2, 1, 84, 84), np.float32)
-    model = EXPERIMENT.build_model({"seed": 0, "filters": 2})
+    model = EXPERIMENT.build_model(replace(EXPERIMENT.defaults, filters=2))
     truth = np.array([[20.0, 30, 48, 58]] * 2)
     whole = EXPERIMENT.evaluate(model, x, truth)
     assert whole == {"test_error": 100.0, "test_iou": pytest.approx(1 / 9)}
@@ -140,8 +142,8 @@ def test_resume_to_the_same_bits_without_the_encoder_run(runs, monkeypatch, tmp_
     """Interrupted in the second epoch, and resumed where no encoder lies: it is in the checkpoint."""
     given = EXPERIMENT.batches
 
-    def interrupting(config, data, epoch, start, device):
-        for step, batch in enumerate(given(config, data, epoch, start, device)):
+    def interrupting(settings, data, epoch, start, device):
+        for step, batch in enumerate(given(settings, data, epoch, start, device)):
             if (epoch, step) == (1, 7):
                 os.kill(os.getpid(), signal.SIGINT)
             yield batch
@@ -175,7 +177,7 @@ def test_encoders_that_are_none(runs, monkeypatch, capfd):
         assert not (runs / "refused").exists()
     run = RunDirectory.open(encoder_run(runs))
     with pytest.raises(ValueError, match="of mnist, --filters 2, received .*, data digits, filters 2, finished"):
-        encoder.checked(run, {"data": "mnist", "filters": 2})
+        encoder.checked(run, replace(EXPERIMENT.defaults, data="mnist", filters=2))
     assert main([*TRAIN, "--encoder", str(encoder_run(runs)), "--run-dir", "named"]) == 0
     one, other = (load(runs / name / "checkpoint.h5")["model"] for name in ("run", "named"))
     assert all(np.array_equal(one[name], other[name]) for name in one)

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -63,8 +64,8 @@ def test_two_steps_of_each(name, tmp_path, capfd):
             "device", "version"} <= result.keys()
     assert (result["experiment"], result["data"], result["steps"], result["device"]) == (name, "digits", 2, "cpu")
     assert 0 <= result["test_error"] <= 100
-    assert find(name).build_model(json.loads((tmp_path / "run" / "config.json").read_text())).count_parameters() \
-        == result["parameters"]
+    settings = find(name).read(RunDirectory.open("run"))
+    assert find(name).build_model(settings).count_parameters() == result["parameters"]
 
 
 def test_script_of_its_own(tmp_path):
@@ -113,20 +114,20 @@ def test_another_run_is_never_touched(tmp_path, capfd):
 def test_zero_switches_a_default_off_and_the_command_is_quoted(tmp_path):
     addition, localisation = find("mnist-addition"), find("co-localisation")
     parser = options.argument_parser(addition, None)
-    config = options.settings(addition, parser.parse_args(["--data=digits", "--freeze-localisation=0",
-                                                           "--warm-up-localisation=0"]))
-    assert options.command(addition, config).endswith("--freeze-localisation 0 --warm-up-localisation 0")
-    model = addition.build_model({**config, "model": "st-fcn-affine"})
-    optimiser = experiment.make_optimiser(config, model)
-    assert not isinstance(experiment.make_schedule(config, optimiser, 10), GroupWarmUp)
-    config = options.settings(localisation, options.argument_parser(localisation, None).parse_args(
+    settings = options.settings(addition, parser.parse_args(["--data=digits", "--freeze-localisation=0",
+                                                             "--warm-up-localisation=0"]))
+    assert options.command(addition, settings).endswith("--freeze-localisation 0 --warm-up-localisation 0")
+    model = addition.build_model(replace(settings, model="st-fcn-affine"))
+    optimiser = experiment.make_optimiser(settings, model)
+    assert not isinstance(experiment.make_schedule(settings, optimiser, 10), GroupWarmUp)
+    settings = options.settings(localisation, options.argument_parser(localisation, None).parse_args(
         ["--data=digits", "--clip-gradient=0", "--encoder=a b/x=1"]))
-    assert "--encoder 'a b/x=1'" in options.command(localisation, config)
-    run = RunDirectory.create(tmp_path / "run", config)
+    assert "--encoder 'a b/x=1'" in options.command(localisation, settings)
+    run = RunDirectory.create(tmp_path / "run", asdict(settings))
     data = (np.zeros((2, 1, 84, 84)), np.zeros((2, 4))) * 2
-    training = experiment.Training(localisation, config, localisation.build_model(config), run, data)
+    training = experiment.Training(localisation, settings, localisation.build_model(settings), run, data)
     assert training.options["max_norm"] is None
-    localisation.check(RunDirectory.open(tmp_path / "run"))
+    assert localisation.read(RunDirectory.open(tmp_path / "run")) == settings
 
 
 def test_what_is_given_to_a_resumed_run_is_judged_by_its_own_settings(tmp_path, capfd):
@@ -157,10 +158,10 @@ def test_a_run_that_diverges_in_its_last_step_too(tmp_path, capfd):
 
 def configured(*arguments):
     given = options.argument_parser(DISTORTED_MNIST, None).parse_args(["--data", "digits", *arguments])
-    config = options.settings(DISTORTED_MNIST, given)
-    model = DISTORTED_MNIST.build_model({**config, "filters": 2})
+    settings = options.settings(DISTORTED_MNIST, given)
+    model = DISTORTED_MNIST.build_model(replace(settings, filters=2))
     nothing = np.zeros((3000, 28, 28), np.uint8), np.zeros(3000, np.uint8)
-    return config, experiment.Training(DISTORTED_MNIST, config, model, None, nothing * 2)
+    return settings, experiment.Training(DISTORTED_MNIST, settings, model, None, nothing * 2)
 
 
 @pytest.mark.parametrize(("arguments", "steps"), [
@@ -183,9 +184,9 @@ def test_limited_test_set_is_the_first_of_the_whole(monkeypatch):
     rng = np.random.default_rng(0)
     images, labels = rng.integers(256, size=(30, 28, 28), dtype=np.uint8), np.arange(30, dtype=np.uint8)
     monkeypatch.setattr(datasets, "load", lambda *arguments: (images, labels) * 2)
-    config = {"data": "digits", "distortion": "TC", "limit": 4, "test_limit": None}
-    *_, x, y = DISTORTED_MNIST.load_data(config)
-    train, _, first, its_labels = DISTORTED_MNIST.load_data({**config, "test_limit": 7})
+    settings = replace(DISTORTED_MNIST.defaults, data="digits", distortion="TC", limit=4)
+    *_, x, y = DISTORTED_MNIST.load_data(settings)
+    train, _, first, its_labels = DISTORTED_MNIST.load_data(replace(settings, test_limit=7))
     assert len(train) == 4 and np.array_equal(first, x[:7]) and np.array_equal(its_labels, y[:7]) and len(x) == 30
 
 

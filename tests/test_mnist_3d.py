@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def places(tmp_path, monkeypatch):
 
 
 def built(model):
-    return EXPERIMENT.build_model({"model": model, "seed": 0})
+    return EXPERIMENT.build_model(replace(EXPERIMENT.defaults, model=model))
 
 
 def test_networks_have_equally_many_parameters():
@@ -85,8 +86,7 @@ def test_evaluation_makes_the_volumes_a_few_at_a_time(tmp_path, monkeypatch):
     made = []
     canvas = DrawnVolumes.canvas
     monkeypatch.setattr(DrawnVolumes, "canvas", lambda drawn: made.append(len(drawn)) or canvas(drawn))
-    config = {"data": "digits", "limit": 8, "test_limit": 205}
-    data = EXPERIMENT.load_data(config)
+    data = EXPERIMENT.load_data(replace(EXPERIMENT.defaults, data="digits", limit=8, test_limit=205))
     assert len(data[0]) == 8 and len(data[2]) == len(data[3]) == 205 and made == []
     model = built("projection-cnn")
     errors = EXPERIMENT.evaluate(model, *data[2:])

@@ -4,6 +4,7 @@ import functools
 import itertools
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def places(tmp_path, monkeypatch):
 
 
 def build(model, seed=0):
-    return EXPERIMENT.build_model({"model": model, "seed": seed})
+    return EXPERIMENT.build_model(replace(EXPERIMENT.defaults, model=model, seed=seed))
 
 
 @functools.cache
@@ -127,5 +128,5 @@ def test_the_transformers_learn_more_slowly_than_the_classifier(optimiser, rate,
     """By Adam as was found to be needed, by SGD as in the paper; --help says what the settings are."""
     parser = options.argument_parser(EXPERIMENT, None)
     settings = options.settings(EXPERIMENT, parser.parse_args(["--data", "digits", "--optimiser", optimiser]))
-    assert (settings["learning_rate"], settings["localisation_rate"]) == (rate, part)
+    assert (settings.learning_rate, settings.localisation_rate) == (rate, part)
     assert f"{part:g} for {optimiser}" in " ".join(parser.format_help().split())

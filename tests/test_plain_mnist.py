@@ -1,13 +1,14 @@
 """Plain MNIST: digits as they are, and the network of PyTorch's tutorial."""
 
 import functools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from nanostn import datasets
 from nanostn.cli import main
-from nanostn.experiments import find, plain_mnist
+from nanostn.experiments import plain_mnist
 from nanostn.tensor import Tensor
 
 from .test_experiments import same_checkpoints
@@ -27,12 +28,12 @@ def places(tmp_path, monkeypatch):
 def test_digits_are_as_they_are():
     """A batch and the test set: no pixel moves, no shade changes but to floats from 0 to 1."""
     images, labels = digits(7, seed=3)
-    (x, y), (last, _) = PLAIN.batches({"batch_size": 4, "seed": 0}, (images, labels), 0, 0, "cpu")
+    (x, y), (last, _) = PLAIN.batches(replace(PLAIN.defaults, batch_size=4), (images, labels), 0, 0, "cpu")
     assert x.shape == (4, 1, 28, 28) and last.shape == (3, 1, 28, 28) and x.dtype == np.float32
     for image, label in zip(x, y, strict=True):
         (n,) = [n for n in range(7) if np.array_equal(image[0], images[n] * np.float32(1 / 255))]
         assert labels[n] == label
-    test, its_labels = datasets.fixed_test_set(images, labels, PLAIN.kind({}), 0)
+    test, its_labels = datasets.fixed_test_set(images, labels, PLAIN.kind(PLAIN.defaults), 0)
     np.testing.assert_array_equal(test[:, 0], images * np.float32(1 / 255))
     np.testing.assert_array_equal(its_labels, labels)
 
@@ -95,4 +96,4 @@ def test_pictures(tmp_path):
     assert main(["report", "run"]) == 0
     page = (tmp_path / "run" / "report" / "index.html").read_text()
     assert "<h1>plain-mnist, digits</h1>" in page and (tmp_path / "run" / "report" / "transformer.png").exists()
-    assert find("plain-mnist").run_name({"model": "cnn", "data": "mnist", "seed": 3}) == "plain-mnist-cnn-mnist-seed3"
+    assert PLAIN.run_name(replace(PLAIN.defaults, model="cnn", data="mnist", seed=3)) == "plain-mnist-cnn-mnist-seed3"

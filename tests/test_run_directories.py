@@ -5,12 +5,14 @@ import json
 import os
 import re
 import shutil
+from dataclasses import asdict
 
 import pytest
 
 from nanostn import datasets
+from nanostn._version import version
 from nanostn.cli import main
-from nanostn.experiments import EXPERIMENTS, experiment, find
+from nanostn.experiments import EXPERIMENTS, experiment, find, options
 from nanostn.runs import RunDirectory
 
 RUN = ["train", "distorted-mnist", "--data", "digits", "--limit", "8", "--test-limit", "6", "--batch-size", "8",
@@ -73,6 +75,36 @@ EDITED = [
 ]
 
 
+# config.json and the command of runs of before settings had a class; in the second, one that is no option.
+EARLIER = [
+    ("""{"experiment": "distorted-mnist", "model": "fcn", "data": "digits", "limit": 640, "test_limit": 100, "seed": 0,
+        "epochs": null, "steps": 20, "batch_size": 32, "optimiser": "adam", "momentum": null, "learning_rate": 0.001,
+        "schedule": "cosine", "decay": null, "decay_every": null, "localisation_rate": 1.0, "freeze_localisation": null,
+        "warm_up_localisation": null, "identity_penalty": null, "clip_gradient": null, "distortion": "RTS",
+        "filters": 64, "version": "0.1.0"}""",
+     "--model fcn --data digits --limit 640 --test-limit 100 --steps 20 --batch-size 32"),
+    ("""{"experiment": "mnist-addition", "distortion": "RTS", "model": "fcn", "data": "digits", "limit": 64,
+        "test_limit": 10, "seed": 0, "epochs": null, "steps": 1, "batch_size": 32, "optimiser": "adam",
+        "momentum": null, "learning_rate": 0.0015, "schedule": "cosine", "decay": null, "decay_every": null,
+        "localisation_rate": 0.3, "freeze_localisation": 0, "warm_up_localisation": 1000, "identity_penalty": null,
+        "clip_gradient": null, "version": "0.1.0"}""",
+     "--model fcn --data digits --limit 64 --test-limit 10 --steps 1 --freeze-localisation 0"),
+]
+
+
+@pytest.mark.parametrize("text, words", EARLIER)
+def test_a_config_of_an_earlier_version_is_read(text, words, tmp_path):
+    (tmp_path / "config.json").write_text(text)
+    run = RunDirectory.open(tmp_path)
+    config = {name: value for name, value in json.loads(text).items() if name != "version"}
+    found = find(config["experiment"])
+    settings = found.read(run)
+    assert asdict(settings) == config == run.config
+    assert options.command(found, settings) == f"nanostn train {found.name} {words}"
+    again = RunDirectory.create(tmp_path / "again", asdict(settings))
+    assert json.loads((again.path / "config.json").read_text()) == {**config, "version": version}
+
+
 def test_an_edited_config_is_refused_by_every_command(run, capfd):
     path = run / "config.json"
     config = json.loads(path.read_text())
@@ -85,7 +117,7 @@ def test_an_edited_config_is_refused_by_every_command(run, capfd):
     for key in config.keys() - {"version"}:
         path.write_text(json.dumps({name: config[name] for name in config if name != key}))
         if key in ("limit", "test_limit") or (config[key] is None and key != "steps"):
-            find("distorted-mnist").check(RunDirectory.open("run"))  # what is not there is off
+            find("distorted-mnist").read(RunDirectory.open("run"))  # what is not there is off
             continue
         assert main(["evaluate", "run"]) == 2
         assert re.search(f"which has (no '{key}'|epochs = None for 10)", one_line(capfd))
@@ -108,7 +140,7 @@ def test_what_the_command_line_writes_is_never_refused(name, options, monkeypatc
              *options]
     small = ["--filters", "2", "--distortion", "P"] if name == "distorted-mnist" else []
     assert main([*given, *small, "--run-dir", "run"]) == 0
-    find(name).check(RunDirectory.open("run"))
+    find(name).read(RunDirectory.open("run"))
     assert main(["train", name, "--run-dir", "run", "--resume"]) == 0
 
 

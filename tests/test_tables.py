@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -56,9 +57,9 @@ def test_every_cell_is_a_run_of_its_experiment(name):
     seen = set()
     for recipe in table.recipes:
         for cell in table.cells(recipe=recipe, seeds=(0, 3)):
-            config = command_line.settings(experiment, parser.parse_args([*table.arguments(cell), "--data=digits"]))
-            seen.add(json.dumps(config))
-            assert config["seed"] == cell.seed and config["epochs"] == table.recipes[recipe].epochs
+            settings = command_line.settings(experiment, parser.parse_args([*table.arguments(cell), "--data=digits"]))
+            seen.add(settings)
+            assert settings.seed == cell.seed and settings.epochs == table.recipes[recipe].epochs
     assert len(seen) == 2 * len(table.recipes) * len(table.rows) * len(table.columns)
     for row, numbers in table.paper.items():
         assert row in table.rows and numbers.keys() <= set(table.columns)
@@ -266,10 +267,10 @@ def test_a_directory_that_is_named_decides_on_the_data(tmp_path, capfd, monkeypa
     table, cell = TABLES["distorted-mnist"], Cell("fcn", "R", "short", 0)
     experiment = find_experiment("distorted-mnist")
     parser = command_line.argument_parser(experiment, "table")
-    config = command_line.settings(experiment, parser.parse_args([*table.arguments(cell), "--data=mnist"]))
-    run = RunDirectory.create(tmp_path / "there" / cell.name, config)
+    settings = command_line.settings(experiment, parser.parse_args([*table.arguments(cell), "--data=mnist"]))
+    run = RunDirectory.create(tmp_path / "there" / cell.name, asdict(settings))
     run.finish({"test_error": 1.25, "parameters": 9, "steps": 1, "epochs": 1, "data": "mnist",
-                "command": command_line.command(experiment, config)})
+                "command": command_line.command(experiment, settings)})
     words = [*TABLE[:3], "fcn", "R", "--folder", "there"]
     assert main([*words, "--data-dir", "given"]) == 0
     assert re.search(r"^fcn +1\.25 \(2\.1\)", capfd.readouterr().out, re.MULTILINE)
@@ -290,8 +291,8 @@ def test_page_with_images_that_only_the_transformer_gets_right(tmp_path, capfd, 
         return labels if hasattr(model, "transformer") else (labels + 1) % 10
 
     experiment = find_experiment("distorted-mnist")
-    config = json.loads((tmp_path / "runs/table-distorted-mnist/cnn-R-short-seed0/config.json").read_text())
-    show_labels = experiment.load_data(config)[2:]
+    run = RunDirectory.open("runs/table-distorted-mnist/cnn-R-short-seed0")
+    show_labels = experiment.load_data(experiment.read(run))[2:]
     monkeypatch.setattr(show.report, "classes", classes)
     assert main(["table", "distorted-mnist", "--show"]) == 0
     folder = tmp_path / "runs" / "table-distorted-mnist"
@@ -317,8 +318,8 @@ def test_published_results_are_those_of_their_cells(name):
         assert experiment_name == table.experiment
         told, asked = (command_line.settings(experiment, parser.parse_args([*each, "--data=mnist"]))
                        for each in (words, table.arguments(cell)))
-        assert found["model"] == asked["model"] and found["seed"] == cell.seed == asked["seed"]
-        assert {**told, "epochs": 0, "steps": 0} == {**asked, "epochs": 0, "steps": 0}
+        assert found["model"] == asked.model and found["seed"] == cell.seed == asked.seed
+        assert replace(told, epochs=0, steps=0) == replace(asked, epochs=0, steps=0)
         assert 0 <= found["test_error"] <= 100 and np.isfinite(found["test_error"])
 
 

@@ -1,6 +1,7 @@
 """Against a collapse of theta: what is called one, the warning, the penalty, and a localisation network that waits."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -263,9 +264,9 @@ def places(tmp_path, monkeypatch):
 def rates(*arguments, steps=6):
     """The learning rates of both groups at each step of a run, by the schedule that the options make."""
     given = options.argument_parser(distorted_mnist.EXPERIMENT, None).parse_args(["--data", "digits", *arguments])
-    config = options.settings(distorted_mnist.EXPERIMENT, given)
-    optimiser = experiment.make_optimiser(config, distorted_mnist.EXPERIMENT.build_model({**config, "filters": 2}))
-    schedule = experiment.make_schedule(config, optimiser, steps)
+    settings = options.settings(distorted_mnist.EXPERIMENT, given)
+    optimiser = experiment.make_optimiser(settings, distorted_mnist.EXPERIMENT.build_model(replace(settings, filters=2)))
+    schedule = experiment.make_schedule(settings, optimiser, steps)
     found = []
     for _ in range(steps):
         found.append([group["learning_rate"] for group in optimiser.groups])
@@ -293,8 +294,8 @@ def test_a_frozen_localisation_network_stays_the_same_bits_and_then_moves(optimi
                 if name.startswith("model/") and "localisation" in name}
 
     frozen = [*SMALL, "--optimiser", optimiser, "--freeze-localisation", "4", "--run-dir"]
-    start = distorted_mnist.EXPERIMENT.build_model({"model": "st-cnn-affine", "distortion": "R", "seed": 0,
-                                                    "filters": 2}).state()
+    settings = replace(distorted_mnist.EXPERIMENT.defaults, distortion="R", filters=2)
+    start = distorted_mnist.EXPERIMENT.build_model(settings).state()
     start = {"model/" + name: array.tobytes() for name, array in start.items() if "localisation" in name}
     assert main([*frozen, "four", "--steps", "4"]) == 0
     assert localisation("four") == start

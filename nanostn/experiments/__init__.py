@@ -35,9 +35,9 @@ def revive(run_dir: str | Path, data_dir: str | None = None, device: str = "cpu"
     if state is None:
         raise FileNotFoundError(f"run directory should be one with a checkpoint, received {str(run_dir)!r}, "
                                 "whose training has not reached its first")
-    experiment.check(run)
-    model = experiment.build_model(run.config)
+    settings = experiment.read(run)
+    model = experiment.build_model(settings)
     model.load_state(state["model"])
     with announced_compilation():
-        *_, images, labels = experiment.load_data(run.config, data_dir)
+        *_, images, labels = experiment.load_data(settings, data_dir)
     return Revived(experiment, run, model.eval().to(device), images, labels)

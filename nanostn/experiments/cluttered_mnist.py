@@ -10,10 +10,11 @@ within 14 epochs, an error of 6.3 %. Here 60,000 images get new places and new c
 from __future__ import annotations
 
 import sys
-from typing import Any
+from dataclasses import dataclass
 
 from nanostn import drawing, report
 from nanostn.experiments.experiment import Experiment
+from nanostn.experiments.options import Settings
 from nanostn.models import build_lasagne
 from nanostn.nn import Module
 from nanostn.runs import Revived
@@ -22,14 +23,21 @@ from nanostn.runs import Revived
 PUBLISHED = (.6087, .7759, .8270, .8613, .8723, .8974, .8993, .9091, .9214, .9210, .9260, .9317, .9370, .9269)
 
 
-class ClutteredMnist(Experiment):
-    name = "cluttered-mnist"
-    models = ("st-cnn-affine", "cnn")
-    epochs = 14
-    fixed = {"distortion": "TC"}
+@dataclass(frozen=True)
+class Cluttered(Settings):
+    distortion: str = "TC"
 
-    def build_model(self, config: dict[str, Any]) -> Module:
-        return build_lasagne(config["model"], config["seed"])
+
+class ClutteredMnist(Experiment[Cluttered]):
+    models = ("st-cnn-affine", "cnn")
+    defaults = Cluttered("cluttered-mnist", "st-cnn-affine")
+    epochs = 14
+
+    def build_model(self, settings: Cluttered) -> Module:
+        return build_lasagne(settings.model, settings.seed)
+
+    def kind(self, settings: Cluttered) -> str:
+        return settings.distortion
 
     def pictures(self, revived: Revived) -> list[report.Picture]:
         """The transformer at work, and the run beside the published one."""

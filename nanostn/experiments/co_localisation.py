@@ -19,16 +19,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from nanostn import no_grad
 from nanostn.checks import argument_error
+from nanostn.console import positive
 from nanostn.datasets import load
 from nanostn.datasets.colocalisation import attention_boxes, located_digits, overlaps
 from nanostn.experiments import encoder, localisation_pictures
 from nanostn.experiments.experiment import Data, Experiment
+from nanostn.experiments.options import Settings, option
 from nanostn.functional import relu
 from nanostn.kernels.gpu.arrays.numpy_functions import move
 from nanostn.nn import Conv2d, Dense, Flatten, MaxPool2d, Module, ReLU, Sequential, SpatialTransformer
@@ -41,52 +44,55 @@ PATCHES = 0.02, 0.1    # sides of the random patches, as parts of the image's
 STEPS = 20             # between two evaluations, which is an epoch here
 
 
-class CoLocalisation(Experiment):
-    name = "co-localisation"
+@dataclass(frozen=True)
+class Localised(Settings):
+    distortion: str = option("what", "T translated, TC translated among clutter (default: %(default)s)", "T",
+                             choices=("T", "TC"))
+    digit: int = option("what", "what the images have in common, 0 to 9 (default: %(default)s)", 8, int, "CLASS",
+                        range(10))
+    encoder: str | None = option("what", "a run of distorted-mnist, cnn on 28 x 28 pixels (default: one in runs/, "
+                                 "trained when it is first wanted)", metavar="RUN_DIR")
+    filters: int = option("what", "of each convolution of the encoder (default: %(default)s)", 32, positive, "N")
+
+
+class CoLocalisation(Experiment[Localised]):
     models = ("st-attention",)
+    defaults = Localised("co-localisation", "st-attention", optimiser="sgd", batch_size=32, clip_gradient=1.0)
     epochs = 50
-    defaults = {"optimiser": "sgd", "batch_size": 32, "clip_gradient": 1.0}
     rates = {"adam": 0.001, "sgd": 0.3}
     localisation_rates = {"adam": 1.0, "sgd": 1.0}
     momentum = 0.0
     told_by = ("distortion", "digit")
 
-    def add_options(self, what: Any, how: Any) -> None:
-        what.add_argument("--distortion", choices=("T", "TC"), default="T",
-                          help="T translated, TC translated among clutter (default: %(default)s)")
-        what.add_argument("--digit", type=int, choices=range(10), default=8, metavar="CLASS",
-                          help="what the images have in common, 0 to 9 (default: %(default)s)")
-        encoder.add_options(what)
-
-    def build_model(self, config: dict[str, Any]) -> Module:
+    def build_model(self, settings: Localised) -> Module:
         """The localiser of the paper; it tells of 100,000 parameters, but the layers that it names have 5,947."""
-        options: dict[str, Any] = {"generator": np.random.default_rng([config["seed"], 1])}
+        options: dict[str, Any] = {"generator": np.random.default_rng([settings.seed, 1])}
         localisation = Sequential(                                                      # (N, 1, 84, 84)
             Conv2d(1, 8, 9, stride=4, **options), ReLU(), MaxPool2d(2),                 # (N, 8, 9, 9)
             Flatten(), Dense(648, 8, **options), ReLU(), Dense(8, 8, **options), ReLU(), Dense(8, 3, **options))
         transformer = SpatialTransformer(localisation, Attention(), (encoder.CROP, encoder.CROP))
-        return encoder.Encoded(transformer, encoder.Encoder(config["filters"]))
+        return encoder.Encoded(transformer, encoder.Encoder(settings.filters))
 
-    def initialise(self, model: Any, config: dict[str, Any], data_dir: str | None) -> None:
-        trained: Any = encoder.run_of(config, data_dir, model.device).load_state()
+    def initialise(self, model: Any, settings: Localised, data_dir: str | None) -> None:
+        trained: Any = encoder.run_of(settings, data_dir, model.device).load_state()
         model.encode.cnn.load_state(trained["model"])
 
-    def load_data(self, config: dict[str, Any], data_dir: str | None = None) -> Data:
+    def load_data(self, settings: Localised, data_dir: str | None = None) -> Data:
         """The images (100, 1, 84, 84) and their boxes (100, 4), to train on and to be tested on: the same."""
-        if config["batch_size"] < 2:
-            raise argument_error("train", "--batch-size", "2 or more, to make pairs", config["batch_size"])
-        images, labels, *_ = (each[:config["limit"]] for each in load(config["data"], data_dir))
-        x, boxes = located_digits(images, labels, config["digit"], config["distortion"], config["seed"])
+        if settings.batch_size < 2:
+            raise argument_error("train", "--batch-size", "2 or more, to make pairs", settings.batch_size)
+        images, labels, *_ = (each[:settings.limit] for each in load(settings.data, data_dir))
+        x, boxes = located_digits(images, labels, settings.digit, settings.distortion, settings.seed)
         return x, boxes, x, boxes
 
-    def steps_per_epoch(self, config: dict[str, Any], data: Data) -> int:
+    def steps_per_epoch(self, settings: Localised, data: Data) -> int:
         return STEPS
 
-    def batches(self, config: dict[str, Any], data: Data, epoch: int, start: int, device: str) -> Iterator[Any]:
+    def batches(self, settings: Localised, data: Data, epoch: int, start: int, device: str) -> Iterator[Any]:
         """Images, and a random patch of each as attention (s, t_x, t_y)."""
         for step in range(start, STEPS):
-            rng = np.random.default_rng([PAIRS, config["seed"], epoch, step])
-            x = data[0][rng.permutation(len(data[0]))[:config["batch_size"]]]
+            rng = np.random.default_rng([PAIRS, settings.seed, epoch, step])
+            x = data[0][rng.permutation(len(data[0]))[:settings.batch_size]]
             s = rng.uniform(*PATCHES, (len(x), 1))
             patches = np.concatenate([s, rng.uniform(s - 1, 1 - s, (len(x), 2))], axis=1).astype(np.float32)
             yield move(x, device), move(patches, device)

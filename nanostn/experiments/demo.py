@@ -9,46 +9,47 @@ from __future__ import annotations
 
 import importlib.util
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from nanostn import drawing, report
 from nanostn.compilation import announced_compilation
 from nanostn.experiments import options as command_line
-from nanostn.experiments.distorted_mnist import EXPERIMENT
+from nanostn.experiments.distorted_mnist import EXPERIMENT, Distorted
 from nanostn.experiments.experiment import Training, result
 from nanostn.runs import Revived, RunDirectory, new_folder
 from nanostn.training import Interrupted
 
 MODELS = ("cnn", "st-cnn-affine")
-SETTINGS = ["--data", "digits", "--distortion", "RTS", "--filters", "24", "--batch-size", "64", "--limit", "9600",
+WORDS = ["--data", "digits", "--distortion", "RTS", "--filters", "24", "--batch-size", "64", "--limit", "9600",
             "--test-limit", "2000", "--epochs", "10", "--learning-rate", "0.003"]
 
 
-def main(run_dir: str | None = None, settings: list[str] = SETTINGS, device: str = "cpu") -> int:
+def main(run_dir: str | None = None, words: list[str] = WORDS, device: str = "cpu") -> int:
     """Train both networks, side by side, and show what the transformer does."""
     folder = Path(run_dir) if run_dir else new_folder(Path("runs"), "demo")  # which never touches an earlier one
     parser = command_line.argument_parser(EXPERIMENT, "nanostn demo")
-    configs = [command_line.settings(EXPERIMENT, parser.parse_args([*settings, "--model", name])) for name in MODELS]
+    both = [command_line.settings(EXPERIMENT, parser.parse_args([*words, "--model", name])) for name in MODELS]
     with ExitStack() as locks:
-        runs = [RunDirectory.create(folder / config["model"], config) for config in configs]
+        runs = [RunDirectory.create(folder / settings.model, asdict(settings)) for settings in both]
         for run in runs:
             locks.enter_context(run.locked())
-        return _trained(folder, configs, runs, device)
+        return _trained(folder, both, runs, device)
 
 
-def _trained(folder: Path, configs: list[dict[str, Any]], runs: list[RunDirectory], device: str) -> int:
+def _trained(folder: Path, both: list[Distorted], runs: list[RunDirectory], device: str) -> int:
     print("drawing digits ...", flush=True)
     with announced_compilation():
-        data = EXPERIMENT.load_data(configs[0])
-    models = [EXPERIMENT.build_model(config).to(device) for config in configs]
-    trainings = [Training(EXPERIMENT, config, model, run, data)
-                 for config, model, run in zip(configs, models, runs, strict=True)]
+        data = EXPERIMENT.load_data(both[0])
+    models = [EXPERIMENT.build_model(settings).to(device) for settings in both]
+    trainings = [Training(EXPERIMENT, settings, model, run, data)
+                 for settings, model, run in zip(both, models, runs, strict=True)]
     print(f"training on {len(data[0]):,} digits, turned, scaled and moved afresh in every epoch\n\n"
           f"{'':12}" + "".join(f"{name + ' test error':>26}" for name in MODELS), flush=True)
-    for epoch in range(1, configs[0]["epochs"] + 1):
+    epochs = trainings[0].steps // trainings[0].steps_per_epoch
+    for epoch in range(1, epochs + 1):
         try:
             outcomes = [training.run(epoch * training.steps_per_epoch, report=lambda line: None)
                         for training in trainings]
@@ -56,10 +57,10 @@ def _trained(folder: Path, configs: list[dict[str, Any]], runs: list[RunDirector
             raise Interrupted(f"{interruption}; saved, go on with either network: nanostn train {EXPERIMENT.name} "
                               f"--run-dir {' or '.join(str(run.path) for run in runs)} --resume",
                               interruption.signal) from None
-        print(f"epoch {epoch:>2}/{configs[0]['epochs']:<3}" + "".join(f"{o['test_error']:24.2f} %" for o in outcomes)
+        print(f"epoch {epoch:>2}/{epochs:<3}" + "".join(f"{o['test_error']:24.2f} %" for o in outcomes)
               + f"{sum(o['seconds'] for o in outcomes):8.0f} s", flush=True)
-    for run, outcome in zip(runs, outcomes, strict=True):
-        run.finish(result(EXPERIMENT, run, outcome))
+    for settings, run, outcome in zip(both, runs, outcomes, strict=True):
+        run.finish(result(EXPERIMENT, settings, run, outcome))
 
     images, labels = data[2][:200], data[3][:200]
     (seen,), found = report.look(models[1], images)

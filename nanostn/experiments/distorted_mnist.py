@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from dataclasses import dataclass
 
 from nanostn import datasets
 from nanostn.console import positive
 from nanostn.experiments.experiment import Experiment
+from nanostn.experiments.options import Settings, option
 from nanostn.models import MODELS, VARIANTS, build
 from nanostn.nn import Module
 
@@ -32,20 +33,24 @@ def _filters(text: str) -> int:
     return int(text)
 
 
-class DistortedMnist(Experiment):
-    name = "distorted-mnist"
+@dataclass(frozen=True)
+class Distorted(Settings):
+    distortion: str = option("what", "R rotated, RTS rotated, scaled and translated, P projective, P5 more so, E "
+                             "elastic, T translated, TC translated among clutter (default: %(default)s)", "RTS",
+                             choices=datasets.kinds)
+    filters: int = option("what", "of each convolution of the CNN; the paper has 32 to 64 (default: %(default)s)", 64,
+                          _filters, "N")
+
+
+class DistortedMnist(Experiment[Distorted]):
     models = MODELS + VARIANTS
-    defaults = {"model": "st-cnn-affine"}
+    defaults = Distorted("distorted-mnist", "st-cnn-affine")
 
-    def add_options(self, what: Any, how: Any) -> None:
-        what.add_argument("--distortion", choices=datasets.kinds, default="RTS",
-                          help="R rotated, RTS rotated, scaled and translated, P projective, P5 more so, E elastic, "
-                               "T translated, TC translated among clutter (default: %(default)s)")
-        what.add_argument("--filters", type=_filters, default=64, metavar="N",
-                          help="of each convolution of the CNN; the paper has 32 to 64 (default: %(default)s)")
+    def build_model(self, settings: Distorted) -> Module:
+        return build(settings.model, datasets.size_of(settings.distortion), settings.seed, settings.filters)
 
-    def build_model(self, config: dict[str, Any]) -> Module:
-        return build(config["model"], datasets.size_of(config["distortion"]), config["seed"], config["filters"])
+    def kind(self, settings: Distorted) -> str:
+        return settings.distortion
 
 
 EXPERIMENT = DistortedMnist(__doc__)

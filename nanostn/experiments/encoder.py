@@ -7,13 +7,13 @@ After fewer epochs than eight it is least in boxes that are too small, after twe
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nanostn import datasets
 from nanostn.checks import argument_error
 from nanostn.compilation import announced_compilation
-from nanostn.console import positive
 from nanostn.experiments import options
 from nanostn.experiments.distorted_mnist import EXPERIMENT as DISTORTED_MNIST
 from nanostn.experiments.experiment import train_run
@@ -23,6 +23,9 @@ from nanostn.nn import AvgPool2d, Dense, MaxPool2d, Module, Parameter, SpatialTr
 from nanostn.runs import RunDirectory
 from nanostn.tensor import Tensor
 from nanostn.training import say
+
+if TYPE_CHECKING:
+    from nanostn.experiments.co_localisation import Localised
 
 SIDE, CROP = 28, 84              # of the image that the CNN sees, and of the crop that it is the average pooling of
 WEIGHTS = 0.0025, 0.025, 0.025   # of the features of the two hidden layers and of the class scores
@@ -71,49 +74,41 @@ class Encoded(Module):
         return self.encode(self.transformer(x))
 
 
-def add_options(group: Any) -> None:
-    group.add_argument("--encoder", metavar="RUN_DIR", help=f"a run of distorted-mnist, cnn on {SIDE} x {SIDE} pixels "
-                       "(default: one in runs/, trained when it is first wanted)")
-    group.add_argument("--filters", type=positive, default=32, metavar="N",
-                       help="of each convolution of the encoder (default: %(default)s)")
-
-
-def run_of(config: dict[str, Any], data_dir: str | None, device: str) -> RunDirectory:
+def run_of(settings: Localised, data_dir: str | None, device: str) -> RunDirectory:
     """The finished run whose CNN encodes: the one that --encoder names, or the one of these settings in runs/, which is
     trained first where it is not; another process that is doing so is waited for."""
-    if config["encoder"] is not None:
-        return checked(RunDirectory.open(config["encoder"]), config)
-    parser = options.argument_parser(DISTORTED_MNIST, None)
-    given = {"model": "cnn", "distortion": "E", "epochs": 8} | {key: config[key] for key in
-                                                               ("data", "filters", "limit", "test_limit")}
-    settings = options.settings(DISTORTED_MNIST, parser.parse_args(
+    if settings.encoder is not None:
+        return checked(RunDirectory.open(settings.encoder), settings)
+    given = {"model": "cnn", "distortion": "E", "epochs": 8, "data": settings.data, "filters": settings.filters,
+             "limit": settings.limit, "test_limit": settings.test_limit}
+    own = options.settings(DISTORTED_MNIST, options.argument_parser(DISTORTED_MNIST, None).parse_args(
         [f"--{key.replace('_', '-')}={value}" for key, value in given.items() if value is not None]))
     path = Path("runs", "-".join(["encoder", *map(str, given.values())]))
     try:
-        run = RunDirectory.create(path, settings)
+        run = RunDirectory.create(path, asdict(own))
     except ValueError:
         if not (path / "config.json").exists():
             raise
         run = RunDirectory.open(path)
-        run.check_same(settings)
+        run.check_same(asdict(own))
     with run.locked(wait=True):
         if run.result() is None:
             with announced_compilation():
-                data = DISTORTED_MNIST.load_data(settings, data_dir)
-            train_run(DISTORTED_MNIST, settings, DISTORTED_MNIST.build_model(settings).to(device), run, data,
+                data = DISTORTED_MNIST.load_data(own, data_dir)
+            train_run(DISTORTED_MNIST, own, DISTORTED_MNIST.build_model(own).to(device), run, data,
                       "the same command", lambda line: say(f"encoder: {line}"))
-    return checked(run, config)
+    return checked(run, settings)
 
 
-def checked(run: RunDirectory, config: dict[str, Any]) -> RunDirectory:
+def checked(run: RunDirectory, settings: Localised) -> RunDirectory:
     """An error unless it is a finished run of the CNN, on images of 28 x 28 pixels, of these data and filters."""
     result = run.result() or {}
     told = {name: run.config.get(name) for name in ("experiment", "model", "distortion", "data", "filters")}
-    wanted = {"experiment": DISTORTED_MNIST.name, "model": "cnn", "data": config["data"], "filters": config["filters"]}
+    wanted = {"experiment": DISTORTED_MNIST.name, "model": "cnn", "data": settings.data, "filters": settings.filters}
     size = datasets.size_of(str(told["distortion"]))
     if size != SIDE or "test_error" not in result or any(told[name] != value for name, value in wanted.items()):
         state = "finished" if "test_error" in result else "not finished"
         raise argument_error("train", "--encoder", f"a finished run of {DISTORTED_MNIST.name} with the model cnn, "
-                             f"{SIDE} x {SIDE} pixels (R, P, P5, E) of {config['data']}, --filters {config['filters']}",
+                             f"{SIDE} x {SIDE} pixels (R, P, P5, E) of {settings.data}, --filters {settings.filters}",
                              f"{str(run.path)!r}, {', '.join(f'{k} {v}' for k, v in told.items())}, {state}")
     return run

@@ -7,6 +7,7 @@ bits, unless the run was trained further under another schedule, or on another d
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def pictures(revived: Revived) -> list[Picture]:
 
 def course(revived: Any) -> tuple[list[int], np.ndarray]:
     """Steps from 0 to the last of the run's checkpoint, and the boxes (steps, N, 4) of all its images after them."""
-    experiment, config = revived.experiment, revived.run.config
-    model, trained = experiment.build_model(config), revived.model
+    experiment, settings = revived.experiment, revived.experiment.read(revived.run)
+    model, trained = experiment.build_model(settings), revived.model
     model.encode.load_state(trained.encode.state())
     model.to(revived.model.device)
     boxes = [experiment.boxes(model, revived.images)]
@@ -50,8 +51,8 @@ def course(revived: Any) -> tuple[list[int], np.ndarray]:
         return {}
 
     with tempfile.TemporaryDirectory() as folder:
-        run = RunDirectory.create(Path(folder, "replay"), config)
-        training = Training(experiment, config, model, run, (revived.images, revived.labels) * 2)
+        run = RunDirectory.create(Path(folder, "replay"), asdict(settings))
+        training = Training(experiment, settings, model, run, (revived.images, revived.labels) * 2)
         training.options["evaluation"] = evaluation
         training.run(revived.run.steps_done(), report=lambda line: None)
         steps = [0, *(int(row["steps"]) for row in run.metrics())]

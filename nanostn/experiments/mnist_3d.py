@@ -23,6 +23,7 @@ import numpy as np
 from nanostn import datasets, drawing, models, report
 from nanostn.datasets.volumes import SIDE, THICKNESS, VOLUMES, lazy_test_set
 from nanostn.experiments.experiment import TEST_SEED, Data, Experiment
+from nanostn.experiments.options import Settings
 from nanostn.nn import AvgPool3d, Conv3d, Dense, Flatten, MaxPool3d, Module, ReLU, Sequential, SpatialTransformer
 from nanostn.runs import Revived
 from nanostn.tensor import Tensor
@@ -53,33 +54,32 @@ def volume_cnn(hidden: int, outputs: int, options: dict[str, Any]) -> Sequential
                       Dense(32 * 3 ** 3, hidden, **options), ReLU(), Dense(hidden, outputs, **options))
 
 
-class Mnist3d(Experiment):
-    name = "mnist-3d"
+class Mnist3d(Experiment[Settings]):
     models = ("st-3d-affine", "projection-cnn", "cnn-3d")
-    rates = {"adam": 0.002, "sgd": 0.01}
     # A transformer that learns before its classifier knows anything moves its box out of the volume.
-    defaults = {"batch_size": 64, "freeze_localisation": 100, "warm_up_localisation": 300}
+    defaults = Settings("mnist-3d", "st-3d-affine", batch_size=64, freeze_localisation=100, warm_up_localisation=300)
+    rates = {"adam": 0.002, "sgd": 0.01}
     told_by = ()
 
-    def build_model(self, config: dict[str, Any]) -> Module:
-        options = {"generator": np.random.default_rng([config["seed"], 1])}
-        if config["model"] == "cnn-3d":
+    def build_model(self, settings: Settings) -> Module:
+        options = {"generator": np.random.default_rng([settings.seed, 1])}
+        if settings.model == "cnn-3d":
             return volume_cnn(94, 10, options)
-        if config["model"] == "projection-cnn":
+        if settings.model == "projection-cnn":
             return ProjectedClassifier(lambda x: x.sum(axis=2), 1, models.cnn((1, SIDE, SIDE), options, filters=35))
         localisation = volume_cnn(32, 12, options)
         transformer = SpatialTransformer(localisation, Affine3d(), (SAMPLED,) * 3, flatten_depth=True)
         classifier = models.cnn((1, SAMPLED, SAMPLED), options, filters=32)
         return ProjectedClassifier(transformer, (SIDE - 1) / (SAMPLED - 1), classifier)
 
-    def kind(self, config: dict[str, Any]) -> datasets.Kind:
+    def kind(self, settings: Settings) -> datasets.Kind:
         return VOLUMES
 
-    def load_data(self, config: dict[str, Any], data_dir: str | None = None) -> Data:
+    def load_data(self, settings: Settings, data_dir: str | None = None) -> Data:
         """Training images and labels; test volumes, made when they are read: all at once they would take 8.6 GB."""
-        images, labels, test_images, test_labels = datasets.load(config["data"], data_dir)
+        images, labels, test_images, test_labels = datasets.load(settings.data, data_dir)
         x, y = lazy_test_set(test_images, test_labels, TEST_SEED)
-        limit, count = config["limit"], config["test_limit"]
+        limit, count = settings.limit, settings.test_limit
         return images[:limit], labels[:limit], x.part(slice(count)), y[:count]
 
     def evaluate(self, model: Module, images: Any, labels: Any) -> dict[str, float]:

@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ import numpy as np
 from nanostn import datasets, drawing, models, report
 from nanostn.datasets.addition import ADDITION, CLASSES
 from nanostn.experiments.experiment import Experiment
+from nanostn.experiments.options import Settings
 from nanostn.nn import Module, SpatialTransformer
 from nanostn.runs import Revived
 
@@ -45,27 +47,30 @@ SAMPLED, SEEN = 42, 21  # with average pooling by 2 after the transformer, as in
 IMAGES = 6
 
 
-class MnistAddition(Experiment):
-    name = "mnist-addition"
+@dataclass(frozen=True)
+class Addition(Settings):
+    distortion: str = "RTS"  # of each digit
+
+
+class MnistAddition(Experiment[Addition]):
     models = MODELS
+    defaults = Addition("mnist-addition", MODELS[0], batch_size=32, freeze_localisation=500, warm_up_localisation=1000)
     epochs = 80
     rates = {"adam": 0.0015, "sgd": 0.01}
     localisation_rates = {"adam": 0.3, "sgd": 0.1}
-    defaults = {"batch_size": 32, "freeze_localisation": 500, "warm_up_localisation": 1000}
-    fixed = {"distortion": "RTS"}  # of each digit
 
-    def kind(self, config: dict[str, Any]) -> datasets.Kind:
+    def kind(self, settings: Addition) -> datasets.Kind:
         return ADDITION
 
-    def build_model(self, config: dict[str, Any]) -> Module:
+    def build_model(self, settings: Addition) -> Module:
         shape = ADDITION.shape
-        options = {"generator": np.random.default_rng([config["seed"], 1])}
+        options = {"generator": np.random.default_rng([settings.seed, 1])}
         target = models.cnn_parameters(shape, CLASSES)
-        if config["model"] == "cnn":
+        if settings.model == "cnn":
             return models.cnn(shape, options, CLASSES)
-        if config["model"] == "fcn":
+        if settings.model == "fcn":
             return models.fcn(shape, target, options, CLASSES)
-        which, _, family = config["model"].split("-")
+        which, _, family = settings.model.split("-")
 
         def transformer() -> SpatialTransformer:
             transformation = models.FAMILIES[family]()

@@ -1,63 +1,93 @@
-"""The options of an experiment's command line, and the settings that they come to: what config.json holds."""
+"""The settings of a run: fields, each with its option on the command line; config.json keeps them."""
 
 from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nanostn import datasets
 from nanostn.checks import argument_error
 from nanostn.console import Parser, momentum, natural, number_or_zero, positive, positive_number
 from nanostn.runs import RunDirectory
 
-# Settings of where, not of what: they change no bit of the result and are not part of config.json.
-PLACES = ("device", "threads", "data_dir", "run_dir", "resume")
+if TYPE_CHECKING:
+    from nanostn.experiments.experiment import Experiment
+
+S = TypeVar("S", bound="Settings")
 
 
-def argument_parser(experiment: Any, prog: str | None) -> Parser:
-    """The options that every experiment has, and its own."""
+def option(group: str, help: str, default: Any = None, type: Any = None, metavar: str | None = None,
+           choices: Any = None) -> Any:
+    """A field of `Settings` that has an option: in a group of the help, the rest for `add_argument`."""
+    return field(default=default, metadata={"group": group, "help": help, "type": type, "metavar": metavar,
+                                            "choices": choices})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is, in the order of config.json; where it is and what it computes on change no bit of its result.
+
+    An experiment with options of its own adds fields; one that is no option is fixed. A default of None is filled in by
+    `settings` where others tell it; what is None then is off.
+    """
+
+    experiment: str
+    model: str = option("what", "{models} (default: %(default)s)", MISSING, metavar="NAME")
+    data: str = option("what", "MNIST, or digits that the program draws itself (default: mnist where found, else "
+                       "digits)", choices=("mnist", "digits"))
+    limit: int | None = option("what", "only the first N training images", None, positive, "N")
+    test_limit: int | None = option("what", "only the first N test images", None, positive, "N")
+    seed: int = option("what", "of initial weights, order and distortions (default: %(default)s)", 0, natural, "N")
+    epochs: int | None = option("how", "passes over the training images, each distorted afresh (default: "
+                                "{experiment.epochs}, or what --steps needs)", None, positive, "N")
+    steps: int | None = option("how", "at most so many steps, whatever the epoch", None, positive, "N")
+    batch_size: int = option("how", "images per step (default: %(default)s)", 256, positive, "N")
+    optimiser: str = option("how", "adam gets further in few epochs (default: %(default)s)", "adam",
+                            choices=("adam", "sgd"))
+    momentum: float | None = option("how", "with --optimiser sgd (default: {experiment.momentum:g})", None,
+                                    momentum, "X")
+    learning_rate: float = option("how", "at the start (default: {experiment.rates[adam]:g} for adam, "
+                                  "{experiment.rates[sgd]:g} for sgd)", None, positive_number, "X")
+    schedule: str = option("how", "cosine: the learning rate falls to zero over the run; steps: it falls at intervals, "
+                           "as in the paper; constant: it stays (default: %(default)s)", "cosine",
+                           choices=("cosine", "steps", "constant"))
+    decay: float | None = option("how", "with --schedule steps: factor on the learning rate at each fall (default: "
+                                 "0.1)", None, positive_number, "X")
+    decay_every: int | None = option("how", "with --schedule steps: steps between falls (default: a third of the run)",
+                                     None, positive, "N")
+    localisation_rate: float = option(
+        "how", "learning rate of the localisation network, as a part of the other (default: "
+        "{experiment.localisation_rates[adam]:g} for adam, {experiment.localisation_rates[sgd]:g} for sgd)",
+        None, positive_number, "X")
+    freeze_localisation: int | None = option("how", "leave the localisation network alone for the first N steps; {off}",
+                                             None, natural, "N")
+    warm_up_localisation: int | None = option("how", "then let its learning rate rise in N equal steps; {off}",
+                                              None, natural, "N")
+    identity_penalty: float | None = option("how", "add X |theta - identity|^2, the mean over a batch, to the loss; "
+                                            "{off}", None, number_or_zero, "X")
+    clip_gradient: float | None = option("how", "scale a step's gradient down to a norm of X where it is longer; {off}",
+                                         None, number_or_zero, "X")
+
+
+def _options(experiment: Experiment[Any]) -> list[Field[Any]]:
+    return [each for each in fields(experiment.defaults) if each.metadata]
+
+
+def argument_parser(experiment: Experiment[Any], prog: str | None) -> Parser:
+    """An option for each setting, and those of where to compute and to keep what."""
     parser = Parser(prog=prog or f"python -m nanostn.experiments.{experiment.name.replace('-', '_')}",
                     description=experiment.description)
-    what, how, where = (parser.add_argument_group(title) for title in ("what", "how", "where"))
-    what.add_argument("--model", choices=experiment.models, default=experiment.models[0], metavar="NAME",
-                      help=f"{', '.join(experiment.models)} (default: %(default)s)")
-    what.add_argument("--data", choices=("mnist", "digits"),
-                      help="MNIST, or digits that the program draws itself (default: mnist where found, else digits)")
-    what.add_argument("--limit", type=positive, metavar="N", help="only the first N training images")
-    what.add_argument("--test-limit", type=positive, metavar="N", help="only the first N test images")
-    what.add_argument("--seed", type=natural, default=0, metavar="N",
-                      help="of initial weights, order and distortions (default: %(default)s)")
-    how.add_argument("--epochs", type=positive, metavar="N",
-                     help="passes over the training images, each distorted afresh "
-                          f"(default: {experiment.epochs}, or what --steps needs)")
-    how.add_argument("--steps", type=positive, metavar="N", help="at most so many steps, whatever the epoch")
-    how.add_argument("--batch-size", type=positive, default=256, metavar="N",
-                     help="images per step (default: %(default)s)")
-    how.add_argument("--optimiser", choices=("adam", "sgd"), default="adam",
-                     help="adam gets further in few epochs (default: %(default)s)")
-    how.add_argument("--momentum", type=momentum, metavar="X",
-                     help=f"with --optimiser sgd (default: {experiment.momentum:g})")
-    how.add_argument("--learning-rate", type=positive_number, metavar="X",
-                     help=f"at the start (default: {_by_optimiser(experiment.rates)})")
-    how.add_argument("--schedule", choices=("cosine", "steps", "constant"), default="cosine",
-                     help="cosine: the learning rate falls to zero over the run; steps: it falls at intervals, as in "
-                          "the paper; constant: it stays (default: %(default)s)")
-    how.add_argument("--decay", type=positive_number, metavar="X",
-                     help="with --schedule steps: factor on the learning rate at each fall (default: 0.1)")
-    how.add_argument("--decay-every", type=positive, metavar="N",
-                     help="with --schedule steps: steps between falls (default: a third of the run)")
-    how.add_argument("--localisation-rate", type=positive_number, metavar="X",
-                     help="learning rate of the localisation network, as a part of the other "
-                          f"(default: {_by_optimiser(experiment.localisation_rates)})")
-    for name, kind, letter, words in (
-            ("freeze-localisation", natural, "N", "leave the localisation network alone for the first N steps"),
-            ("warm-up-localisation", natural, "N", "then let its learning rate rise in N equal steps"),
-            ("identity-penalty", number_or_zero, "X", "add X |theta - identity|^2, the mean over a batch, to the loss"),
-            ("clip-gradient", number_or_zero, "X", "scale a step's gradient down to a norm of X where it is longer")):
-        off = experiment.defaults.get(name.replace("-", "_"), 0)
-        how.add_argument(f"--{name}", type=kind, metavar=letter, help=f"{words}; 0: not at all (default: {off})")
+    groups = {title: parser.add_argument_group(title) for title in ("what", "how", "where")}
+    for each in _options(experiment):
+        default, how = getattr(experiment.defaults, each.name), dict(each.metadata)
+        if each.name == "model":
+            how["choices"] = experiment.models
+        how["help"] = how["help"].format(experiment=experiment, models=", ".join(experiment.models),
+                                         off=f"0: not at all (default: {default or 0})")
+        groups[how.pop("group")].add_argument(_flag(each.name), default=default, **how)
+    where = groups["where"]
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     where.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
     where.add_argument("--data-dir", metavar="DIR",
@@ -67,70 +97,69 @@ def argument_parser(experiment: Any, prog: str | None) -> Parser:
     where.add_argument("--resume", action="store_true",
                        help="go on with the run in the run directory, with its settings, to the same bits; with more "
                             "--epochs or --steps than it has, train it further")
-    experiment.add_options(what, how)
-    parser.set_defaults(**experiment.defaults)
     return parser
 
 
-def _by_optimiser(rates: Mapping[str, float]) -> str:
-    return ", ".join(f"{rate:g} for {name}" for name, rate in rates.items())
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
-def settings(experiment: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """What the run is: every option but the places, with the defaults that depend on others filled in."""
-    given = {key: value for key, value in vars(options).items() if key not in PLACES}
-    config = {"experiment": experiment.name, **experiment.fixed, **given}
-    if config["data"] is None:
+def settings(experiment: Experiment[S], options: argparse.Namespace) -> S:
+    """What the run is, with the defaults that depend on others filled in."""
+    given = {each.name: getattr(options, each.name) for each in _options(experiment)}
+    if given["data"] is None:
         # Where a place was named, digits that nobody asked for would be a surprise: there, what is missing is said.
         wanted = datasets.named_directory(options.data_dir) or "mnist" in datasets.available()
-        config["data"] = "mnist" if wanted else "digits"
-    if config["epochs"] is None and config["steps"] is None:
-        config["epochs"] = experiment.epochs
+        given["data"] = "mnist" if wanted else "digits"
+    if given["epochs"] is None and given["steps"] is None:
+        given["epochs"] = experiment.epochs
     for option, other, needed in (("momentum", "optimiser", "sgd"), ("decay", "schedule", "steps"),
                                   ("decay_every", "schedule", "steps")):
-        if config[option] is not None and config[other] != needed:
-            raise argument_error("train", f"--{option.replace('_', '-')}", f"given with --{other} {needed} only",
-                                 f"--{other} {config[other]}")
+        if given[option] is not None and given[other] != needed:
+            raise argument_error("train", _flag(option), f"given with --{other} {needed} only",
+                                 f"--{other} {given[other]}")
     for option, other, defaults in (("learning_rate", "optimiser", experiment.rates),
                                     ("localisation_rate", "optimiser", experiment.localisation_rates),
                                     ("momentum", "optimiser", {"sgd": experiment.momentum}),
                                     ("decay", "schedule", {"steps": 0.1})):
-        if config[option] is None:
-            config[option] = defaults.get(config[other])
-    return config
+        if given[option] is None:
+            given[option] = defaults.get(given[other])
+    return replace(experiment.defaults, **given)
 
 
-def check(experiment: Any, run: RunDirectory) -> None:
-    """An error unless config.json says what the command line could have said: somebody may have edited it.
+def read(experiment: Experiment[S], run: RunDirectory) -> S:
+    """The settings of a run from its config.json, which must say what the command line could have said: somebody may
+    have edited it.
 
-    Each setting goes through the parser as an option, so both have the same limits and the same words for them. The
-    file may come from a version that had no such option, and lacks what is off by default.
+    Each goes through the parser as an option, so both have the same limits and the same words for them. The file may
+    come from a version that had no such option, and lacks what is off by default.
     """
     parser = argument_parser(experiment, None)
     parser.file = "config.json"
     try:
-        right = settings(experiment, parser.parse_args(_as_options(experiment, run.config)))
+        found = settings(experiment, parser.parse_args(_as_options(experiment, run.config)))
     except ValueError as error:
         raise run.damaged("config.json", f"has settings that are none: {error}") from None
+    right = asdict(found)
     if missing := sorted(key for key in right.keys() - run.config.keys() if right[key] is not None):
         raise run.damaged("config.json", f"has no {missing[0]!r}")
     if unknown := sorted(run.config.keys() - right.keys()):
         raise run.damaged("config.json", f"has an unknown {unknown[0]!r}")
-    run.config = {key: run.config.get(key) for key in right}
     for key, value in run.config.items():
         if value != right[key] or isinstance(value, bool):
             raise run.damaged("config.json", f"has {key} = {value!r} for {right[key]!r}")
+    return found
 
 
-def command(experiment: Any, config: dict[str, Any]) -> str:
+def command(experiment: Experiment[S], wanted: S) -> str:
     """The command line, as short as it can be, that trains a run of these settings."""
     parser = argument_parser(experiment, None)
-    chosen = {**config}
+    chosen = asdict(wanted)
     for key in list(chosen):
         shorter = {name: value for name, value in chosen.items() if name != key}
         try:
             same = key != "data" and settings(experiment, parser.parse_args(
-                _as_options(experiment, shorter) + [f"--data={config['data']}"])) == config
+                [*_as_options(experiment, shorter), f"--data={wanted.data}"])) == wanted
         except ValueError:  # an option that another one needs
             same = False
         if same:
@@ -142,6 +171,6 @@ def command(experiment: Any, config: dict[str, Any]) -> str:
                        (option.partition("=") for option in _as_options(experiment, chosen)))])
 
 
-def _as_options(experiment: Any, config: dict[str, Any]) -> list[str]:
-    return [f"--{key.replace('_', '-')}={value}" for key, value in config.items()
-            if value is not None and key not in ("experiment", *experiment.fixed)]
+def _as_options(experiment: Experiment[Any], config: dict[str, Any]) -> list[str]:
+    fixed = {each.name for each in fields(experiment.defaults) if not each.metadata}
+    return [f"{_flag(key)}={value}" for key, value in config.items() if value is not None and key not in fixed]

@@ -20,6 +20,7 @@ import numpy as np
 from nanostn import nn
 from nanostn.datasets.distortions import DIGIT, Kind, shaded
 from nanostn.experiments.experiment import Experiment
+from nanostn.experiments.options import Settings
 from nanostn.models import TransformedClassifier
 from nanostn.transformations import Affine
 
@@ -56,17 +57,16 @@ def build(model: str, seed: int = 0, dtype: Any = np.float32) -> nn.Module:
     return TransformedClassifier(nn.SpatialTransformer(localisation, Affine(), (DIGIT, DIGIT)), classifier)
 
 
-class PlainMnist(Experiment):
-    name = "plain-mnist"
+class PlainMnist(Experiment[Settings]):
     models = ("st-cnn-affine", "cnn")
+    defaults = Settings("plain-mnist", "st-cnn-affine", batch_size=64)
     epochs = 20
-    defaults = {"batch_size": 64}
     told_by = ()
 
-    def build_model(self, config: dict[str, Any]) -> nn.Module:
-        return build(config["model"], config["seed"])
+    def build_model(self, settings: Settings) -> nn.Module:
+        return build(settings.model, settings.seed)
 
-    def kind(self, config: dict[str, Any]) -> Kind:
+    def kind(self, settings: Settings) -> Kind:
         return Kind("plain", (1, DIGIT, DIGIT), chosen_digits)
 
 

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from nanostn.checks import argument_error
@@ -54,17 +55,18 @@ class Runner:
         wanted, own = (command_line.settings(self.experiment, parser.parse_args(words))
                        for words in (self.words[cell], self.table.arguments(cell)))
         told = [word[2:].replace("-", "_") for word in (*self.table.options, "--seed") if word.startswith("--")]
-        if changed := [name for name in told if wanted[name] != own[name]]:
+        if changed := [name for name in told if getattr(wanted, name) != getattr(own, name)]:
             raise argument_error("table", "options of the runs", "none that the cells are told by",
-                                 f"--{changed[0]} {wanted[changed[0]]}", "cells are chosen with --only and --seeds")
+                                 f"--{changed[0]} {getattr(wanted, changed[0])}",
+                                 "cells are chosen with --only and --seeds")
         if not (self.path(cell) / "config.json").exists():
             return
         run = RunDirectory.open(self.path(cell))
-        self.experiment.check(run)
-        if differing := [name for name in wanted if run.config[name] != wanted[name]]:
-            name = differing[0]
-            raise argument_error("table", "--folder", f"one whose runs have {name} = {wanted[name]!r}",
-                                 f"{str(run.path)!r}, which has {run.config[name]!r}",
+        found = asdict(self.experiment.read(run))
+        if differing := [(name, value) for name, value in asdict(wanted).items() if found[name] != value]:
+            name, value = differing[0]
+            raise argument_error("table", "--folder", f"one whose runs have {name} = {value!r}",
+                                 f"{str(run.path)!r}, which has {found[name]!r}",
                                  "give the options that it was made with, or another folder")
 
     def _note(self, cell: Cell) -> bool:
