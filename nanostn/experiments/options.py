@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nanostn import datasets
@@ -100,6 +100,13 @@ def settings(experiment: Any, options: argparse.Namespace) -> dict[str, Any]:
     return config
 
 
+def differing(experiment: Any, words: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
+    """The settings that the words of a command line come to, where those of the other words are different."""
+    parser = argument_parser(experiment, "nanostn table")
+    one, other = (settings(experiment, parser.parse_args(each)) for each in (words, others))
+    return {name: value for name, value in one.items() if value != other[name]}
+
+
 def check(experiment: Any, run: RunDirectory) -> None:
     """An error unless config.json says what the command line could have said: somebody may have edited it.
 
@@ -109,7 +116,7 @@ def check(experiment: Any, run: RunDirectory) -> None:
     parser = argument_parser(experiment, None)
     parser.file = "config.json"
     try:
-        right = settings(experiment, parser.parse_args(_as_options(experiment, run.config)))
+        right = settings(experiment, parser.parse_args(as_options(experiment, run.config)))
     except ValueError as error:
         raise run.damaged("config.json", f"has settings that are none: {error}") from None
     if missing := sorted(key for key in right.keys() - run.config.keys() if right[key] is not None):
@@ -130,7 +137,7 @@ def command(experiment: Any, config: dict[str, Any]) -> str:
         shorter = {name: value for name, value in chosen.items() if name != key}
         try:
             same = key != "data" and settings(experiment, parser.parse_args(
-                _as_options(experiment, shorter) + [f"--data={config['data']}"])) == config
+                as_options(experiment, shorter) + [f"--data={config['data']}"])) == config
         except ValueError:  # an option that another one needs
             same = False
         if same:
@@ -139,9 +146,10 @@ def command(experiment: Any, config: dict[str, Any]) -> str:
         del chosen["data"]  # the default, where it is found
     return " ".join(["nanostn train", experiment.name,
                      *(f"{name} {shlex.quote(value)}" for name, _, value in
-                       (option.partition("=") for option in _as_options(experiment, chosen)))])
+                       (option.partition("=") for option in as_options(experiment, chosen)))])
 
 
-def _as_options(experiment: Any, config: dict[str, Any]) -> list[str]:
+def as_options(experiment: Any, config: dict[str, Any]) -> list[str]:
+    """Words of a command line that come to these settings."""
     return [f"--{key.replace('_', '-')}={value}" for key, value in config.items()
             if value is not None and key not in ("experiment", *experiment.fixed)]

@@ -50,20 +50,19 @@ class Runner:
 
     def _check(self, cell: Cell) -> None:
         """An error unless the options leave the cell what it is, and the run that lies there is the one asked for."""
-        parser = command_line.argument_parser(self.experiment, "nanostn table")
-        wanted, own = (command_line.settings(self.experiment, parser.parse_args(words))
-                       for words in (self.words[cell], self.table.arguments(cell)))
+        words = self.words[cell]
+        changed = command_line.differing(self.experiment, words, self.table.arguments(cell))
         told = [word[2:].replace("-", "_") for word in (*self.table.options, "--seed") if word.startswith("--")]
-        if changed := [name for name in told if wanted[name] != own[name]]:
+        if named := [name for name in told if name in changed]:
             raise argument_error("table", "options of the runs", "none that the cells are told by",
-                                 f"--{changed[0]} {wanted[changed[0]]}", "cells are chosen with --only and --seeds")
+                                 f"--{named[0]} {changed[named[0]]}", "cells are chosen with --only and --seeds")
         if not (self.path(cell) / "config.json").exists():
             return
         run = RunDirectory.open(self.path(cell))
         self.experiment.check(run)
-        if differing := [name for name in wanted if run.config[name] != wanted[name]]:
-            name = differing[0]
-            raise argument_error("table", "--folder", f"one whose runs have {name} = {wanted[name]!r}",
+        its = command_line.as_options(self.experiment, run.config)
+        for name, value in command_line.differing(self.experiment, words, its).items():
+            raise argument_error("table", "--folder", f"one whose runs have {name} = {value!r}",
                                  f"{str(run.path)!r}, which has {run.config[name]!r}",
                                  "give the options that it was made with, or another folder")
 
