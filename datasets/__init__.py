@@ -5,12 +5,13 @@ import os
 import numpy as np
 
 from nanostn.checks import argument_error, describe
+from nanostn.kernels.compiling.caching import cache_directory
 
 from .batches import epoch_batches, fixed_test_set, steps
 from .digits import digits
 from .distortions import Kind, distort, kinds, size_of
 from .fetch import available, fetch
-from .locations import cache_directory, data_directory, named_directory
+from .locations import data_directory, named_directory
 from .mnist import mnist
 
 __all__ = ["Kind", "available", "cache_directory", "data_directory", "digits", "distort", "epoch_batches", "fetch",

@@ -15,10 +15,10 @@ import numpy as np
 
 from nanostn.checkpoints import load, remove_unfinished, save
 from nanostn.checks import argument_error, describe, sizes
+from nanostn.kernels.compiling.caching import cache_directory
 from nanostn.kernels.gpu.arrays.prefetch import arrived, upload
 
 from .distortions import DIGIT, Drawn, Kind, kind_of
-from .locations import cache_directory
 
 # First words of the seeds: different purposes must never draw the same numbers.
 ORDER, BATCH, TEST = 1, 2, 3

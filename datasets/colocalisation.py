@@ -42,7 +42,7 @@ def located_digits(images: np.ndarray, labels: np.ndarray, digit: int, kind: str
     return Drawn(transformation, (SIZE, SIZE), arrays).canvas(), np.concatenate([corner, corner + DIGIT], axis=1)
 
 
-def attention_boxes(theta: np.ndarray, crop: int = DIGIT, size: int = SIZE) -> np.ndarray:
+def attention_boxes(theta: np.ndarray, crop: int, size: int = SIZE) -> np.ndarray:
     """The boxes (N, 4) that attention (s, t_x, t_y), (N, 3), covers with the pixels of its crop.
 
     The crop's outermost pixels are centred s (size - 1) / 2 pixels from its middle, and half a pixel of the crop lies

@@ -1,19 +1,9 @@
 """Where data lies: an argument, else $NANOSTN_DATA, else the user's cache directory."""
 
 import os
-import sys
 from pathlib import Path
 
-
-def cache_directory() -> Path:
-    """The directory of this user's and this system's choice for what can be made or fetched again."""
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    elif sys.platform == "darwin":
-        base = "~/Library/Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "nanostn"
+from nanostn.kernels.compiling.caching import cache_directory
 
 
 def named_directory(data_dir: str | os.PathLike | None = None) -> str | os.PathLike | None:

@@ -46,9 +46,7 @@ class RunDirectory:
         Of several processes that ask for one place at the same time, one gets it.
         """
         path = Path(path)
-        taken = [name for name in _FILES if (path / name).exists()] if path.is_dir() else []
-        if taken:
-            raise _taken(path, taken[0])
+        check_free(path)
         run = cls(path, dict(config))
         with run._writing():
             path.mkdir(parents=True, exist_ok=True)
@@ -213,6 +211,12 @@ def _json(contents: Mapping[str, Any]) -> str:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+
+
+def check_free(path: Path) -> None:
+    """An error where the directory holds a run."""
+    if taken := [name for name in _FILES if (path / name).exists()]:
+        raise _taken(path, taken[0])
 
 
 def _taken(path: Path, name: str) -> ValueError:

@@ -183,6 +183,16 @@ def test_encoders_that_are_none(runs, monkeypatch, capfd):
     assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+def test_a_run_directory_that_is_taken_is_refused_before_an_encoder_is_trained(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "result.json").write_text("{}")
+    wanted = []
+    monkeypatch.setattr(encoder, "run_of", lambda *arguments: wanted.append(arguments))
+    assert main([*TRAIN, "--run-dir", "taken"]) == 2
+    assert "which holds a run (result.json)" in capfd.readouterr().err and wanted == []
+
+
 def test_an_encoder_that_is_interrupted_or_diverges_is_told_of(runs, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     other = [*TRAIN, "--run-dir", "other"]

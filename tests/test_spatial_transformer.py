@@ -132,8 +132,13 @@ def test_its_state_is_saved_and_loaded(family, size, rng, tmp_path):
 
 @pytest.mark.parametrize("size", [(3, 4), (9, 11)])
 def test_the_output_may_be_larger_or_smaller(size, rng):
-    U = Tensor(rng.standard_normal((3, 2, 6, 5)).astype(np.float32))
-    assert transformer(tr.Affine(), size)(U).shape == (3, 2, *size)
+    """A new transformer resizes: linearly along each axis, corner to corner."""
+    U = rng.standard_normal((3, 2, 6, 5)).astype(np.float32)
+    expected = U
+    for axis, count in zip((2, 3), size, strict=True):
+        at = np.linspace(0, U.shape[axis] - 1, count)
+        expected = np.apply_along_axis(lambda row, at=at: np.interp(at, np.arange(len(row)), row), axis, expected)
+    np.testing.assert_allclose(transformer(tr.Affine(), size)(Tensor(U)).data, expected, rtol=0, atol=1e-5)
 
 
 def test_theta_can_be_fed_forward(rng):

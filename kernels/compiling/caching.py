@@ -12,6 +12,7 @@ import functools
 import gc
 import hashlib
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,6 +28,13 @@ from numba.core.registry import cpu_target
 from numba.core.sigutils import normalize_signature
 
 FOLDER = Path(__file__).parents[1]  # kernels/
+
+
+def cache_directory() -> Path:
+    """This user's and this system's choice for what can be made or fetched again."""
+    system = {"win32": os.environ.get("LOCALAPPDATA") or "~/AppData/Local", "darwin": "~/Library/Caches"}
+    other = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(system.get(sys.platform, other)).expanduser() / "nanostn"
 
 
 @functools.cache

@@ -47,9 +47,13 @@ def blas_libraries() -> list[Any]:
     return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
-def _set(library: Any, threads: int) -> None:
-    # threadpoolctl lets one thread of a program only control BLAS, lest settings fight; here the lock sees to that.
-    getattr(library, "_real_set_num_threads", library.set_num_threads)(threads)
+def _set(numbers: list[tuple[Any, int]]) -> None:
+    for library, threads in numbers:
+        # From threadpoolctl 3.8 on one thread of a program controls OpenBLAS, lest settings fight: the lock does that.
+        clear = getattr(library, "clear_controlling_thread", lambda force: None)
+        clear(force=True)
+        library.set_num_threads(threads)
+        clear(force=True)  # not this thread for good: the user's own settings would be ignored
 
 
 def one_blas_thread(kernel: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,8 +64,7 @@ def one_blas_thread(kernel: Callable[..., Any]) -> Callable[..., Any]:
         with _lock:
             if not _inside:
                 _before[:] = [(library, library.get_num_threads()) for library in blas_libraries()]
-                for library, _ in _before:
-                    _set(library, 1)
+                _set([(library, 1) for library, _ in _before])
             _inside.append(threading.get_ident())
         try:
             return kernel(*args, **kwargs)
@@ -69,14 +72,9 @@ def one_blas_thread(kernel: Callable[..., Any]) -> Callable[..., Any]:
             with _lock:
                 _inside.remove(threading.get_ident())
                 if not _inside:
-                    _give_back()
+                    _set(_before)
 
     return limited
-
-
-def _give_back() -> None:
-    for library, threads in _before:
-        _set(library, threads)
 
 
 def _before_fork() -> None:
@@ -101,7 +99,7 @@ def _in_child() -> None:
     if elsewhere:
         _inside[:] = [thread for thread in _inside if thread not in elsewhere]
         if not _inside:
-            _give_back()
+            _set(_before)
     _after_fork()
 
 

@@ -8,34 +8,27 @@ import contextlib
 import functools
 import hashlib
 import os
-import sys
 import uuid
 from importlib import metadata
 from pathlib import Path
 
-from ..compiling.caching import say_unkept, source_stamp
+from ..compiling.caching import cache_directory, say_unkept, source_stamp
 
 
 def folder() -> Path:
     """Where Numba was told to keep what it compiles, else the user's cache directory."""
     if os.environ.get("NUMBA_CACHE_DIR"):
         return Path(os.environ["NUMBA_CACHE_DIR"]) / "nanostn-ptx"
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or "~/AppData/Local"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(base).expanduser() / "nanostn" / "ptx"
+    return cache_directory() / "ptx"
 
 
 @functools.cache
 def _compiler() -> str:
-    def version(package: str) -> str:
-        try:
-            return f"{package} {metadata.version(package)}"
-        except metadata.PackageNotFoundError:
-            return package
-
-    return ", ".join(map(version, ("numba", "numba-cuda")))
+    found = []
+    for package in ("numba", "numba-cuda"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.append(f"{package} {metadata.version(package)}")
+    return ", ".join(found)
 
 
 def place(key: str | None, capability: tuple[int, int]) -> Path | None:

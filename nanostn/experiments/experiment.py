@@ -21,7 +21,7 @@ from nanostn.finite import NotFinite
 from nanostn.machine import machine
 from nanostn.nn import Module
 from nanostn.optim import SGD, Adam, CosineDecay, GroupWarmUp, Optimiser, Schedule, StepDecay
-from nanostn.runs import Revived, RunDirectory
+from nanostn.runs import Revived, RunDirectory, check_free
 from nanostn.tensor import Tensor
 from nanostn.training import Interrupted, classification, evaluate, say, train
 
@@ -112,6 +112,7 @@ def run(experiment: Experiment[S], parser: Parser, arguments: Sequence[str] | No
             directory.check_same(asdict(replace(settings, epochs=before.epochs, steps=before.steps)))
         else:
             settings = command_line.settings(experiment, options)
+            check_free(path)  # before anything is drawn or trained for it; `create` asks once more
             if options.data is None and settings.data == "digits":
                 print(f"MNIST was not found in {datasets.data_directory()} (nanostn data fetch mnist): training on "
                       "digits that the program draws", flush=True)

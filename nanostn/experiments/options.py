@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from collections.abc import Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -127,6 +128,13 @@ def settings(experiment: Experiment[S], options: argparse.Namespace) -> S:
     return replace(experiment.defaults, **given)
 
 
+def differing(experiment: Experiment[Any], words: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
+    """The settings that the words of a command line come to, where those of the other words are different."""
+    parser = argument_parser(experiment, "nanostn table")
+    one, other = (asdict(settings(experiment, parser.parse_args(each))) for each in (words, others))
+    return {name: value for name, value in one.items() if value != other[name]}
+
+
 def read(experiment: Experiment[S], run: RunDirectory) -> S:
     """The settings of a run from its config.json, which must say what the command line could have said: somebody may
     have edited it.
@@ -137,7 +145,7 @@ def read(experiment: Experiment[S], run: RunDirectory) -> S:
     parser = argument_parser(experiment, None)
     parser.file = "config.json"
     try:
-        found = settings(experiment, parser.parse_args(_as_options(experiment, run.config)))
+        found = settings(experiment, parser.parse_args(as_options(experiment, run.config)))
     except ValueError as error:
         raise run.damaged("config.json", f"has settings that are none: {error}") from None
     right = asdict(found)
@@ -159,7 +167,7 @@ def command(experiment: Experiment[S], wanted: S) -> str:
         shorter = {name: value for name, value in chosen.items() if name != key}
         try:
             same = key != "data" and settings(experiment, parser.parse_args(
-                [*_as_options(experiment, shorter), f"--data={wanted.data}"])) == wanted
+                [*as_options(experiment, shorter), f"--data={wanted.data}"])) == wanted
         except ValueError:  # an option that another one needs
             same = False
         if same:
@@ -168,9 +176,10 @@ def command(experiment: Experiment[S], wanted: S) -> str:
         del chosen["data"]  # the default, where it is found
     return " ".join(["nanostn train", experiment.name,
                      *(f"{name} {shlex.quote(value)}" for name, _, value in
-                       (option.partition("=") for option in _as_options(experiment, chosen)))])
+                       (option.partition("=") for option in as_options(experiment, chosen)))])
 
 
-def _as_options(experiment: Experiment[Any], config: dict[str, Any]) -> list[str]:
+def as_options(experiment: Experiment[Any], config: dict[str, Any]) -> list[str]:
+    """Words of a command line that come to these settings."""
     fixed = {each.name for each in fields(experiment.defaults) if not each.metadata}
     return [f"{_flag(key)}={value}" for key, value in config.items() if value is not None and key not in fixed]

@@ -51,20 +51,18 @@ class Runner:
 
     def _check(self, cell: Cell) -> None:
         """An error unless the options leave the cell what it is, and the run that lies there is the one asked for."""
-        parser = command_line.argument_parser(self.experiment, "nanostn table")
-        wanted, own = (command_line.settings(self.experiment, parser.parse_args(words))
-                       for words in (self.words[cell], self.table.arguments(cell)))
+        words = self.words[cell]
+        changed = command_line.differing(self.experiment, words, self.table.arguments(cell))
         told = [word[2:].replace("-", "_") for word in (*self.table.options, "--seed") if word.startswith("--")]
-        if changed := [name for name in told if getattr(wanted, name) != getattr(own, name)]:
+        if named := [name for name in told if name in changed]:
             raise argument_error("table", "options of the runs", "none that the cells are told by",
-                                 f"--{changed[0]} {getattr(wanted, changed[0])}",
-                                 "cells are chosen with --only and --seeds")
+                                 f"--{named[0]} {changed[named[0]]}", "cells are chosen with --only and --seeds")
         if not (self.path(cell) / "config.json").exists():
             return
         run = RunDirectory.open(self.path(cell))
         found = asdict(self.experiment.read(run))
-        if differing := [(name, value) for name, value in asdict(wanted).items() if found[name] != value]:
-            name, value = differing[0]
+        for name, value in command_line.differing(self.experiment, words,
+                                                  command_line.as_options(self.experiment, found)).items():
             raise argument_error("table", "--folder", f"one whose runs have {name} = {value!r}",
                                  f"{str(run.path)!r}, which has {found[name]!r}",
                                  "give the options that it was made with, or another folder")

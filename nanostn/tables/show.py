@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from nanostn import drawing, report
+from nanostn.experiments import find as find_experiment
+from nanostn.experiments import options as command_line
 from nanostn.experiments import revive
 from nanostn.report import Picture
 from nanostn.runs import read_result
@@ -115,12 +117,11 @@ def heading(table: Table, results: Results, recipe: str) -> str:
 
 
 def _further(table: Table, cell: Cell, result: Mapping[str, Any]) -> set[str]:
-    """Options of the command of a run that neither its cell nor the recipe gives."""
-    def pairs(words: Sequence[str]) -> set[str]:
-        return {f"{option} {value}" for option, value in zip(words[::2], words[1::2], strict=True)}
-
-    given = pairs(shlex.split(result["command"])[3:]) - pairs(table.arguments(cell))  # after nanostn train EXPERIMENT
-    return {pair for pair in given if not pair.startswith(("--epochs", "--steps", "--data "))}
+    """Settings of a run, but its length and data, that are not those of its cell and the recipe."""
+    words = shlex.split(result["command"])[3:]  # after nanostn train EXPERIMENT
+    changed = command_line.differing(find_experiment(table.experiment), words, table.arguments(cell))
+    return {f"--{name.replace('_', '-')} {value}" for name, value in changed.items()
+            if name not in ("epochs", "steps", "data")}
 
 
 def _range(numbers: Sequence[float]) -> str:

@@ -55,7 +55,7 @@ def test_the_attention_that_crops_a_digit_has_its_box(digits):
     x, boxes = located_digits(*digits, 0, "T", seed=1, count=5)
     left, top = boxes[:, 0], boxes[:, 1]
     theta = np.stack([np.full(5, 27 / 83), (left + 13.5) / 41.5 - 1, (top + 13.5) / 41.5 - 1], axis=1)
-    np.testing.assert_allclose(attention_boxes(theta), boxes, atol=1e-9)
+    np.testing.assert_allclose(attention_boxes(theta, crop=28), boxes, atol=1e-9)
     crops = spatial_transform(x, theta.astype(np.float32), Attention(), (28, 28)).data
     for (crop,), (image,), (left, top, *_) in zip(crops, x, boxes.round().astype(int), strict=True):
         np.testing.assert_allclose(crop, image[top:top + 28, left:left + 28], atol=1e-3)
@@ -65,7 +65,7 @@ def test_boxes_of_attention():
     theta = np.array([[1, 0, 0], [0.5, 1, 0], [-0.5, 1, 0]])
     half = 41.5 * 0.5 * 28 / 27
     whole = 41.5 * 28 / 27
-    np.testing.assert_allclose(attention_boxes(theta), [
+    np.testing.assert_allclose(attention_boxes(theta, crop=28), [
         [42 - whole, 42 - whole, 42 + whole, 42 + whole], *[[83.5 - half, 42 - half, 83.5 + half, 42 + half]] * 2])
 
 

@@ -71,10 +71,12 @@ def test_running_statistics_are_taken_as_they_were():
     np.testing.assert_array_equal(kept.numpy(), 1)
 
 
-def test_dx_is_left_out_where_it_is_not_wanted():
-    x, c = to_device(np.ones((2, 3), np.float32)), to_device(np.ones(3, np.float32))
-    dx, dgamma, dbeta = normalisation.normalise_dx(x, x, c, c, c, True, False)
-    assert dx is None and dgamma.shape == dbeta.shape == (3,)
+def test_dx_is_left_out_where_it_is_not_wanted(rng):
+    x, dy, *per_channel = (to_device(rng.standard_normal(shape).astype(np.float32))
+                           for shape in ((2, 3, 4), (2, 3, 4), (3,), (3,), (3,)))
+    (_, *expected), (dx, *found) = (normalisation.normalise_dx(x, dy, *per_channel, True, wanted)
+                                    for wanted in (True, False))
+    assert dx is None and [a.numpy().tobytes() for a in found] == [a.numpy().tobytes() for a in expected]
 
 
 @pytest.mark.gpu

@@ -224,6 +224,19 @@ def test_everything_that_is_kept_is_kept_by_these_caches():
             "Numba's cache=True", ""), file
 
 
+@pytest.mark.parametrize("platform, variable, default", [
+    ("linux", "XDG_CACHE_HOME", ".cache"), ("win32", "LOCALAPPDATA", "AppData/Local"),
+    ("darwin", None, "Library/Caches")])
+def test_the_users_cache(tmp_path, monkeypatch, platform, variable, default):
+    monkeypatch.setattr(caching.sys, "platform", platform)
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    assert caching.cache_directory() == Path.home() / default / "nanostn"
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    assert caching.cache_directory() == (tmp_path / variable if variable else Path.home() / default) / "nanostn"
+
+
 def test_ptx_that_cannot_be_kept_is_said_once_and_leaves_no_part(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(caching, "_said", False)
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))

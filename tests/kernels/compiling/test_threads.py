@@ -1,6 +1,8 @@
 """BLAS is held to one thread inside kernels and gets its threads back, also after an error and from several threads."""
 
+import re
 import threading
+from pathlib import Path
 
 import numba
 import pytest
@@ -37,6 +39,39 @@ def test_kernels_that_overlap_in_two_threads():
     leave.set()
     worker.join()
     assert seen == [[1] * len(before)] * 2 and blas_threads() == before
+
+
+def test_blas_is_held_whichever_thread_controls_it_and_is_controlled_by_none_afterwards():
+    """threadpoolctl 3.8 silently ignores settings of other threads than the one that set something first."""
+    before, seen = blas_threads(), []
+    set_, done = threading.Event(), threading.Event()
+
+    def controls():
+        for library, number in zip(threads.blas_libraries(), before, strict=True):
+            library.set_num_threads(number)
+        set_.set()
+        done.wait(10)
+
+    controlling = threading.Thread(target=controls)
+    controlling.start()
+    set_.wait(10)
+    try:
+        seen.append(threads.one_blas_thread(blas_threads)())
+        seen.append(blas_threads())
+        user = threading.Thread(target=lambda: [library.set_num_threads(1) for library in threads.blas_libraries()])
+        user.start()
+        user.join()
+        seen.append(blas_threads())
+    finally:
+        done.set()
+        controlling.join()
+        threads._set(list(zip(threads.blas_libraries(), before, strict=True)))
+    assert seen == [[1] * len(before), before, [1] * len(before)]
+
+
+def test_no_private_name_of_a_library_is_used():
+    source = Path(threads.__file__).read_text(encoding="utf-8")
+    assert not re.findall(r"""\w\._\w+|["']_\w+["']""", source)
 
 
 def test_set_threads():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from nanostn.kernels.compiling import caching
 from nanostn.kernels.gpu import ptx_cache
 from nanostn.kernels.gpu.launch import CudaKernel, all_kernels, cuda_kernel
 from nanostn.kernels.sampling import conventions
@@ -60,11 +61,9 @@ def test_sources_capability_and_versions_make_another_file(monkeypatch):
     assert len({first, *others}) == 5
 
 
-def test_without_a_variable_it_is_the_users_cache(tmp_path, monkeypatch):
+def test_without_a_variable_it_is_the_users_cache(monkeypatch):
     monkeypatch.delenv("NUMBA_CACHE_DIR")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(ptx_cache.sys, "platform", "linux")
-    assert ptx_cache.folder() == tmp_path / "nanostn" / "ptx"
+    assert ptx_cache.folder() == caching.cache_directory() / "ptx"
 
 
 def test_what_names_a_kernel(key):
