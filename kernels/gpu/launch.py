@@ -17,17 +17,22 @@ is one pointer to its first entry, flat, and not checked by anyone; sizes are ar
     T~ ...                                              one with strides, which are arguments of their own
     int64[] ...                                         as *, but one that atomic operations can be used on
     T float32 int32 int64 int uint64 bool               a number; int is int64
+    T*[8] int[3]                                        a tuple of so many pointers or numbers
+    Axis                                                a NamedTuple of that name in the kernel's file
 
-T is the first dtype among the constants, S the second.
+T is the first dtype among the constants, S the second. A field of a NamedTuple is an int, a bool, a float, which is a
+T, a tuple of these, or another NamedTuple. A launch is handed the numbers in a row, as a GPU is; the body is handed
+tuples with names.
 
 Types are part of the declaration so that a launch costs little, so that all kernels can be compiled where there is no
 GPU, and so that the simulator, which has no types, refuses what a GPU would misread.
 """
 
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
@@ -35,6 +40,7 @@ from ..compiling.caching import FOLDER
 from .device import device, simulated
 
 FULL = 256  # threads of a block where nothing speaks for another number
+TOGETHER = 8  # arrays of a kind that one launch takes, where a kernel takes many
 
 
 class _Later:
@@ -66,9 +72,24 @@ class CudaKernel:
         self.make.__globals__["cuda"] = numba_cuda
         return self.make(*constants)
 
-    def types(self, constants: tuple) -> list["Kind"]:
-        names = [np.dtype(c).name for c in constants if isinstance(c, type)]
-        return [Kind(word, dict(zip("TS", names, strict=False))) for word in self.kinds]
+    def types(self, constants: tuple) -> list[Any]:
+        """The body's parameters: each a `Kind`, or a tuple of them, with the names of a NamedTuple."""
+        dtypes = [np.dtype(c).name for c in constants if isinstance(c, type)]
+        names = {"int": "int64", **dict(zip("TS", dtypes, strict=False))}
+
+        def of_word(word: str) -> Any:
+            several = re.fullmatch(r"(.+)\[(\d+)\]", word)
+            if several:
+                return (Kind(several[1], names),) * int(several[2])
+            structure = self.make.__globals__.get(word)
+            return of_hint(structure) if isinstance(structure, type) else Kind(word, names)
+
+        def of_hint(hint: Any) -> Any:
+            if hasattr(hint, "_fields"):
+                return hint(*map(of_hint, get_type_hints(hint).values()))
+            return tuple(map(of_hint, get_args(hint))) or Kind("T" if hint is float else hint.__name__, names)
+
+        return [of_word(word) for word in self.kinds]
 
     def key(self, constants: tuple) -> str | None:
         """A name for these constants, the same in every process with the same sources; None where there is none."""
@@ -106,12 +127,12 @@ def _name(constant: Any) -> str:
 
 
 class Kind:
-    """The type of one argument."""
+    """The type of one argument of a launch."""
 
     def __init__(self, word: str, names: dict[str, str]):
         name = word.rstrip("*~[]")
         self.form = word[len(name):]  # "" for a number
-        self.dtype = np.dtype({"int": "int64", **names}.get(name, name))
+        self.dtype = np.dtype(names.get(name, name))
 
     def numba(self) -> Any:
         from numba import from_dtype, types
@@ -126,6 +147,16 @@ class Kind:
         return f"a {self.dtype} {shape}"
 
 
+def flat(kinds: Iterable[Any]) -> list[Kind]:
+    """The types of a launch's arguments, from those of the body's parameters."""
+    return [one for kind in kinds for one in ([kind] if isinstance(kind, Kind) else flat(kind))]
+
+
+def nested(kinds: Iterable[Any], values: Iterator[Any], build: Callable[[Any, list[Any]], Any]) -> list[Any]:
+    """A value for each of the body's parameters, from those of a launch; a tuple like `kind` is build(kind, values)."""
+    return [next(values) if isinstance(kind, Kind) else build(kind, nested(kind, values, build)) for kind in kinds]
+
+
 class Launch:
     """A kernel for one set of constants: `launch(blocks, threads, *arguments)` puts it into the stream.
 
@@ -134,9 +165,10 @@ class Launch:
 
     def __init__(self, kernel: CudaKernel, constants: tuple):
         self.name = kernel.name
-        self.kinds = kernel.types(constants)
+        kinds = kernel.types(constants)
+        self.kinds = flat(kinds)
         self.pointers = [(at, kind) for at, kind in enumerate(self.kinds) if kind.form]
-        self.run = device().compile(lambda: kernel.body(constants), self.kinds, kernel.key(constants))
+        self.run = device().compile(lambda: kernel.body(constants), kinds, kernel.key(constants))
 
     def __call__(self, blocks: Any, threads: Any, *arguments: Any) -> None:
         if len(arguments) != len(self.kinds):
