@@ -78,7 +78,7 @@ def _every_kind(T):
 def declare():
     """Declares a kernel that is gone after the test."""
     before = list(all_kernels)
-    yield lambda make, kinds="T* int": CudaKernel(make, kinds, None)
+    yield lambda make, *kinds: CudaKernel(make, kinds or ["T* int"], None)
     all_kernels[:] = before
 
 
@@ -146,10 +146,10 @@ def test_an_assembler_that_refuses(declare, ptxas):
 
 
 def test_a_launch_packs_what_the_kernel_takes(declare, compiles, monkeypatch):
-    kinds = "T* int64[] int32* int int32 uint64 float32 float64 bool T*[3] _Walk"
-    assert not ptx_check.check(declare(_every_kind, kinds), (np.float32,), CAPABILITY, None).faults
+    kinds = "T* int64[] int32* int int32 uint64 float32 float64 bool T*[3]", _Walk
+    assert not ptx_check.check(declare(_every_kind, *kinds), (np.float32,), CAPABILITY, None).faults
     monkeypatch.setattr(ptx_check, "packed", lambda kinds: [8])
-    assert "packs" in ptx_check.check(declare(_every_kind, kinds), (np.float32,), CAPABILITY, None).faults[0]
+    assert "packs" in ptx_check.check(declare(_every_kind, *kinds), (np.float32,), CAPABILITY, None).faults[0]
 
 
 def test_what_the_assembler_says():

@@ -18,11 +18,10 @@ is one pointer to its first entry, flat, and not checked by anyone; sizes are ar
     int64[] ...                                         as *, but one that atomic operations can be used on
     T float32 int32 int64 int uint64 bool               a number; int is int64
     T*[8] int[3]                                        a tuple of so many pointers or numbers
-    Axis                                                a NamedTuple of that name in the kernel's file
 
-T is the first dtype among the constants, S the second. A field of a NamedTuple is an int, a bool, a float, which is a
-T, a tuple of these, or another NamedTuple. A launch is handed the numbers in a row, as a GPU is; the body is handed
-tuples with names.
+T is the first dtype among the constants, S the second. A NamedTuple of numbers is declared by its class, as in
+`@cuda_kernel("T* T*", Axis, "int")`; a field is an int, a bool, a float, which is a T, a tuple of these, or another
+NamedTuple. A launch is handed all numbers in a row, as a GPU is (`flat`); the body is handed tuples.
 
 Types are part of the declaration so that a launch costs little, so that all kernels can be compiled where there is no
 GPU, and so that the simulator, which has no types, refuses what a GPU would misread.
@@ -58,8 +57,9 @@ all_kernels: list["CudaKernel"] = []  # of the files that are imported
 class CudaKernel:
     """A declared kernel; `kernel[T, ...]` is the one for these constants, compiled for this device."""
 
-    def __init__(self, make: Callable[..., Callable[..., None]], kinds: str, offered: Iterable[tuple] | None):
-        self.make, self.kinds = make, kinds.split()
+    def __init__(self, make: Callable[..., Callable[..., None]], kinds: Iterable[Any], offered: Iterable[tuple] | None):
+        self.make = make
+        self.kinds = [kind for each in kinds for kind in (each.split() if isinstance(each, str) else [each])]
         self.offered = [(np.float32,), (np.float64,)] if offered is None else list(offered)
         self.name = f"{make.__module__.rpartition('kernels.')[2]}.{make.__name__.lstrip('_')}"
         self._launches: dict[Any, Launch] = {}
@@ -77,24 +77,21 @@ class CudaKernel:
         dtypes = [np.dtype(c).name for c in constants if isinstance(c, type)]
         names = {"int": "int64", **dict(zip("TS", dtypes, strict=False))}
 
-        def of_word(word: str) -> Any:
-            several = re.fullmatch(r"(.+)\[(\d+)\]", word)
-            if several:
-                return (Kind(several[1], names),) * int(several[2])
-            structure = self.make.__globals__.get(word)
-            return of_hint(structure) if isinstance(structure, type) else Kind(word, names)
+        def of(kind: Any) -> Any:
+            if hasattr(kind, "_fields"):
+                return kind(*map(of, get_type_hints(kind).values()))
+            if not isinstance(kind, str):  # of a field
+                return tuple(map(of, get_args(kind))) or Kind("T" if kind is float else kind.__name__, names)
+            several = re.fullmatch(r"(.+)\[(\d+)\]", kind)
+            return (Kind(several[1], names),) * int(several[2]) if several else Kind(kind, names)
 
-        def of_hint(hint: Any) -> Any:
-            if hasattr(hint, "_fields"):
-                return hint(*map(of_hint, get_type_hints(hint).values()))
-            return tuple(map(of_hint, get_args(hint))) or Kind("T" if hint is float else hint.__name__, names)
-
-        return [of_word(word) for word in self.kinds]
+        return [of(kind) for kind in self.kinds]
 
     def key(self, constants: tuple) -> str | None:
         """A name for these constants, the same in every process with the same sources; None where there is none."""
         try:
-            return " ".join([*map(_name, (self.make, *constants)), "of", *self.kinds])
+            kinds = (getattr(kind, "__name__", kind) for kind in self.kinds)
+            return " ".join([*map(_name, (self.make, *constants)), "of", *kinds])
         except LookupError:
             return None
 
@@ -106,7 +103,7 @@ class CudaKernel:
         return launch
 
 
-def cuda_kernel(kinds: str, offered: Iterable[tuple] | None = None) -> Callable[..., CudaKernel]:
+def cuda_kernel(*kinds: Any, offered: Iterable[tuple] | None = None) -> Callable[..., CudaKernel]:
     """Declare a kernel. `offered` lists the constants that it is used with; without it, T is float32 or float64."""
     return lambda make: CudaKernel(make, kinds, offered)
 
@@ -147,9 +144,9 @@ class Kind:
         return f"a {self.dtype} {shape}"
 
 
-def flat(kinds: Iterable[Any]) -> list[Kind]:
-    """The types of a launch's arguments, from those of the body's parameters."""
-    return [one for kind in kinds for one in ([kind] if isinstance(kind, Kind) else flat(kind))]
+def flat(values: Iterable[Any]) -> list[Any]:
+    """Values, or their types, as a launch takes them: what tuples hold stands in a row."""
+    return [one for value in values for one in (flat(value) if isinstance(value, tuple) else (value,))]
 
 
 def nested(kinds: Iterable[Any], values: Iterator[Any], build: Callable[[Any, list[Any]], Any]) -> list[Any]:

@@ -123,7 +123,7 @@ def _grid(x, each, most):
 _TYPES = [(T, FULL) for T in (np.float32, np.float64)]
 
 
-@cuda_kernel("T* T* T* T* int int int", _TYPES)
+@cuda_kernel("T* T* T* T* int int int", offered=_TYPES)
 def _parts_device(T, threads):
     sum_of = tree(T, threads)
 
@@ -195,7 +195,7 @@ def _normalise_device(T):
     return normalise
 
 
-@cuda_kernel("T* T* T* T* T* T* int int int", _TYPES)
+@cuda_kernel("T* T* T* T* T* T* int int int", offered=_TYPES)
 def _products_device(T, threads):
     sum_of = tree(T, threads)
 

@@ -283,8 +283,8 @@ def _max_pool_body(T, halves):
     return max_pool
 
 
-_max_pool_device = {np.uint8: cuda_kernel("T* T* uint8*" + _SIZES, _EITHER)(_max_pool_body),
-                    np.int32: cuda_kernel("T* T* int32*" + _SIZES, _LARGE)(_max_pool_body)}
+_max_pool_device = {np.uint8: cuda_kernel("T* T* uint8*" + _SIZES, offered=_EITHER)(_max_pool_body),
+                    np.int32: cuda_kernel("T* T* int32*" + _SIZES, offered=_LARGE)(_max_pool_body)}
 
 
 def _max_pool_dx_body(T, halves):
@@ -309,11 +309,11 @@ def _max_pool_dx_body(T, halves):
     return max_pool_dx
 
 
-_max_pool_dx_device = {np.uint8: cuda_kernel("T* uint8* T*" + _SIZES, _EITHER)(_max_pool_dx_body),
-                       np.int32: cuda_kernel("T* int32* T*" + _SIZES, _LARGE)(_max_pool_dx_body)}
+_max_pool_dx_device = {np.uint8: cuda_kernel("T* uint8* T*" + _SIZES, offered=_EITHER)(_max_pool_dx_body),
+                       np.int32: cuda_kernel("T* int32* T*" + _SIZES, offered=_LARGE)(_max_pool_dx_body)}
 
 
-@cuda_kernel("T* T*" + _SIZES, _EITHER)
+@cuda_kernel("T* T*" + _SIZES, offered=_EITHER)
 def _avg_pool_device(T, halves):
     def avg_pool(x, y, first_plane, first_row, planes, H, W, H_out, W_out, kH, kW, sH, sW, pH, pW):
         if halves:
@@ -334,7 +334,7 @@ def _avg_pool_device(T, halves):
     return avg_pool
 
 
-@cuda_kernel("T* T*" + _SIZES, _EITHER)
+@cuda_kernel("T* T*" + _SIZES, offered=_EITHER)
 def _avg_pool_dx_device(T, halves):
     def avg_pool_dx(dy, dx, first_plane, first_row, planes, H, W, H_out, W_out, kH, kW, sH, sW, pH, pW):
         w, h, plane = cuda.grid(3)

@@ -114,12 +114,12 @@ _OFFERED += [(T, name, form) for name, form in (("copy", "aa"), ("second", "aa")
              for T in (np.int32, np.uint8, np.bool_)]
 
 
-@cuda_kernel("T~ T~ T~ T int", _OFFERED)
+@cuda_kernel("T~ T~ T~ T int", offered=_OFFERED)
 def _packed(T, name, form):
     return _walk(_formula(FORMULAS[name], T), form, True)
 
 
-@cuda_kernel("T~ T~ T~ T int" + STRIDES, _OFFERED)
+@cuda_kernel("T~ T~ T~ T int" + STRIDES, offered=_OFFERED)
 def _strided(T, name, form):
     return _walk(_formula(FORMULAS[name], T), form, False)
 
@@ -129,27 +129,27 @@ _TESTED: list[tuple] = [(T, name, form) for name in TESTS for form in forms(name
 _TESTED += [(T, "isfinite", "aa") for T in FLOATS] + [(np.bool_, "bitwise_and", "aa")]
 
 
-@cuda_kernel("bool~ T~ T~ T int", _TESTED)
+@cuda_kernel("bool~ T~ T~ T int", offered=_TESTED)
 def _packed_test(T, name, form):
     return _walk(_formula(TESTS[name], T), form, True)
 
 
-@cuda_kernel("bool~ T~ T~ T int" + STRIDES, _TESTED)
+@cuda_kernel("bool~ T~ T~ T int" + STRIDES, offered=_TESTED)
 def _strided_test(T, name, form):
     return _walk(_formula(TESTS[name], T), form, False)
 
 
-@cuda_kernel("T~ S~ S~ S int", CASTS)
+@cuda_kernel("T~ S~ S~ S int", offered=CASTS)
 def _packed_cast(T, S):
     return _walk(njit(lambda a, b: T(a)), "aa", True)
 
 
-@cuda_kernel("T~ S~ S~ S int" + STRIDES, CASTS)
+@cuda_kernel("T~ S~ S~ S int" + STRIDES, offered=CASTS)
 def _strided_cast(T, S):
     return _walk(njit(lambda a, b: T(a)), "aa", False)
 
 
-@cuda_kernel("T~ bool~ T~ T~ int" + STRIDES + " int" * AXES, [(np.float32,), (np.float64,), (np.int64,)])
+@cuda_kernel("T~ bool~ T~ T~ int" + STRIDES + " int" * AXES, offered=[(np.float32,), (np.float64,), (np.int64,)])
 def _choose(T):
     def choose(out, which, a, b, n, n0, n1, n2, n3, o0, o1, o2, o3, w0, w1, w2, w3, a0, a1, a2, a3, b0, b1, b2, b3):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):

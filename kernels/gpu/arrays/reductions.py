@@ -35,7 +35,7 @@ JOIN: dict[str, Any] = {
 OFFERED = [(np.float32, np.float32), (np.float64, np.float64), (np.int64, np.int64), (np.int64, np.bool_)]
 
 
-@cuda_kernel("T* S~" + " int" * 13, [(T, S, name, 256) for name in START for T, S in OFFERED])
+@cuda_kernel("T* S~" + " int" * 13, offered=[(T, S, name, 256) for name in START for T, S in OFFERED])
 def _reduce(T, S, name, threads):
     """out[part, r] joins a share of the entries behind result r; both lie along three axes each."""
     start, join = START[name](T), njit(JOIN[name])
@@ -58,7 +58,7 @@ def _reduce(T, S, name, threads):
     return reduce
 
 
-@cuda_kernel("int64* T* int int", [(T, 256) for T in (np.float32, np.float64, np.int64)])
+@cuda_kernel("int64* T* int int", offered=[(T, 256) for T in (np.float32, np.float64, np.int64)])
 def _argmax(T, threads):
     def argmax(out, x, rows, columns):
         values = cuda.shared.array(threads, T)

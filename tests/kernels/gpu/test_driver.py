@@ -62,7 +62,7 @@ def kernel(monkeypatch):
     compiled = []
     monkeypatch.setattr(gpu_driver, "compile_ptx", lambda body, kinds, capability: compiled.append(body) or PTX)
     before = list(launch.all_kernels)
-    yield launch.CudaKernel(make, KINDS, None), compiled
+    yield launch.CudaKernel(make, [KINDS], None), compiled
     launch.all_kernels[:] = before
 
 
@@ -112,7 +112,7 @@ def test_every_kind_of_argument_arrives(opened, kernel, blocks, threads, dimensi
 
 def test_tuples_and_structures_are_numbers_in_a_row(opened, kernel):
     _, driver = opened()
-    kinds = launch.CudaKernel(make, "int[2] Lines T*[2]", None).types((np.float32,))
+    kinds = launch.CudaKernel(make, ("int[2]", Lines, "T*[2]"), None).types((np.float32,))
     assert repr(kinds) == ("[(a int64 number, a int64 number), Lines(each=(a int64 number, a int64 number), ends=Ends("
                            "first=a int64 number, last=a float32 number), are=a bool number), "
                            "(a float32 contiguous device array, a float32 contiguous device array)]")
