@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--capability", nargs="+", type=_capability, default=CAPABILITIES, metavar="M.N",
                         help="compute capabilities (default: 8.0 9.0)")
     parser.add_argument("--topic", metavar="PLACE",
-                        help="kernels of a folder or file, such as sampling or networks.pooling")
+                        help="kernels of a folder or file, such as sampling or networks.pooling_gpu")
     parser.add_argument("--quiet", action="store_true", help="print kernels with faults only")
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 8), metavar="N")
     options = parser.parse_args(arguments)
