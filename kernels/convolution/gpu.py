@@ -23,21 +23,10 @@ import numpy as np
 from numba import njit
 
 from ..gpu.arrays.device_array import DeviceArray, empty
+from ..gpu.block_sums import sum_parts
 from ..gpu.integer_division import divided, split
 from ..gpu.launch import cuda, cuda_kernel, flat
-from ..products.gpu_tiles import (
-    LARGE,
-    SPEED,
-    TILES,
-    alignment,
-    groups,
-    multiply,
-    place,
-    plan,
-    room_for_parts,
-    sum_parts,
-    tiles,
-)
+from ..products.gpu_tiles import LARGE, SPEED, TILES, alignment, groups, multiply, place, plan, room_for_parts, tiles
 
 FAR = -(1 << 30)  # a position outside, and still so when another is added
 
@@ -108,7 +97,7 @@ def _launch(products: list[list[int]], is_dweight: bool, a: DeviceArray, b: Devi
             (tiles(tile, *product[:2]), parts), tile.threads, a, b, bias if biased else out, target, part, out.size,
             biased and parts == 1, *product)
     if parts > 1:
-        sum_parts(target, parts, bias, out, prod(out.shape[2:]), products[0][0])
+        sum_parts(target, parts, out, bias=bias, run=prod(out.shape[2:]), period=products[0][0])
 
 
 @functools.lru_cache(1024)

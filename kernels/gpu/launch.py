@@ -41,15 +41,16 @@ from .device import device, simulated
 FULL = 256  # threads of a block where nothing speaks for another number
 TOGETHER = 8  # arrays of a kind that one launch takes, where a kernel takes many
 
-
-class _Later:
-    """Stands in a file of kernels for `numba.cuda`, which takes a while to import, until the first one is wanted."""
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"cuda.{name} was used outside a kernel")
+cuda: Any = None  # in a file of kernels: numba.cuda, which takes a while to import, from the first kernel on
 
 
-cuda: Any = _Later()
+def numba_cuda(function: Callable[..., Any]) -> Any:
+    """numba.cuda, imported, and put where the function's file says `cuda`: the simulator wants it in a global name."""
+    from numba import cuda
+
+    function.__globals__["cuda"] = cuda
+    return cuda
+
 
 all_kernels: list["CudaKernel"] = []  # of the files that are imported
 
@@ -66,10 +67,8 @@ class CudaKernel:
         all_kernels.append(self)
 
     def body(self, constants: tuple) -> Callable[..., None]:
-        """The Python function for these constants, with numba.cuda where its file says `cuda`."""
-        from numba import cuda as numba_cuda
-
-        self.make.__globals__["cuda"] = numba_cuda
+        """The Python function for these constants."""
+        numba_cuda(self.make)
         return self.make(*constants)
 
     def types(self, constants: tuple) -> list[Any]:
@@ -199,9 +198,9 @@ def device_function(function: Callable[..., Any]) -> Callable[..., Any]:
     function = getattr(function, "py_func", function)
     if simulated():
         return function
-    from numba import cuda as numba_cuda
+    from numba import cuda
 
-    return numba_cuda.jit(device=True)(function)
+    return cuda.jit(device=True)(function)
 
 
 def device_floor(T: Any) -> Callable[[Any], Any]:

@@ -227,10 +227,11 @@ def _sum_device(T):
     return total
 
 
-@cuda_kernel("T* T* T* T* T* T* T* T* T bool int int int")
+@cuda_kernel("T* T* T* T* T* T* T* T* T bool int[3]")
 def _dx_device(T):
-    def dx(x, dy, mean, scale, gamma, dgamma, dbeta, result, share, batch, N, C, plane):
-        c = cuda.blockIdx.x
+    def dx(x, dy, mean, scale, gamma, dgamma, dbeta, result, share, batch, sizes):
+        """result (N, C, plane), as x and dy; the others (C,). `share` is 1 / the entries of a channel."""
+        c, (N, C, plane) = cuda.blockIdx.x, sizes
         middle, factor, shift = mean[c], gamma[c] * scale[c], share * dbeta[c]
         slope = scale[c] * (share * dgamma[c])
         for n in range(cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y, N, cuda.gridDim.y * cuda.blockDim.y):

@@ -32,8 +32,7 @@ def steps_of_a_point(T, dims, way, functions, add=None):
 @cuda_kernel("T* T* T* T* T*", Problem, offered=[
     (T, dims, *way) for T in (np.float32, np.float64) for dims in (2, 3) for way in WAYS])
 def _sample(T, dims, source, way, functions):
-    points = source_points_gpu.on_device(T, dims, source)
-    point, widths_of = points.point, points.widths
+    point, widths_of, _ = source_points_gpu.on_device(T, dims, source)
     steps = steps_of_a_point(T, dims, way, functions)
     place, value = steps.place, steps.value
     nan = T(np.nan)

@@ -4,7 +4,8 @@ import numpy as np
 
 from ..gpu.arrays.device_array import empty
 from ..gpu.arrays.elementwise import full
-from ..gpu.fixed_point import LANES, Scatter, largest, scaling, sum_parts
+from ..gpu.block_sums import LANES, sum_parts
+from ..gpu.fixed_point import Scatter, largest, scaling
 from ..gpu.launch import FULL, block, cuda, cuda_kernel, device_function
 from . import source_points_gpu
 from .forward_gpu import BLOCKS, USERS, WAYS, WIDENED, Plan, steps_of_a_point
@@ -183,8 +184,7 @@ def _gradients(T, dims, source, way, functions, threads):
     (T, dims, *way) for T in (np.float32, np.float64) for dims in (2, 3) for way in WAYS if way[-1] is USERS])
 def _weight_of_points(T, dims, source, way, functions):
     """Of somebody's kernel: the sum of the weights of each point, without their signs, which bounds what it adds."""
-    points = source_points_gpu.on_device(T, dims, source)
-    point, widths_of = points.point, points.widths
+    point, widths_of, _ = source_points_gpu.on_device(T, dims, source)
     steps = steps_of_a_point(T, dims, way, functions)
     place, absolute = steps.place, steps.absolute
 
@@ -222,7 +222,7 @@ def gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, out
         (images, blocks, groups), threads, *plan.arrays, dV, maxima, sums, dpoints, *plan.numbers, bits,
         wanted_U, wanted_points)
     if parts > 1:
-        dpoints = sum_parts(dpoints, 1 if on_grid else images, parts, given.shape)
+        dpoints = sum_parts(dpoints, parts, empty(given.shape, T), 1 if on_grid else images)
     return scatter.total() if wanted_U else None, dpoints if wanted_points else nothing
 
 

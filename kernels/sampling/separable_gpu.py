@@ -10,22 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..gpu.launch import device_floor, device_function
+from . import interpolation as of
 from .bilinear_gpu import Functions
-from .interpolation import (
-    BICUBIC,
-    BILINEAR,
-    BSPLINE,
-    NEAREST,
-    b_spline,
-    b_spline_slope,
-    box,
-    box_slope,
-    hat,
-    hat_slope,
-    keys,
-    keys_slope,
-    padded,
-)
 from .separable import formulas
 
 FOUR, MANY, WIDENED = range(1, 4)  # ways of a thread of the GPU with a point's taps
@@ -90,27 +76,27 @@ def _weight_on_device(T, functions):
             return T(k(u)), T(slope(u))
 
         return inside
-    flat, tent, cubic, spline = (device_function(f) for f in (box, hat, keys, b_spline))
-    flat_slope, tent_slope, cubic_slope, spline_slope = (
-        device_function(f) for f in (box_slope, hat_slope, keys_slope, b_spline_slope))
+    box, hat, keys, spline = map(device_function, (of.box, of.hat, of.keys, of.b_spline))
+    box_slope, hat_slope, keys_slope, spline_slope = map(
+        device_function, (of.box_slope, of.hat_slope, of.keys_slope, of.b_spline_slope))
 
     @device_function
     def weight(u, kind, radius):
-        if kind == NEAREST:
-            return flat(u), flat_slope(u)
-        if kind == BILINEAR:
-            return tent(u), tent_slope(u)
-        if kind == BSPLINE:
+        if kind == of.NEAREST:
+            return box(u), box_slope(u)
+        if kind == of.BILINEAR:
+            return hat(u), hat_slope(u)
+        if kind == of.BSPLINE:
             return spline(u), spline_slope(u)
-        a = T(-0.75) if kind == BICUBIC else T(-0.5)
-        return cubic(u, a), cubic_slope(u, a)
+        a = T(-0.75) if kind == of.BICUBIC else T(-0.5)
+        return keys(u, a), keys_slope(u, a)
 
     return weight
 
 
 def on_device(T, dims, way, functions, add):
     """The functions for dtype T, a way, and somebody's (k, slope) or None; `scatter` calls `add`."""
-    floor, weight, read_by = device_floor(T), _weight_on_device(T, functions), device_function(padded)
+    floor, weight, read_by = device_floor(T), _weight_on_device(T, functions), device_function(of.padded)
     clamped = formulas(floor, device_function)
     custom = functions is not None
 

@@ -1,7 +1,6 @@
 """Where a point of the output lies in the source, found by a thread of a GPU: what `source_points.py` does for runs."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -37,16 +36,9 @@ class Point(NamedTuple):
     target: tuple[float, float, float, float]  # the target point, where it is the basis
 
 
-class Functions(NamedTuple):
-    """Device functions for a point."""
-
-    point: Callable[..., Any]  # where it lies
-    widths: Callable[..., Any]  # of its kernel, along x, y, z
-    through_quotient: Callable[..., Any]
-
-
 def on_device(T, dims, source):
-    """The functions for points of dtype T, which come from a `source`."""
+    """For points of a `source`: `point`, where one lies, in registers; `widths`, those of its kernel along x, y and z;
+    `through_quotient`."""
 
     @device_function
     def target(p, size):
@@ -127,4 +119,4 @@ def on_device(T, dims, source):
             return f_x, f_y, -last, T(0)
         return f_x, f_y, f_z, -(last + f_z * (z - T(0.5) * T(D - 1)))
 
-    return Functions(point, widths, through_quotient)
+    return point, widths, through_quotient
