@@ -10,7 +10,7 @@ PLANE, BASIS, GRID = range(3)  # where a thread of the GPU takes its points from
 
 
 class Problem(NamedTuple):
-    """What a launch says about a sampling problem: numbers of entries and pixels, then options; z is 0 in an image."""
+    """What a launch says about a sampling problem: numbers of entries and pixels, then options. An image has D = 1."""
 
     step: int  # entries of U from an image to the next; 0 where all points read one
     C: int
