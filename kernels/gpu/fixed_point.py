@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from .arrays.device_array import empty
+from .arrays.elementwise import mapped
 from .block_sums import tree
 from .extremes import maximum
 from .launch import FULL, block, cuda, cuda_kernel, device_function
@@ -65,14 +66,6 @@ def _from_fixed(T):
     return from_fixed
 
 
-@cuda_kernel("T* T*", offered=[(np.float32,), (np.float64,)])
-def _times(T):
-    def times(maxima, factors):
-        maxima[cuda.blockIdx.x] *= factors[cuda.blockIdx.x]
-
-    return times
-
-
 def parts_of(rows, count, least=FULL, blocks=1024):
     """Into how many parts each row is divided, so that all of them are about so many blocks, of `least` entries."""
     return max(1, min(blocks // max(1, rows), -(-count // least)))
@@ -91,7 +84,7 @@ def largest(x, rows, sums=None):
 class Scatter:
     """An array of sums, to be added to in a kernel: `terms` at most to each, each up to `bound` times the largest |x|.
 
-    Rows of the array have a largest |x| of their own. `weights` (rows,) are a bound that only the device knows.
+    Rows of the array have a largest |x| of their own. `weights` (rows, 1) are a bound that only the device knows.
     """
 
     def __init__(self, shape, rows, x, terms, bound=1.0, weights=None):
@@ -99,7 +92,7 @@ class Scatter:
         self.sums = empty(shape, np.int64)
         self.maxima = largest(x, rows, self.sums)
         if weights is not None:
-            _times[self.T](rows, 1, self.maxima, weights)
+            mapped("multiply", self.maxima, weights, out=self.maxima)
         self.bits = BITS - math.ceil(math.log2(terms * bound))
 
     def total(self):

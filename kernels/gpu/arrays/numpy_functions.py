@@ -75,6 +75,8 @@ for name in ("sum", "max", "min"):
     implements(name, getattr(np, name))(functools.partial(reductions.reduced, name))
 implements(np.shape)(lambda x: x.shape)
 implements(np.ndim)(lambda x: x.ndim)
+implements(np.zeros)(lambda shape, dtype=np.float64, **layout: elementwise.full(shape, 0, dtype))
+implements(np.ones)(lambda shape, dtype=np.float64, **layout: elementwise.full(shape, 1, dtype))
 implements(np.empty_like)(lambda x: empty(x.shape, x.dtype))
 implements(np.zeros_like)(lambda x: elementwise.full(x.shape, 0, x.dtype))
 implements(np.ones_like)(lambda x: elementwise.full(x.shape, 1, x.dtype))
@@ -141,16 +143,6 @@ def _array_equal(a: DeviceArray, b: DeviceArray) -> bool:
 @implements(np.empty)
 def _empty(shape: Any, dtype: Any = np.float64, **layout: Any) -> DeviceArray:
     return empty(shape, dtype)
-
-
-@implements(np.zeros)
-def _zeros(shape: Any, dtype: Any = np.float64, **layout: Any) -> DeviceArray:
-    return elementwise.full(shape, 0, dtype)
-
-
-@implements(np.ones)
-def _ones(shape: Any, dtype: Any = np.float64, **layout: Any) -> DeviceArray:
-    return elementwise.full(shape, 1, dtype)
 
 
 @implements(np.full)
