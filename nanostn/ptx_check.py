@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 from nanostn import kernels
 from nanostn.kernels.gpu.device import simulated
 from nanostn.kernels.gpu.errors import INSTALL
-from nanostn.kernels.gpu.launch import CudaKernel, Kind, all_kernels
+from nanostn.kernels.gpu.launch import CudaKernel, all_kernels, flat
 
 CAPABILITIES = ((8, 0), (9, 0))  # A100; H100 and H200
 _DEVICES = ("nanostn.kernels.gpu.driver", "nanostn.kernels.gpu.simulator")  # they hold no kernels
@@ -107,7 +107,7 @@ def check(kernel: CudaKernel, constants: tuple, capability: tuple[int, int], ptx
     if parameters(ptx) != packed(kinds):
         faults.append(f"a launch packs arguments of {packed(kinds)} bytes, the PTX takes {parameters(ptx)}")
     row = row._replace(doubles=doubles(ptx))
-    if row.doubles and not any(kind.dtype == "float64" for kind in kinds):
+    if row.doubles and not any(kind.dtype == "float64" for kind in flat(kinds)):
         faults.append(f"{row.doubles} double instructions in a kernel that declares no float64")
     if ptxas is not None:
         with tempfile.TemporaryDirectory() as folder:
@@ -143,9 +143,10 @@ def parameters(ptx: str) -> list[int]:
     return [int(bits) // 8 for bits in re.findall(r"\.param\s+\.[a-z](\d+)", entry)]
 
 
-def packed(kinds: Sequence[Kind]) -> list[int]:
+def packed(kinds: Sequence[Any]) -> list[int]:
     """Bytes of each parameter that a launch of these types passes."""
-    each = ([8] * 7 if kind.form == "[]" else [8] if kind.form else [kind.dtype.itemsize] for kind in kinds)
+    each = ([8] * 7 if kind.form == "[]" else [8] if kind.form else [kind.dtype.itemsize]
+            for kind in flat(kinds))
     return list(itertools.chain.from_iterable(each))
 
 
@@ -197,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--capability", nargs="+", type=_capability, default=CAPABILITIES, metavar="M.N",
                         help="compute capabilities (default: 8.0 9.0)")
     parser.add_argument("--topic", metavar="PLACE",
-                        help="kernels of a folder or file, such as sampling or networks.pooling")
+                        help="kernels of a folder or file, such as sampling or networks.pooling_gpu")
     parser.add_argument("--quiet", action="store_true", help="print kernels with faults only")
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 8), metavar="N")
     options = parser.parse_args(arguments)

@@ -2,6 +2,7 @@
 
 import math
 import types
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -53,11 +54,22 @@ def _fails(T):
     return fails
 
 
+class _Step(NamedTuple):
+    sizes: tuple[int, int]
+    share: float
+
+
+class _Walk(NamedTuple):
+    step: _Step
+    back: bool
+
+
 def _every_kind(T):
-    def every_kind(x, a, p, n, i, u, f, d, b):
-        if b:
-            cuda.atomic.add(a, n, 1)
+    def every_kind(x, a, p, n, i, u, f, d, b, xs, walk):
+        if b and walk.back:
+            cuda.atomic.add(a, n + walk.step.sizes[1], 1)
             x[i] = f + d
+            xs[n][i] = walk.step.share
             p[0] = u
     return every_kind
 
@@ -66,7 +78,7 @@ def _every_kind(T):
 def declare():
     """Declares a kernel that is gone after the test."""
     before = list(all_kernels)
-    yield lambda make, kinds="T* int": CudaKernel(make, kinds, None)
+    yield lambda make, *kinds: CudaKernel(make, kinds or ["T* int"], None)
     all_kernels[:] = before
 
 
@@ -134,10 +146,10 @@ def test_an_assembler_that_refuses(declare, ptxas):
 
 
 def test_a_launch_packs_what_the_kernel_takes(declare, compiles, monkeypatch):
-    kinds = "T* int64[] int32* int int32 uint64 float32 float64 bool"
-    assert not ptx_check.check(declare(_every_kind, kinds), (np.float32,), CAPABILITY, None).faults
+    kinds = "T* int64[] int32* int int32 uint64 float32 float64 bool T*[3]", _Walk
+    assert not ptx_check.check(declare(_every_kind, *kinds), (np.float32,), CAPABILITY, None).faults
     monkeypatch.setattr(ptx_check, "packed", lambda kinds: [8])
-    assert "packs" in ptx_check.check(declare(_every_kind, kinds), (np.float32,), CAPABILITY, None).faults[0]
+    assert "packs" in ptx_check.check(declare(_every_kind, *kinds), (np.float32,), CAPABILITY, None).faults[0]
 
 
 def test_what_the_assembler_says():

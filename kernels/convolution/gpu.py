@@ -16,7 +16,6 @@ depth 1. Shapes are as in `convolution` and `convolution3d`.
 
 import functools
 import itertools
-from collections.abc import Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -24,21 +23,10 @@ import numpy as np
 from numba import njit
 
 from ..gpu.arrays.device_array import DeviceArray, empty
+from ..gpu.block_sums import sum_parts
 from ..gpu.integer_division import divided, split
-from ..gpu.launch import cuda, cuda_kernel
-from ..products.gpu_tiles import (
-    LARGE,
-    SPEED,
-    TILES,
-    alignment,
-    groups,
-    multiply,
-    place,
-    plan,
-    room_for_parts,
-    sum_parts,
-    tiles,
-)
+from ..gpu.launch import cuda, cuda_kernel, flat
+from ..products.gpu_tiles import LARGE, SPEED, TILES, alignment, groups, multiply, place, plan, room_for_parts, tiles
 
 FAR = -(1 << 30)  # a position outside, and still so when another is added
 
@@ -46,22 +34,23 @@ FAR = -(1 << 30)  # a position outside, and still so when another is added
 class Axis(NamedTuple):
     """The columns or the inner axis of a product: index -> (n, d, h, w) -> a position, and offsets in memory."""
 
-    extent: Sequence[int]    # of d, h, w
-    step: Sequence[int]      # position = origin + step (d, h, w)
-    origin: Sequence[int]
-    read: int                # entries from n to n + 1 in the array of which patches are taken
-    walk: Sequence[int]      # entries from n to n + 1, d to d + 1, ... in the array that has this axis as it is
-    start: int = 0           # and of its first entry
-
-    def numbers(self) -> tuple[int, ...]:
-        return (*self.extent, *self.step, *self.origin, self.read, *self.walk, self.start)
+    extent: tuple[int, int, int]  # of d, h, w
+    step: tuple[int, int, int]  # position = origin + step (d, h, w)
+    origin: tuple[int, int, int]
+    read: int  # entries from n to n + 1 in the array of which patches are taken
+    walk: tuple[int, int, int, int]  # entries from n to n + 1, d to d + 1, ... in the array that has this axis as it is
+    start: int = 0  # and of its first entry
 
 
 class Product(NamedTuple):
     rows: int
     columns: int
     inner: int
-    numbers: tuple[int, ...]  # for the kernel: steps from row to row in a and out, the size of a patch's source, axes
+    a_row: int  # entries from row to row in a
+    out_row: int  # and in out
+    size: tuple[int, int, int]  # D, H, W of the array of which patches are taken
+    k: Axis  # the inner one
+    column: Axis
 
 
 def convolve(x, weight, bias, size, stride, padding):
@@ -93,8 +82,9 @@ def convolve_dx(dy, weight, size, stride, padding):
 TILES_OF = {False: tuple(SPEED), True: tuple(tile for tile in SPEED if tile != LARGE)}
 
 
-def _launch(products: list[Product], is_dweight: bool, a: DeviceArray, b: DeviceArray, bias: DeviceArray | None,
+def _launch(products: list[list[int]], is_dweight: bool, a: DeviceArray, b: DeviceArray, bias: DeviceArray | None,
             out: DeviceArray) -> None:
+    """out = a b + bias, a part of it by each of `products`: a `Product` as numbers in a row."""
     if out.size == 0:
         return
     T: Any = out.dtype.type
@@ -102,26 +92,26 @@ def _launch(products: list[Product], is_dweight: bool, a: DeviceArray, b: Device
     tile, parts, part = plan(*(max(size) for size in zip(*(product[:3] for product in products), strict=True)), T,
                              len(products), TILES_OF[is_dweight])
     target = room_for_parts(parts, out)
-    for rows, columns, inner, numbers in products:
+    for product in products:
         _patch_product[T, tile, is_dweight, volume](
-            (tiles(tile, rows, columns), parts), tile.threads, a, b, bias if biased else out, target,
-            rows, columns, inner, part, out.size, biased and parts == 1, *numbers)
+            (tiles(tile, *product[:2]), parts), tile.threads, a, b, bias if biased else out, target, part, out.size,
+            biased and parts == 1, *product)
     if parts > 1:
-        sum_parts(target, parts, bias, out, prod(out.shape[2:]), products[0].rows)
+        sum_parts(target, parts, out, bias=bias, run=prod(out.shape[2:]), period=products[0][0])
 
 
 @functools.lru_cache(1024)
 def _forward(x, weight, y, stride, padding):
     taps, pixels, size = _taps(x, weight), _pixels(x, y, stride, padding), _volume(x[2:])
     P, K = prod(y[2:]), prod(weight[1:])
-    return Product(y[1], y[0] * P, K, (K, P, *size, *taps.numbers(), *pixels.numbers()))
+    return flat(Product(y[1], y[0] * P, K, K, P, size, taps, pixels))
 
 
 @functools.lru_cache(1024)
 def _dweight(x, weight, y, stride, padding):
     taps, pixels, size = _taps(x, weight), _pixels(x, y, stride, padding), _volume(x[2:])
     P, K = prod(y[2:]), prod(weight[1:])
-    return Product(y[1], K, y[0] * P, (P, K, *size, *pixels.numbers(), *taps.numbers()))
+    return flat(Product(y[1], K, y[0] * P, P, K, size, pixels, taps))
 
 
 def _taps(x, weight):
@@ -144,14 +134,14 @@ def _dx(x, weight, y, stride, padding):
     for remainders in itertools.product(*map(range, stride)):
         axes = list(zip(remainders, stride, padding, size, window, strict=True))
         first = [(r - p) % s for r, s, p, _, _ in axes]  # the first pixel d with (d + padding) % s == r
-        extent = [max(0, -(-(n - d) // s)) for d, (_, s, _, n, _) in zip(first, axes, strict=True)]
-        origin = [(d + p) // s for d, (_, s, p, _, _) in zip(first, axes, strict=True)]
+        extent = tuple(max(0, -(-(n - d) // s)) for d, (_, s, _, n, _) in zip(first, axes, strict=True))
+        origin = tuple((d + p) // s for d, (_, s, p, _, _) in zip(first, axes, strict=True))
         pixels = Axis(extent, (1, 1, 1), origin, prod(y[1:]), _walk(prod(x[1:]), size, stride), _at(first, size))
-        extent = [max(0, -(-(k - r) // s)) for r, s, _, _, k in axes]
+        extent = tuple(max(0, -(-(k - r) // s)) for r, s, _, _, k in axes)
         taps = Axis(extent, (-1, -1, -1), (0, 0, 0), prod(outputs), _walk(prod(weight[1:]), window, stride),
                     _at(remainders, window))
-        numbers = prod(window), prod(size), *outputs, *taps.numbers(), *pixels.numbers()
-        products.append(Product(C, x[0] * prod(pixels.extent), F * prod(taps.extent), numbers))
+        products.append(flat(Product(C, x[0] * prod(pixels.extent), F * prod(taps.extent), prod(window), prod(size),
+                                     outputs, taps, pixels)))
     return products
 
 
@@ -170,12 +160,18 @@ def _at(place, size):
 
 
 @njit(inline="always")
-def digits(i, depth, height, width):
-    """i = ((n depth + d) height + h) width + w -> n, d, h, w."""
+def found(axis, i, size):
+    """Of index i of an axis: its offset in the array that has the axis, that of its pixel in an image or volume of
+    `size`, and the pixel's position d, h, w."""
+    depth, height, width = axis.extent
     h = divided(i, width)
     d = divided(h, height)
     n = divided(d, depth)
-    return n, d - n * depth, h - d * height, i - h * width
+    d, h, w = d - n * depth, h - d * height, i - h * width
+    at = axis.start + n * axis.walk[0] + d * axis.walk[1] + h * axis.walk[2] + w * axis.walk[3]
+    d, h = axis.origin[0] + axis.step[0] * d, axis.origin[1] + axis.step[1] * h
+    w = axis.origin[2] + axis.step[2] * w
+    return at, n * axis.read + (d * size[1] + h) * size[2] + w, d, h, w
 
 
 @njit(inline="always")
@@ -184,7 +180,7 @@ def within(place, step, size):
     return np.uint32(place + step) < np.uint32(size)
 
 
-@cuda_kernel("T* T* T* T*" + " int" * 41, offered=[
+@cuda_kernel("T* T* T* T* int int bool", Product, offered=[
     (*each, is_dweight, volume) for is_dweight in (False, True) for each in TILES if each[1] in TILES_OF[is_dweight]
     for volume in (False, True)])
 def _patch_product(T, tile, is_dweight, volume):
@@ -199,11 +195,10 @@ def _patch_product(T, tile, is_dweight, volume):
     ALIGNMENT = alignment()
     placed, multiplied = place(tile), multiply(tile)
 
-    def patch_product(a, b, bias, out, rows, columns, inner, part, size, biased, a_row, out_row, D, H, W,
-                      k_depth, k_height, k_width, k_step_d, k_step_h, k_step_w, k_origin_d, k_origin_h, k_origin_w,
-                      k_read, k_walk, k_walk_d, k_walk_h, k_walk_w, k_start,
-                      depth, height, width, step_d, step_h, step_w, origin_d, origin_h, origin_w,
-                      read, walk, walk_d, walk_h, walk_w, start):
+    def patch_product(a, b, bias, out, part, out_size, biased, product):
+        """out[blockIdx.y], out_size entries, = a b + bias over `part` inner indices; bias (rows,) is read if biased."""
+        rows, columns, inner, a_row, out_row, size, k_axis, axis = product
+        D, H, W = size
         a_tile = cuda.shared.array(A_SIZE, T, ALIGNMENT)
         b_tile = cuda.shared.array(B_SIZE, T, ALIGNMENT)
         k_a = cuda.shared.array(CHUNK, np.int64)  # of the inner indices of a chunk: offset in a, -1 behind the last,
@@ -237,11 +232,9 @@ def _patch_product(T, tile, is_dweight, volume):
         column = first_column + s
         d, h, w, b_at, out_at = np.int32(FAR), np.int32(FAR), np.int32(FAR), np.int64(0), np.int64(0)
         if column < columns:
-            n, d_, h_, w_ = digits(column, depth, height, width)
-            out_at = cuda.blockIdx.y * size + start + n * walk + d_ * walk_d + h_ * walk_h + w_ * walk_w
-            d, h = np.int32(origin_d + step_d * d_), np.int32(origin_h + step_h * h_)
-            w = np.int32(origin_w + step_w * w_)
-            b_at = n * read + (d * H + h) * W + w
+            out_at, b_at, d_, h_, w_ = found(axis, column, size)
+            out_at += cuda.blockIdx.y * out_size
+            d, h, w = np.int32(d_), np.int32(h_), np.int32(w_)
         u = np.uint64(s)
         if strip == 0:
             c_out[u] = out_at
@@ -262,12 +255,7 @@ def _patch_product(T, tile, is_dweight, volume):
                 u = np.uint64(tid)
                 k_a[u], k_b[u], k_d[u], k_h[u], k_w[u] = -1, 0, FAR, FAR, FAR
                 if k + tid < left:
-                    n, d_, h_, w_ = digits(first + k + tid, k_depth, k_height, k_width)
-                    k_a[u] = k_start + n * k_walk + d_ * k_walk_d + h_ * k_walk_h + w_ * k_walk_w
-                    d_, h_ = k_origin_d + k_step_d * d_, k_origin_h + k_step_h * h_
-                    w_ = k_origin_w + k_step_w * w_
-                    k_b[u] = n * k_read + (d_ * H + h_) * W + w_
-                    k_d[u], k_h[u], k_w[u] = d_, h_, w_
+                    k_a[u], k_b[u], k_d[u], k_h[u], k_w[u] = found(k_axis, first + k + tid, size)
                 cuda.syncthreads()
 
             at = k_a[np.uint64(step + a_l)]
@@ -304,7 +292,7 @@ def _patch_product(T, tile, is_dweight, volume):
             k = np.int32(k + DEPTH)
 
         if is_dweight and first_column == 0 and tid < ROWS and first_row + tid < rows:
-            out[cuda.blockIdx.y * size + rows * columns + first_row + tid] = bias_sum
+            out[cuda.blockIdx.y * out_size + rows * columns + first_row + tid] = bias_sum
         out_at = c_out[np.uint64(s)]
         # The threads' sums go through shared memory, one row of each at a time, so that a warp writes whole lines.
         for i in range(TALL):

@@ -1,6 +1,7 @@
 """How windows lie on an axis: for convolution and pooling."""
 
 from ..compiling.linking import linked
+from ..gpu.integer_division import split
 
 
 def output_size(size, kernel, stride, padding):
@@ -19,3 +20,23 @@ def columns_inside(j, W, W_out, stride, padding):
     """The range of windows q whose column j, q stride + j - padding, lies inside the image."""
     left = min(W_out, max(0, (padding - j + stride - 1) // stride))
     return left, max(left, min(W_out, (W - 1 + padding - j) // stride + 1))
+
+
+@linked(nogil=True)
+def inside(start, kernel, size):
+    """The offsets of a window that begins at `start` which lie inside the image."""
+    return max(0, -start), min(kernel, size - start)
+
+
+@linked(nogil=True)
+def halves(window, stride, padding):
+    """Whether windows are 2 x 2 side by side, by far the commonest: rows of those become vectors."""
+    return window == (2, 2) and stride == (2, 2) and padding == (0, 0)
+
+
+@linked(nogil=True)
+def windows_over(h, kernel, stride, padding, count):
+    """The range of windows along an axis that contain row h."""
+    first, _ = split(max(0, h + padding - kernel + stride), stride)
+    last, _ = split(h + padding, stride)
+    return first, min(count, last + 1)

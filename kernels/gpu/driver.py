@@ -12,9 +12,9 @@ import ctypes
 import os
 import struct
 import threading
-import types
 import weakref
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from cuda.bindings import driver
 
 from . import ptx_cache
 from .errors import INSTALL, DeviceError
+from .launch import flat, nested
 
 LEAST_CAPABILITY = (7, 0)
 NO_GPU = ("there is an NVIDIA driver, but no GPU that it shows to this program; CUDA_VISIBLE_DEVICES may hide it, and "
@@ -176,7 +177,8 @@ class GPU:
                 ) -> Callable[..., None]:
         """A function (blocks, threads, arguments) that launches; arrays are given by their addresses.
 
-        `make` returns the Python function; `key` names it among those of these sources, None where nothing can.
+        `make` returns the Python function, whose parameters are of `kinds`, `CudaKernel.types`; `key` names it among
+        those of these sources, None where nothing can.
         """
         self.enter()
         file = ptx_cache.place(key, self.capability)
@@ -212,9 +214,12 @@ def compile_ptx(body: Callable[..., None], kinds: list[Any], capability: tuple[i
     limits the registers of a thread.
     """
     from cuda.pathfinder import DynamicLibNotFoundError
-    from numba import cuda, void
+    from numba import cuda, types, void
 
-    signature = void(*(kind.numba() for kind in kinds))
+    def structure(kind: Any, members: list[Any]) -> Any:
+        return types.BaseTuple.from_types(members, type(kind) if hasattr(kind, "_fields") else None)
+
+    signature = void(*nested(kinds, (kind.numba() for kind in flat(kinds)), structure))
     with _capability_known(capability):
         try:
             return cuda.compile_ptx(body, signature, cc=capability, launch_bounds=getattr(body, "bounds", None))[0]
@@ -234,7 +239,7 @@ def _capability_known(capability: tuple[int, int]) -> Iterator[None]:
         return
     with _patching:
         kept = dispatcher.get_current_device
-        dispatcher.get_current_device = lambda: types.SimpleNamespace(compute_capability=capability)
+        dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
         try:
             yield
         finally:
@@ -259,7 +264,7 @@ class Packed:
              "uint8": "B7x", "bool": "?7x"}
 
     def __init__(self, gpu: GPU, function: Any, kinds: list[Any]):
-        self.gpu, self.function = gpu, function
+        self.gpu, self.function, kinds = gpu, function, flat(kinds)
         # Numba's arrays are seven numbers: two unused, length, bytes of an entry, address, shape, stride. The length
         # only serves negative indices, which no kernel here has.
         self.arrays = [kind.dtype.itemsize if kind.form == "[]" else 0 for kind in kinds]

@@ -17,17 +17,21 @@ is one pointer to its first entry, flat, and not checked by anyone; sizes are ar
     T~ ...                                              one with strides, which are arguments of their own
     int64[] ...                                         as *, but one that atomic operations can be used on
     T float32 int32 int64 int uint64 bool               a number; int is int64
+    T*[8] int[3]                                        a tuple of so many pointers or numbers
 
-T is the first dtype among the constants, S the second.
+T is the first dtype among the constants, S the second. A NamedTuple of numbers is declared by its class, as in
+`@cuda_kernel("T* T*", Axis, "int")`; a field is an int, a bool, a float, which is a T, a tuple of these, or another
+NamedTuple. A launch is handed all numbers in a row, as a GPU is (`flat`); the body is handed tuples.
 
 Types are part of the declaration so that a launch costs little, so that all kernels can be compiled where there is no
 GPU, and so that the simulator, which has no types, refuses what a GPU would misread.
 """
 
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
@@ -35,16 +39,18 @@ from ..compiling.caching import FOLDER
 from .device import device, simulated
 
 FULL = 256  # threads of a block where nothing speaks for another number
+TOGETHER = 8  # arrays of a kind that one launch takes, where a kernel takes many
+
+cuda: Any = None  # in a file of kernels: numba.cuda, which takes a while to import, from the first kernel on
 
 
-class _Later:
-    """Stands in a file of kernels for `numba.cuda`, which takes a while to import, until the first one is wanted."""
+def numba_cuda(function: Callable[..., Any]) -> Any:
+    """numba.cuda, imported, and put where the function's file says `cuda`: the simulator wants it in a global name."""
+    from numba import cuda
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"cuda.{name} was used outside a kernel")
+    function.__globals__["cuda"] = cuda
+    return cuda
 
-
-cuda: Any = _Later()
 
 all_kernels: list["CudaKernel"] = []  # of the files that are imported
 
@@ -52,28 +58,39 @@ all_kernels: list["CudaKernel"] = []  # of the files that are imported
 class CudaKernel:
     """A declared kernel; `kernel[T, ...]` is the one for these constants, compiled for this device."""
 
-    def __init__(self, make: Callable[..., Callable[..., None]], kinds: str, offered: Iterable[tuple] | None):
-        self.make, self.kinds = make, kinds.split()
+    def __init__(self, make: Callable[..., Callable[..., None]], kinds: Iterable[Any], offered: Iterable[tuple] | None):
+        self.make = make
+        self.kinds = [kind for each in kinds for kind in (each.split() if isinstance(each, str) else [each])]
         self.offered = [(np.float32,), (np.float64,)] if offered is None else list(offered)
         self.name = f"{make.__module__.rpartition('kernels.')[2]}.{make.__name__.lstrip('_')}"
         self._launches: dict[Any, Launch] = {}
         all_kernels.append(self)
 
     def body(self, constants: tuple) -> Callable[..., None]:
-        """The Python function for these constants, with numba.cuda where its file says `cuda`."""
-        from numba import cuda as numba_cuda
-
-        self.make.__globals__["cuda"] = numba_cuda
+        """The Python function for these constants."""
+        numba_cuda(self.make)
         return self.make(*constants)
 
-    def types(self, constants: tuple) -> list["Kind"]:
-        names = [np.dtype(c).name for c in constants if isinstance(c, type)]
-        return [Kind(word, dict(zip("TS", names, strict=False))) for word in self.kinds]
+    def types(self, constants: tuple) -> list[Any]:
+        """The body's parameters: each a `Kind`, or a tuple of them, with the names of a NamedTuple."""
+        dtypes = [np.dtype(c).name for c in constants if isinstance(c, type)]
+        names = {"int": "int64", **dict(zip("TS", dtypes, strict=False))}
+
+        def of(kind: Any) -> Any:
+            if hasattr(kind, "_fields"):
+                return kind(*map(of, get_type_hints(kind).values()))
+            if not isinstance(kind, str):  # of a field
+                return tuple(map(of, get_args(kind))) or Kind("T" if kind is float else kind.__name__, names)
+            several = re.fullmatch(r"(.+)\[(\d+)\]", kind)
+            return (Kind(several[1], names),) * int(several[2]) if several else Kind(kind, names)
+
+        return [of(kind) for kind in self.kinds]
 
     def key(self, constants: tuple) -> str | None:
         """A name for these constants, the same in every process with the same sources; None where there is none."""
         try:
-            return " ".join([*map(_name, (self.make, *constants)), "of", *self.kinds])
+            kinds = (getattr(kind, "__name__", kind) for kind in self.kinds)
+            return " ".join([*map(_name, (self.make, *constants)), "of", *kinds])
         except LookupError:
             return None
 
@@ -85,7 +102,7 @@ class CudaKernel:
         return launch
 
 
-def cuda_kernel(kinds: str, offered: Iterable[tuple] | None = None) -> Callable[..., CudaKernel]:
+def cuda_kernel(*kinds: Any, offered: Iterable[tuple] | None = None) -> Callable[..., CudaKernel]:
     """Declare a kernel. `offered` lists the constants that it is used with; without it, T is float32 or float64."""
     return lambda make: CudaKernel(make, kinds, offered)
 
@@ -106,12 +123,12 @@ def _name(constant: Any) -> str:
 
 
 class Kind:
-    """The type of one argument."""
+    """The type of one argument of a launch."""
 
     def __init__(self, word: str, names: dict[str, str]):
         name = word.rstrip("*~[]")
         self.form = word[len(name):]  # "" for a number
-        self.dtype = np.dtype({"int": "int64", **names}.get(name, name))
+        self.dtype = np.dtype(names.get(name, name))
 
     def numba(self) -> Any:
         from numba import from_dtype, types
@@ -126,6 +143,16 @@ class Kind:
         return f"a {self.dtype} {shape}"
 
 
+def flat(values: Iterable[Any]) -> list[Any]:
+    """Values, or their types, as a launch takes them: what tuples hold stands in a row."""
+    return [one for value in values for one in (flat(value) if isinstance(value, tuple) else (value,))]
+
+
+def nested(kinds: Iterable[Any], values: Iterator[Any], build: Callable[[Any, list[Any]], Any]) -> list[Any]:
+    """A value for each of the body's parameters, from those of a launch; a tuple like `kind` is build(kind, values)."""
+    return [next(values) if isinstance(kind, Kind) else build(kind, nested(kind, values, build)) for kind in kinds]
+
+
 class Launch:
     """A kernel for one set of constants: `launch(blocks, threads, *arguments)` puts it into the stream.
 
@@ -134,9 +161,10 @@ class Launch:
 
     def __init__(self, kernel: CudaKernel, constants: tuple):
         self.name = kernel.name
-        self.kinds = kernel.types(constants)
+        kinds = kernel.types(constants)
+        self.kinds = flat(kinds)
         self.pointers = [(at, kind) for at, kind in enumerate(self.kinds) if kind.form]
-        self.run = device().compile(lambda: kernel.body(constants), self.kinds, kernel.key(constants))
+        self.run = device().compile(lambda: kernel.body(constants), kinds, kernel.key(constants))
 
     def __call__(self, blocks: Any, threads: Any, *arguments: Any) -> None:
         if len(arguments) != len(self.kinds):
@@ -170,9 +198,9 @@ def device_function(function: Callable[..., Any]) -> Callable[..., Any]:
     function = getattr(function, "py_func", function)
     if simulated():
         return function
-    from numba import cuda as numba_cuda
+    from numba import cuda
 
-    return numba_cuda.jit(device=True)(function)
+    return cuda.jit(device=True)(function)
 
 
 def device_floor(T: Any) -> Callable[[Any], Any]:

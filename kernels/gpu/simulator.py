@@ -8,6 +8,8 @@ import numpy as np
 from numba import cuda
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
+from .launch import nested
+
 POISON = 0xFF  # a NaN of any width: what a kernel should have written, and did not, is seen
 
 
@@ -69,9 +71,12 @@ class Simulator:
     def compile(self, make: Callable[[], Callable[..., None]], kinds: Any, key: str | None) -> Callable[..., None]:
         kernel = cuda.jit(make())
 
+        def structure(kind: Any, members: list[Any]) -> Any:
+            return kind._make(members) if hasattr(kind, "_fields") else tuple(members)
+
         def launch(blocks: tuple[int, ...], threads: tuple[int, ...], arguments: list[Any]) -> None:
             with warnings.catch_warnings():  # as on a GPU, infinities and NaN are values
                 warnings.simplefilter("ignore", RuntimeWarning)
-                kernel[blocks, threads](*arguments)
+                kernel[blocks, threads](*nested(kinds, iter(arguments), structure))
 
         return launch

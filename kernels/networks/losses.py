@@ -113,7 +113,7 @@ _EITHER = [(T, FULL, log) for T in (np.float32, np.float64) for log in (False, T
 _TYPES = [(T, FULL) for T in (np.float32, np.float64)]
 
 
-@cuda_kernel("T* T* int int int", _EITHER)
+@cuda_kernel("T* T* int int int", offered=_EITHER)
 def _softmax_device(T, threads, log):
     largest_of, sum_of = tree(T, threads, lambda a, b: max(a, b)), tree(T, threads)
     lowest = T(-math.inf)
@@ -139,7 +139,7 @@ def _softmax_device(T, threads, log):
     return softmax
 
 
-@cuda_kernel("T* T* T* int int int", _EITHER)
+@cuda_kernel("T* T* T* int int int", offered=_EITHER)
 def _softmax_dx_device(T, threads, log):
     sum_of = tree(T, threads)
 
@@ -159,7 +159,7 @@ def _softmax_dx_device(T, threads, log):
     return softmax_dx
 
 
-@cuda_kernel("T* int64* T* T* int int", _TYPES)
+@cuda_kernel("T* int64* T* T* int int", offered=_TYPES)
 def _cross_entropy_device(T, threads):
     largest_of, sum_of = tree(T, threads, lambda a, b: max(a, b)), tree(T, threads)
     lowest, nan = T(-math.inf), T(math.nan)
@@ -188,7 +188,7 @@ def _cross_entropy_device(T, threads):
     return cross_entropy
 
 
-@cuda_kernel("T* T* int", _TYPES)
+@cuda_kernel("T* T* int", offered=_TYPES)
 def _mean_device(T, threads):
     sum_of = tree(T, threads)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..gpu.arrays.device_array import empty, is_device
 from ..gpu.arrays.totals import average, total
-from ..gpu.block_sums import tree
+from ..gpu.block_sums import sum_parts, tree
 from ..gpu.launch import FULL, block, cuda, cuda_kernel, over
 
 PARTS = 64  # of a channel, at most
@@ -72,10 +72,10 @@ def normalise_dx(x, dy, mean, scale, gamma, batch, wanted):
         T, C = x.dtype.type, x.shape[1]
         blocks, threads, sizes, most = _grid(x, EACH, PARTS)
         parts = blocks[1] * blocks[2]
-        dgammas, dbetas = empty((parts, C), T), empty((parts, C), T)
-        _products_device[T, most](blocks, threads, x, dy, mean, scale, dgammas, dbetas, *sizes)
-        dgamma, dbeta = empty(C, T), empty(C, T)
-        _sum_device[T](*over(C), dgammas, dbetas, dgamma, dbeta, parts, C)
+        products = empty((parts, 2, C), T)
+        _products_device[T, most](blocks, threads, x, dy, mean, scale, products, *sizes)
+        both = sum_parts(products, parts, empty((2, C), T))
+        dgamma, dbeta = both[0], both[1]
         if not wanted:
             return None, dgamma, dbeta
         dx = empty(x.shape, T)
@@ -123,7 +123,7 @@ def _grid(x, each, most):
 _TYPES = [(T, FULL) for T in (np.float32, np.float64)]
 
 
-@cuda_kernel("T* T* T* T* int int int", _TYPES)
+@cuda_kernel("T* T* T* T* int int int", offered=_TYPES)
 def _parts_device(T, threads):
     sum_of = tree(T, threads)
 
@@ -195,11 +195,12 @@ def _normalise_device(T):
     return normalise
 
 
-@cuda_kernel("T* T* T* T* T* T* int int int", _TYPES)
+@cuda_kernel("T* T* T* T* T* int int int", offered=_TYPES)
 def _products_device(T, threads):
     sum_of = tree(T, threads)
 
-    def products(x, dy, mean, scale, dgammas, dbetas, N, C, plane):
+    def products(x, dy, mean, scale, found, N, C, plane):
+        """found[part] = dgamma (C,) and dbeta (C,), as far as the entries of a part of each channel go."""
         c, t, width = cuda.blockIdx.x, cuda.threadIdx.y * cuda.blockDim.x + cuda.threadIdx.x, cuda.blockDim.x
         middle, dgamma, dbeta = mean[c], T(0), T(0)
         for n in range(cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y, N, cuda.gridDim.y * cuda.blockDim.y):
@@ -210,27 +211,16 @@ def _products_device(T, threads):
         width *= cuda.blockDim.y
         dgamma, dbeta = sum_of(dgamma, 0, t, width), sum_of(dbeta, 0, t, width)
         if t == 0:
-            at = (cuda.blockIdx.y * cuda.gridDim.z + cuda.blockIdx.z) * C + c
-            dgammas[at], dbetas[at] = dgamma * scale[c], dbeta
+            at = (cuda.blockIdx.y * cuda.gridDim.z + cuda.blockIdx.z) * 2 * C + c
+            found[at], found[at + C] = dgamma * scale[c], dbeta
     return products
 
 
-@cuda_kernel("T* T* T* T* int int")
-def _sum_device(T):
-    def total(dgammas, dbetas, dgamma, dbeta, parts, C):
-        for c in range(cuda.grid(1), C, cuda.gridsize(1)):
-            first, second = T(0), T(0)
-            for part in range(parts):
-                first += dgammas[part * C + c]
-                second += dbetas[part * C + c]
-            dgamma[c], dbeta[c] = first, second
-    return total
-
-
-@cuda_kernel("T* T* T* T* T* T* T* T* T bool int int int")
+@cuda_kernel("T* T* T* T* T* T* T* T* T bool int[3]")
 def _dx_device(T):
-    def dx(x, dy, mean, scale, gamma, dgamma, dbeta, result, share, batch, N, C, plane):
-        c = cuda.blockIdx.x
+    def dx(x, dy, mean, scale, gamma, dgamma, dbeta, result, share, batch, sizes):
+        """result (N, C, plane), as x and dy; the others (C,). `share` is 1 / the entries of a channel."""
+        c, (N, C, plane) = cuda.blockIdx.x, sizes
         middle, factor, shift = mean[c], gamma[c] * scale[c], share * dbeta[c]
         slope = scale[c] * (share * dgamma[c])
         for n in range(cuda.blockIdx.y * cuda.blockDim.y + cuda.threadIdx.y, N, cuda.gridDim.y * cuda.blockDim.y):

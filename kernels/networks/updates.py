@@ -3,6 +3,7 @@
 p: parameter, g: its gradient; all arrays of one shape and dtype, C-contiguous. Options are Python numbers.
 """
 
+import itertools
 import math
 
 import numba as nb
@@ -11,8 +12,7 @@ import numpy as np
 from ..compiling.parallel import Kernel
 from ..gpu.arrays.device_array import is_device, to_device
 from ..gpu.arrays.numpy_functions import contiguous
-from ..gpu.eights import TOGETHER, chosen
-from ..gpu.launch import cuda, cuda_kernel, over
+from ..gpu.launch import TOGETHER, cuda, cuda_kernel, over
 
 
 def sgd(arrays, learning_rate, momentum, weight_decay, nesterov):
@@ -58,18 +58,17 @@ def _on_cpu(arrays):
 
 
 def _launch(kernel, arrays, options):
-    """Eight parameters of one dtype at a time, the last of them again, with no entries, where fewer are left."""
+    """Eight parameters of one dtype at a time; where fewer are left the last one again, which no block works on."""
     for dtype in (np.float32, np.float64):
         entries = [entry for entry in arrays if is_device(entry[0]) and entry[0].dtype == dtype]
         for first in range(0, len(entries), TOGETHER):
             some = [(p, contiguous(g), *memory) for p, g, *memory in entries[first:first + TOGETHER]]
-            sizes = [entry[0].size for entry in some]
-            lacking = TOGETHER - len(some)
-            blocks, threads = over(max(sizes))
+            blocks, threads = over(max(entry[0].size for entry in some))
+            eight = some + some[-1:] * (TOGETHER - len(some))
             with np.errstate(over="ignore"):  # a rate beyond float32 is infinite, as it is on the CPU
                 numbers = [dtype(option) if isinstance(option, float) else option for option in options]
-            kernel[dtype]((blocks, len(some)), threads, *sum((*some, *some[-1:] * lacking), ()), *sizes,
-                          *(0,) * lacking, *numbers)
+            kernel[dtype]((blocks, len(some)), threads, *itertools.chain(*zip(*eight, strict=True)),
+                          *(entry[0].size for entry in eight), *numbers)
 
 
 @nb.njit(inline="always")
@@ -111,31 +110,23 @@ _sgd = Kernel(_sgd_items)
 _adam = Kernel(_adam_items, error_model="numpy")
 
 
-@cuda_kernel("T* " * 3 * TOGETHER + "int " * TOGETHER + "T T T bool")
+@cuda_kernel(f"{f'T*[{TOGETHER}] ' * 3} int[{TOGETHER}] T T T bool")
 def _sgd_device(T):
-    of = chosen()
-
-    def sgd(p, g, v, p1, g1, v1, p2, g2, v2, p3, g3, v3, p4, g4, v4, p5, g5, v5, p6, g6, v6, p7, g7, v7,
-            n, n1, n2, n3, n4, n5, n6, n7, rate, momentum, decay, nesterov):
-        k = cuda.blockIdx.y
-        p, g = of(k, p, p1, p2, p3, p4, p5, p6, p7), of(k, g, g1, g2, g3, g4, g5, g6, g7)
-        v, n = of(k, v, v1, v2, v3, v4, v5, v6, v7), of(k, n, n1, n2, n3, n4, n5, n6, n7)
-        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+    """A step of the k-th parameter by the blocks (., k): arrays ps[k], gs[k], vs[k] of sizes[k] entries."""
+    def sgd(ps, gs, vs, sizes, rate, momentum, decay, nesterov):
+        k = np.uint32(cuda.blockIdx.y)
+        p, g, v = ps[k], gs[k], vs[k]
+        for i in range(cuda.grid(1), sizes[k], cuda.gridsize(1)):
             p[i], v[i] = _sgd_step(p[i], g[i], v[i], rate, momentum, decay, nesterov)
     return sgd
 
 
-@cuda_kernel("T* " * 4 * TOGETHER + "int " * TOGETHER + "T T T T T T T")
+@cuda_kernel(f"{f'T*[{TOGETHER}] ' * 4} int[{TOGETHER}] T T T T T T T")
 def _adam_device(T):
-    of = chosen()
-
-    def adam(p, g, m, v, p1, g1, m1, v1, p2, g2, m2, v2, p3, g3, m3, v3, p4, g4, m4, v4, p5, g5, m5, v5,
-             p6, g6, m6, v6, p7, g7, m7, v7, n, n1, n2, n3, n4, n5, n6, n7, rate, beta1, beta2, correction, eps, decay,
-             kept):
-        k = cuda.blockIdx.y
-        p, g = of(k, p, p1, p2, p3, p4, p5, p6, p7), of(k, g, g1, g2, g3, g4, g5, g6, g7)
-        m, v = of(k, m, m1, m2, m3, m4, m5, m6, m7), of(k, v, v1, v2, v3, v4, v5, v6, v7)
-        n = of(k, n, n1, n2, n3, n4, n5, n6, n7)
-        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+    """As `_sgd_device`; the options are those of `_adam_step`."""
+    def adam(ps, gs, ms, vs, sizes, rate, beta1, beta2, correction, eps, decay, kept):
+        k = np.uint32(cuda.blockIdx.y)
+        p, g, m, v = ps[k], gs[k], ms[k], vs[k]
+        for i in range(cuda.grid(1), sizes[k], cuda.gridsize(1)):
             p[i], m[i], v[i] = _adam_step(p[i], g[i], m[i], v[i], rate, beta1, beta2, correction, eps, decay, kept)
     return adam

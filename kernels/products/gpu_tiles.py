@@ -18,8 +18,7 @@ from numba import njit
 
 from ..gpu.arrays.device_array import DeviceArray, empty
 from ..gpu.device import simulated
-from ..gpu.integer_division import divided, split
-from ..gpu.launch import cuda, cuda_kernel
+from ..gpu.integer_division import split
 
 PAD = 4  # entries behind a line: neighbours along the inner axis are stored to different banks, vectors stay aligned
 
@@ -157,41 +156,6 @@ def multiply(tile):
         return add_lines
 
     return lines(DEPTH)
-
-
-ENTRIES, GROUPS = (8, 4) if simulated() else (32, 16)  # a block that adds parts
-
-
-@cuda_kernel("T* T* T* int int int int int")
-def _sum_parts(T):
-    SIZE = ENTRIES * GROUPS
-
-    def sum_parts(parts, bias, out, count, size, biased, run, period):
-        shared = cuda.shared.array(SIZE, T)
-        x, y = cuda.threadIdx.x, cuda.threadIdx.y
-        entry = np.int64(cuda.blockIdx.x) * ENTRIES + x
-        total = T(0)
-        if entry < size:
-            for p in range(y, count, GROUPS):
-                total += parts[p * size + entry]
-        shared[y * ENTRIES + x] = total
-        cuda.syncthreads()
-        if y == 0 and entry < size:
-            for g in range(1, GROUPS):
-                total += shared[g * ENTRIES + x]
-            if biased:
-                line = divided(entry, run)
-                total += bias[line - divided(line, period) * period]
-            out[entry] = total
-
-    return sum_parts
-
-
-def sum_parts(parts: DeviceArray, count: int, bias: DeviceArray | None, out: DeviceArray, run: int = 1,
-              period: int = 1) -> None:
-    """out = the sum of `count` parts, in a fixed order, + bias[entry // run % period]."""
-    _sum_parts[out.dtype.type](-(-out.size // ENTRIES), (ENTRIES, GROUPS), parts, out if bias is None else bias, out,
-                               count, out.size, bias is not None, run, period)
 
 
 def room_for_parts(count: int, out: DeviceArray) -> DeviceArray:

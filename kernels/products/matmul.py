@@ -18,20 +18,10 @@ from ..compiling.parallel import Kernel
 from ..compiling.threads import one_blas_thread
 from ..gpu.arrays.device_array import DeviceArray, empty, is_device
 from ..gpu.arrays.numpy_functions import contiguous
-from ..gpu.integer_division import divided
+from ..gpu.block_sums import sum_parts
+from ..gpu.integer_division import divided, split
 from ..gpu.launch import cuda, cuda_kernel, over
-from .gpu_tiles import (
-    TILES,
-    alignment,
-    groups,
-    multiply,
-    place,
-    plan,
-    room_for_parts,
-    split,
-    sum_parts,
-    tiles,
-)
+from .gpu_tiles import TILES, alignment, groups, multiply, place, plan, room_for_parts, tiles
 
 ROWS, COLUMNS = 128, 256  # of a tile
 
@@ -108,7 +98,7 @@ def _on_device(a: DeviceArray, b: DeviceArray, bias: DeviceArray | None) -> Devi
     kernel((batch * tiles(tile, rows, columns), parts), tile.threads, a, b, bias if biased else out, target,
            batch, rows, columns, inner, part, a_step, *a_strides, b_step, *b_strides, biased and parts == 1)
     if parts > 1:
-        sum_parts(target, parts, bias, out, 1, columns)
+        sum_parts(target, parts, out, bias=bias, period=columns)
     return out
 
 
@@ -125,10 +115,11 @@ def _stack(x: DeviceArray) -> tuple[DeviceArray, int]:
     return x, axes[-1][1] if axes else 0
 
 
-@cuda_kernel("T~ T~ T* T* int int int int int int int int int int bool")
+@cuda_kernel("T~ T~ T* T* int int int int int[3] int[3] bool")
 def _entries(T):
-    """A thread for each entry of a stack of small matrices."""
-    def entries(a, b, bias, out, size, rows, columns, inner, a_step, a_row, a_k, b_step, b_k, b_column, biased):
+    """A thread for each entry of a stack of small matrices. Steps: from a matrix, row and column to the next."""
+    def entries(a, b, bias, out, size, rows, columns, inner, a_steps, b_steps, biased):
+        (a_step, a_row, a_k), (b_step, b_k, b_column) = a_steps, b_steps
         for entry in range(cuda.grid(1), size, cuda.gridsize(1)):
             line = divided(entry, columns)
             column = entry - line * columns
@@ -142,10 +133,12 @@ def _entries(T):
     return entries
 
 
-@cuda_kernel("T~ T~ T* T* int int int int int int int int int int int bool", offered=[
+@cuda_kernel("T~ T~ T* T* int int int int int int[3] int[3] bool", offered=[
     (*tile, a_along, b_along) for tile in TILES for a_along in (True, False) for b_along in (True, False)])
 def _product(T, tile, a_along, b_along):
-    """out[part, n] = a[n] b[n] + bias over a part of k. What is `along` k has its neighbours in memory there."""
+    """out[part, n] = a[n] b[n] + bias over a part of k. What is `along` k has its neighbours in memory there.
+
+    Steps: from a matrix, row and column to the next."""
     ROWS, COLUMNS, DEPTH, TALL, WIDE = tile
     THREADS, (A_LINE, B_LINE), (A_LOADS, B_LOADS) = tile.threads, tile.lines, tile.loads
     A_SIZE, B_SIZE, SUMS = 2 * DEPTH * A_LINE, 2 * DEPTH * B_LINE, TALL * WIDE
@@ -155,7 +148,8 @@ def _product(T, tile, a_along, b_along):
     ALIGNMENT = alignment()
     placed, multiplied = place(tile), multiply(tile)
 
-    def product(a, b, bias, out, batch, rows, columns, inner, part, a_step, a_row, a_k, b_step, b_k, b_column, biased):
+    def product(a, b, bias, out, batch, rows, columns, inner, part, a_steps, b_steps, biased):
+        (a_step, a_row, a_k), (b_step, b_k, b_column) = a_steps, b_steps
         a_tile = cuda.shared.array(A_SIZE, T, ALIGNMENT)
         b_tile = cuda.shared.array(B_SIZE, T, ALIGNMENT)
         a_next = cuda.local.array(A_LOADS, T)

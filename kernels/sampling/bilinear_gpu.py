@@ -4,6 +4,9 @@ In the place of a neighbour that does not exist a pixel is read and forgotten, s
 way together; the neighbour is the value outside.
 """
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from ..gpu.launch import device_floor, device_function
@@ -11,96 +14,116 @@ from .bilinear import _cell, formulas
 from .interpolation import NEAREST, ZEROS
 
 
+class Functions(NamedTuple):
+    """Device functions of a kernel k at one point, whose pixels are found once for all channels."""
+
+    place: Callable[..., Any]  # (point, widths, problem, backward) -> spot
+    value: Callable[..., Any]  # (U, base, spot, problem): of the channel that begins at U[base]
+    slopes: Callable[..., Any]  # as `value`: derivatives with respect to x, y, z, and to the widths there
+    scatter: Callable[..., Any]  # (sums, base, spot, g): g times the weights added to sums
+    through_padding: Callable[..., Any]  # (spot.x, g): from the gradient of a folded coordinate to the coordinate's
+    absolute: Callable[..., Any] | None = None  # (spot): the sum of all weights, without their signs
+
+
+class Pair(NamedTuple):
+    """The two neighbours of a point along an axis."""
+
+    f: float  # weight of the second
+    one: bool  # whether they exist
+    two: bool
+    first: int  # the pixel to read in place of the first
+    step: int  # to that of the second, in entries
+    turn: float  # the derivative of the folded coordinate
+
+
+class Spot(NamedTuple):
+    x: Pair
+    y: Pair
+    z: Pair
+    at: int  # the first entry to read
+    kind: int
+
+
 def on_device(T, dims, add):
-    """For kernels: `place`, `value`, `slopes`, `scatter`, which calls `add`, and `through_padding`."""
+    """The functions, for dtype T; `scatter` calls `add`."""
     folded, first, right = formulas(device_floor(T), device_function)
     cell = device_function(_cell)
 
     @device_function
-    def axis(x, size, kind, padding, backward):
-        """Weight of the second neighbour; whether the two exist; the pixel to read, and to the next one; the turn."""
-        turn = T(1)
-        if padding != ZEROS:
-            x, turn = folded(x, size, padding)
-        k, f = first(x, size, T(0.5) if kind == NEAREST else T(0))
-        if backward and kind != NEAREST:  # which has no other neighbour
+    def pair(x, size, step, problem, backward):
+        turn, nearest = T(1), problem.kind == NEAREST
+        if problem.padding != ZEROS:
+            x, turn = folded(x, size, problem.padding)
+        k, f = first(x, size, T(0.5) if nearest else T(0))
+        if backward and not nearest:  # which has no other neighbour
             k, f = right(k, f, turn)
         k = np.int64(k)
         one, two = k >= 0 and k < size, k >= -1 and k < size - 1
-        return f, one, two, k if one else 0 if two else size - 1, 1 if one and two else 0, turn
+        return Pair(f, one, two, k if one else 0 if two else size - 1, step if one and two else 0, turn)
 
     @device_function
-    def place(x, y, z, widths, D, H, W, kind, radius, padding, backward):
-        f_x, left, right, column, step_x, turn_x = axis(x, W, kind, padding, backward)
-        f_y, upper, lower, line, step_y, turn_y = axis(y, H, kind, padding, backward)
-        f_z, front, back, depth, step_z, turn_z = (
-            axis(z, D, kind, padding, backward) if dims == 3 else (T(0), True, False, 0, 0, T(1)))
-        at = (depth * H + line) * W + column
-        return ((f_x, f_y, f_z), (left, right, upper, lower, front, back), at, (step_x, step_y * W, step_z * H * W),
-                (turn_x, turn_y, turn_z), kind)
+    def place(point, widths, problem, backward):
+        D, H, W = problem.shape
+        x, y = pair(point.x, W, 1, problem, backward), pair(point.y, H, W, problem, backward)
+        if dims == 2:
+            return Spot(x, y, Pair(T(0), True, False, 0, 0, T(1)), y.first * W + x.first, problem.kind)
+        z = pair(point.z, D, H * W, problem, backward)
+        return Spot(x, y, z, (z.first * H + y.first) * W + x.first, problem.kind)
 
     @device_function
-    def square(U, at, step_x, step_y, f_x, f_y, left, right, upper, lower, outside):
-        """The cell whose first corner is `at`: its value, and the derivatives along x and y."""
-        t00, t01, t10, t11 = U[at], U[at + step_x], U[at + step_y], U[at + step_y + step_x]
-        return cell((t00 if left and upper else outside, t01 if right and upper else outside,
-                     t10 if left and lower else outside, t11 if right and lower else outside), f_x, f_y)
+    def square(U, at, spot, exists, outside):
+        """The cell whose first corner is `at`, of a slice that may not exist: value, and slopes along x and y."""
+        x, y = spot.x, spot.y
+        upper, lower = y.one and exists, y.two and exists
+        t00, t01, t10, t11 = U[at], U[at + x.step], U[at + y.step], U[at + y.step + x.step]
+        return cell((t00 if x.one and upper else outside, t01 if x.two and upper else outside,
+                     t10 if x.one and lower else outside, t11 if x.two and lower else outside), x.f, y.f)
 
     @device_function
-    def value(U, base, spot, outside):
-        (f_x, f_y, f_z), (left, right, upper, lower, front, back), at, (step_x, step_y, step_z), _, kind = spot
-        at += base
-        if kind == NEAREST:
+    def value(U, base, spot, problem):
+        at, z, outside = base + spot.at, spot.z, problem.outside
+        if problem.kind == NEAREST:
             pixel = U[at]
-            return pixel if left and upper and front else outside
+            return pixel if spot.x.one and spot.y.one and z.one else outside
+        near = square(U, at, spot, z.one, outside)
         if dims == 2:
-            return square(U, at, step_x, step_y, f_x, f_y, left, right, upper, lower, outside)[0]
-        near = square(U, at, step_x, step_y, f_x, f_y, left, right, upper and front, lower and front, outside)
-        at += step_z
-        far = square(U, at, step_x, step_y, f_x, f_y, left, right, upper and back, lower and back, outside)
-        return near[0] + f_z * (far[0] - near[0])
+            return near[0]
+        far = square(U, at + z.step, spot, z.two, outside)
+        return near[0] + z.f * (far[0] - near[0])
 
     @device_function
-    def slopes(U, base, spot, outside):
-        """Derivatives with respect to x, y and z; and to widths, which there are none of."""
-        (f_x, f_y, f_z), (left, right, upper, lower, front, back), at, (step_x, step_y, step_z), _, _ = spot
-        at += base
+    def slopes(U, base, spot, problem):
+        at, z = base + spot.at, spot.z
+        near, d_x, d_y = square(U, at, spot, z.one, problem.outside)
         if dims == 2:
-            _, d_x, d_y = square(U, at, step_x, step_y, f_x, f_y, left, right, upper, lower, outside)
             return d_x, d_y, T(0), T(0), T(0), T(0)
-        near, d_x, d_y = square(U, at, step_x, step_y, f_x, f_y, left, right, upper and front, lower and front, outside)
-        at += step_z
-        far, along, down = square(U, at, step_x, step_y, f_x, f_y, left, right, upper and back, lower and back, outside)
-        return d_x + f_z * (along - d_x), d_y + f_z * (down - d_y), far - near, T(0), T(0), T(0)
+        far, along, down = square(U, at + z.step, spot, z.two, problem.outside)
+        return d_x + z.f * (along - d_x), d_y + z.f * (down - d_y), far - near, T(0), T(0), T(0)
 
     @device_function
-    def add_square(sums, at, step_x, step_y, left, right, upper, lower):
+    def add_square(sums, at, spot, g):
         """Terms of neighbours that do not exist are 0, and not added."""
+        x, y = spot.x, spot.y
+        left, right = T(1) - x.f if x.one else T(0), x.f if x.two else T(0)
+        upper, lower = g * (T(1) - y.f if y.one else T(0)), g * (y.f if y.two else T(0))
         add(sums, at, upper * left)
-        add(sums, at + step_x, upper * right)
-        add(sums, at + step_y, lower * left)
-        add(sums, at + step_y + step_x, lower * right)
+        add(sums, at + x.step, upper * right)
+        add(sums, at + y.step, lower * left)
+        add(sums, at + y.step + x.step, lower * right)
 
     @device_function
     def scatter(sums, base, spot, g):
-        (f_x, f_y, f_z), (left, right, upper, lower, front, back), at, (step_x, step_y, step_z), _, kind = spot
-        at += base
-        w_left, w_right = T(1) - f_x if left else T(0), f_x if right else T(0)
-        w_upper, w_lower = T(1) - f_y if upper else T(0), f_y if lower else T(0)
-        if kind == NEAREST:
-            add(sums, at, g if left and upper and front else T(0))
+        at, z = base + spot.at, spot.z
+        if spot.kind == NEAREST:
+            add(sums, at, g if spot.x.one and spot.y.one and z.one else T(0))
         elif dims == 2:
-            add_square(sums, at, step_x, step_y, w_left, w_right, g * w_upper, g * w_lower)
+            add_square(sums, at, spot, g)
         else:
-            near, far = g * (T(1) - f_z) if front else T(0), g * f_z if back else T(0)
-            add_square(sums, at, step_x, step_y, w_left, w_right, near * w_upper, near * w_lower)
-            at += step_z
-            add_square(sums, at, step_x, step_y, w_left, w_right, far * w_upper, far * w_lower)
+            add_square(sums, at, spot, g * (T(1) - z.f) if z.one else T(0))
+            add_square(sums, at + z.step, spot, g * z.f if z.two else T(0))
 
     @device_function
-    def through_padding(spot, a, g):
-        """From the gradient of a folded coordinate to that of the coordinate."""
-        turn = spot[4][a]
-        return g if turn > T(0) else -g if turn < T(0) else T(0)
+    def through_padding(pair, g):
+        return g if pair.turn > T(0) else -g if pair.turn < T(0) else T(0)
 
-    return place, value, slopes, scatter, through_padding
+    return Functions(place, value, slopes, scatter, through_padding)

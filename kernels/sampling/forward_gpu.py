@@ -6,17 +6,15 @@ import numpy as np
 
 from ..gpu.arrays.device_array import empty
 from ..gpu.arrays.elementwise import full
-from ..gpu.launch import block, cuda, cuda_kernel
+from ..gpu.launch import block, cuda, cuda_kernel, flat
 from . import bilinear_gpu, separable_gpu, source_points_gpu
 from .interpolation import BILINEAR, CUSTOM, NEAREST, WRAP, hat, hat_slope
 from .separable_gpu import FOUR, MANY, WIDENED
-from .source_points_gpu import BASIS, GRID, PLANE
+from .source_points_gpu import BASIS, GRID, PLANE, Problem
 
 ADJACENT = 0  # a way from a point to its pixels; the others are those of `separable_gpu`
 BLOCKS = 2048  # to aim at: about twice as many as an H200 has room for, the same on every GPU, so that results are
 
-# What a launch says about a sampling problem: numbers of entries and pixels, then options (`Problem.arguments`).
-PROBLEM = "int int int int int int int int int int int int int int int T T T T T"
 USERS = (hat.py_func, hat_slope.py_func)  # an example of somebody's functions
 WAYS: list[tuple] = [(source, way, None) for source in (PLANE, BASIS, GRID)
                      for way in (ADJACENT, FOUR)]
@@ -31,29 +29,31 @@ def steps_of_a_point(T, dims, way, functions, add=None):
     return separable_gpu.on_device(T, dims, way, functions, add)
 
 
-@cuda_kernel(f"T* T* T* T* T* {PROBLEM}", offered=[
+@cuda_kernel("T* T* T* T* T*", Problem, offered=[
     (T, dims, *way) for T in (np.float32, np.float64) for dims in (2, 3) for way in WAYS])
 def _sample(T, dims, source, way, functions):
-    point, widths_of, _ = source_points_gpu.on_device(T, dims)
-    place, value = steps_of_a_point(T, dims, way, functions)[:2]
+    point, widths_of, _ = source_points_gpu.on_device(T, dims, source)
+    steps = steps_of_a_point(T, dims, way, functions)
+    place, value = steps.place, steps.value
     nan = T(np.nan)
 
-    def sample(U, M, basis, grid, V, step, C, P, layers, D, H, W, D_out, H_out, W_out, rows, K, columns, kind,
-               padding, radius, outside, s_x, s_y, s_z):
+    def sample(U, M, basis, grid, V, problem):
+        """V (n, C, P) of U (n, C, D, H, W), at the points of M (n, rows, K) over basis, or of grid: see `Problem`."""
+        step, C, P, layers = problem[:4]
+        D, H, W = problem.shape
         n = cuda.blockIdx.x
         p = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
         while p < P:  # a range with a step would divide, and be unrolled, at the price of registers
             for layer in range(layers):
                 q = layer * P + p
-                x, y, z, _, _ = point(M, basis, grid, n, q, layers * P, source, rows, K, columns, (D_out, H_out, W_out),
-                                      (D, H, W), (s_x, s_y, s_z))
-                widths = widths_of(grid, n, q, layers * P) if way == WIDENED else (T(1), T(1), T(1))
-                spot = place(x, y, z, widths, D, H, W, kind, radius, padding, False)
-                number = x == x and y == y and z == z
+                here = point(M, basis, grid, n, q, problem)
+                widths = widths_of(grid, n, q, problem) if way == WIDENED else (T(1), T(1), T(1))
+                spot = place(here, widths, problem, False)
+                number = here.x == here.x and here.y == here.y and here.z == here.z
                 c = np.int64(cuda.blockIdx.z)
                 while c < C:
                     at = (n * C + c) * P + p
-                    v = value(U, n * step + c * (D * H * W), spot, outside) if number else nan
+                    v = value(U, n * step + c * (D * H * W), spot, problem) if number else nan
                     V[at] = v if layer == 0 else V[at] + v
                     c += cuda.gridDim.z
             p += cuda.gridDim.y * cuda.blockDim.x
@@ -61,8 +61,8 @@ def _sample(T, dims, source, way, functions):
     return sample
 
 
-class Problem:
-    """A sampling problem as it is launched.
+class Plan:
+    """How a sampling problem is launched: arrays, constants, and the numbers of its `Problem` in a row.
 
     One set of points for many images is one image with all their channels.
     """
@@ -90,9 +90,10 @@ class Problem:
         self.step = 0 if len(U) == 1 and self.images > 1 else self.C * inside  # from an image to the next
         self.Q, self.columns = self.layers * self.P, grid.shape[2]
         three = (1,) * (3 - self.dims)
-        self.arguments = (self.step, self.C, self.P, self.layers, *three, *U.shape[2:], *three, *size, self.rows,
-                          self.K, self.columns, kernel.kind, padding,
-                          *map(self.T, (kernel.radius_in(self.T), outside, *scale, *three)))
+        self.numbers = flat(Problem(
+            self.step, self.C, self.P, self.layers, (*three, *U.shape[2:]), (*three, *size), self.rows, self.K,
+            self.columns, kernel.kind, padding, self.T(kernel.radius_in(self.T)), self.T(outside),
+            tuple(map(self.T, (*scale, *three)))))
 
     @property
     def constants(self):
@@ -108,13 +109,14 @@ class Problem:
 
 
 def sample_on_device(U, *arguments):
-    problem = Problem(U, *arguments)
-    if problem.layers == 0:
-        return full(problem.shape, 0, problem.T)
-    V = empty(problem.shape, problem.T)
+    """V on a device; the arguments are those of `Plan`."""
+    plan = Plan(U, *arguments)
+    if plan.layers == 0:
+        return full(plan.shape, 0, plan.T)
+    V = empty(plan.shape, plan.T)
     if V.size:
         threads = block()
-        blocks = min(-(-problem.P // threads), 65535)
-        groups = problem.groups(problem.images * blocks)
-        _sample[problem.constants]((problem.images, blocks, groups), threads, *problem.arrays, V, *problem.arguments)
+        blocks = min(-(-plan.P // threads), 65535)
+        groups = plan.groups(plan.images * blocks)
+        _sample[plan.constants]((plan.images, blocks, groups), threads, *plan.arrays, V, *plan.numbers)
     return V

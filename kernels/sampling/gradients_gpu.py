@@ -4,12 +4,13 @@ import numpy as np
 
 from ..gpu.arrays.device_array import empty
 from ..gpu.arrays.elementwise import full
-from ..gpu.fixed_point import LANES, Scatter, largest, scaling, sum_parts
+from ..gpu.block_sums import LANES, sum_parts
+from ..gpu.fixed_point import Scatter, largest, scaling
 from ..gpu.launch import FULL, block, cuda, cuda_kernel, device_function
 from . import source_points_gpu
-from .forward_gpu import BLOCKS, PROBLEM, USERS, WAYS, WIDENED, Problem, steps_of_a_point
+from .forward_gpu import BLOCKS, USERS, WAYS, WIDENED, Plan, steps_of_a_point
 from .interpolation import BICUBIC, CATMULL_ROM, NEAREST
-from .source_points_gpu import GRID, PLANE
+from .source_points_gpu import GRID, PLANE, Problem
 
 
 def _add():
@@ -36,7 +37,7 @@ def _reduced(T, dims, source, threads):
             return sums[0] + g * at[0], sums[1] + g * at[1], sums[2] + g * at[2], sums[3] + g * at[3]
 
         @device_function
-        def gather(sums, g, at, basis, first, Q, rows, K, begins, dM, out):
+        def gather(sums, g, at, basis, first, problem, begins, dM, out):
             return plus(sums[0], g[0], at), plus(sums[1], g[1], at), plus(sums[2], g[2], at), plus(sums[3], g[3], at)
 
         @device_function
@@ -70,7 +71,8 @@ def _reduced(T, dims, source, threads):
                 dM[out + t] = total
     else:
         @device_function
-        def gather(sums, g, at, basis, first, Q, rows, K, begins, dM, out):
+        def gather(sums, g, at, basis, first, problem, begins, dM, out):
+            rows, K, Q = problem.rows, problem.K, problem.layers * problem.P
             run = cuda.shared.array(four, T)
             shares = cuda.shared.array(four, T)
             t = cuda.threadIdx.x
@@ -111,16 +113,22 @@ def _reduced(T, dims, source, threads):
     return gather, finish
 
 
-@cuda_kernel(f"T* T* T* T* T* T* int64[] T* {PROBLEM} int bool bool", offered=[
+@cuda_kernel("T* T* T* T* T* T* int64[] T*", Problem, "int bool bool", offered=[
     (T, dims, *way, FULL) for T in (np.float32, np.float64) for dims in (2, 3) for way in WAYS])
 def _gradients(T, dims, source, way, functions, threads):
-    point, widths_of, through_quotient = source_points_gpu.on_device(T, dims)
-    place, _, slopes, scatter, through_padding = steps_of_a_point(T, dims, way, functions, _add())[:5]
+    point, widths_of, through_quotient = source_points_gpu.on_device(T, dims, source)
+    steps = steps_of_a_point(T, dims, way, functions, _add())
+    place, slopes, scatter, through_padding = steps.place, steps.slopes, steps.scatter, steps.through_padding
     gather, finish = _reduced(T, dims, source, threads)
     factors = scaling(T)
 
-    def gradients(U, M, basis, grid, dV, maxima, sums, dpoints, step, C, P, layers, D, H, W, D_out, H_out, W_out,
-                  rows, K, columns, kind, padding, radius, outside, s_x, s_y, s_z, bits, wanted_U, wanted_points):
+    def gradients(U, M, basis, grid, dV, maxima, sums, dpoints, problem, bits, wanted_U, wanted_points):
+        """Adds dU to `sums`, as multiples of a quantum that follows from maxima, the largest |dV| of each image, and
+        bits (`gpu/fixed_point.py`). Writes dpoints: parts of dgrid (blocks z, n, points, columns), or of dM (n, blocks
+        z and y, rows, K). The other arrays are those of `sample`."""
+        step, C, P, layers = problem[:4]
+        D, H, W = problem.shape
+        rows, K, columns = problem.rows, problem.K, problem.columns
         n, Q = cuda.blockIdx.x, layers * P
         most = maxima[n if step > 0 else 0] if wanted_U else T(0)
         scatters = wanted_U and most - most == T(0)
@@ -133,38 +141,38 @@ def _gradients(T, dims, source, way, functions, threads):
             q = first + cuda.threadIdx.x
             g, at = nothing, nothing
             if q < Q:
-                x, y, z, rate, at = point(M, basis, grid, n, q, Q, source, rows, K, columns, (D_out, H_out, W_out),
-                                          (D, H, W), (s_x, s_y, s_z))
-                widths = widths_of(grid, n, q, Q) if way == WIDENED else (T(1), T(1), T(1))
-                spot = place(x, y, z, widths, D, H, W, kind, radius, padding, True)
+                here = point(M, basis, grid, n, q, problem)
+                at = here.target
+                widths = widths_of(grid, n, q, problem) if way == WIDENED else (T(1), T(1), T(1))
+                spot = place(here, widths, problem, True)
                 p = q if layers == 1 else q - np.int64(np.uint32(q) // np.uint32(P)) * P
                 g_x, g_y, g_z, e_x, e_y, e_z = T(0), T(0), T(0), T(0), T(0), T(0)
                 c = np.int64(cuda.blockIdx.z)
                 while c < C:
                     d, base = dV[(n * C + c) * P + p], n * step + c * (D * H * W)
                     if wanted_points:
-                        d_x, d_y, d_z, w_x, w_y, w_z = slopes(U, base, spot, outside)
+                        d_x, d_y, d_z, w_x, w_y, w_z = slopes(U, base, spot, problem)
                         g_x, g_y, g_z = g_x + d * d_x, g_y + d * d_y, g_z + d * d_z
                         e_x, e_y, e_z = e_x + d * w_x, e_y + d * w_y, e_z + d * w_z
                     if scatters:
                         scatter(sums, base, spot, d * f_1 * f_2)
                     c += cuda.gridDim.z
-                g_x, g_y = through_padding(spot, 0, g_x), through_padding(spot, 1, g_y)
-                g_z = through_padding(spot, 2, g_z) if dims == 3 else T(0)
+                g_x, g_y = through_padding(spot.x, g_x), through_padding(spot.y, g_y)
+                g_z = through_padding(spot.z, g_z) if dims == 3 else T(0)
                 g = g_x, g_y, g_z, T(0)
                 if source == GRID and wanted_points:
                     to = ((cuda.blockIdx.z * cuda.gridDim.x + n) * Q + q) * columns
-                    dpoints[to], dpoints[to + 1] = g_x * s_x, g_y * s_y
+                    dpoints[to], dpoints[to + 1] = g_x * problem.scale[0], g_y * problem.scale[1]
                     if dims == 3:
-                        dpoints[to + 2] = g_z * s_z
+                        dpoints[to + 2] = g_z * problem.scale[2]
                     if way == WIDENED:
                         dpoints[to + dims], dpoints[to + dims + 1] = e_x, e_y
                         if dims == 3:
                             dpoints[to + 5] = e_z
                 if source != GRID and rows > dims:
-                    g = through_quotient(x, y, z, rate, g, (D, H, W))
+                    g = through_quotient(here, g, problem.shape)
             if source != GRID and wanted_points:
-                own = gather(own, g, at, basis, first, Q, rows, K, first == cuda.blockIdx.y * threads, dpoints, out)
+                own = gather(own, g, at, basis, first, problem, first == cuda.blockIdx.y * threads, dpoints, out)
             first += cuda.gridDim.y * threads
         if source != GRID and wanted_points:
             finish(own, rows, dpoints, out)
@@ -172,59 +180,60 @@ def _gradients(T, dims, source, way, functions, threads):
     return gradients
 
 
-@cuda_kernel(f"T* T* T* T* T* {PROBLEM}", offered=[
+@cuda_kernel("T* T* T* T* T*", Problem, offered=[
     (T, dims, *way) for T in (np.float32, np.float64) for dims in (2, 3) for way in WAYS if way[-1] is USERS])
 def _weight_of_points(T, dims, source, way, functions):
     """Of somebody's kernel: the sum of the weights of each point, without their signs, which bounds what it adds."""
-    point, widths_of, _ = source_points_gpu.on_device(T, dims)
-    place, *_, absolute = steps_of_a_point(T, dims, way, functions)
+    point, widths_of, _ = source_points_gpu.on_device(T, dims, source)
+    steps = steps_of_a_point(T, dims, way, functions)
+    place, absolute = steps.place, steps.absolute
 
-    def weight_of_points(U, M, basis, grid, found, step, C, P, layers, D, H, W, D_out, H_out, W_out, rows,
-                         K, columns, kind, padding, radius, outside, s_x, s_y, s_z):
-        n, Q = cuda.blockIdx.x, layers * P
+    def weight_of_points(U, M, basis, grid, found, problem):
+        """found (n, points); the other arrays are those of `sample`."""
+        n, Q = cuda.blockIdx.x, problem.layers * problem.P
         q = cuda.blockIdx.y * cuda.blockDim.x + cuda.threadIdx.x
         while q < Q:
-            x, y, z, _, _ = point(M, basis, grid, n, q, Q, source, rows, K, columns, (D_out, H_out, W_out), (D, H, W),
-                                  (s_x, s_y, s_z))
-            widths = widths_of(grid, n, q, Q) if way == WIDENED else (T(1), T(1), T(1))
-            found[n * Q + q] = absolute(place(x, y, z, widths, D, H, W, kind, radius, padding, True))
+            here = point(M, basis, grid, n, q, problem)
+            widths = widths_of(grid, n, q, problem) if way == WIDENED else (T(1), T(1), T(1))
+            found[n * Q + q] = absolute(place(here, widths, problem, True))
             q += cuda.gridDim.y * cuda.blockDim.x
 
     return weight_of_points
 
 
 def gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U, wanted_points):
+    """dU or None, and the gradient of the points, dgrid or dM, or None; the other arguments are those of `Plan`."""
     given = grid if grid.shape[1] > 0 else M
     nothing = full(given.shape, 0, dV.dtype) if wanted_points and (kernel.kind == NEAREST or dV.size == 0) else None
     wanted_points = wanted_points and nothing is None
     if dV.size == 0 or not (wanted_U or wanted_points):
         return full(U.shape, 0, dV.dtype) if wanted_U else None, nothing
-    problem = Problem(U, M, basis, grid, scale, size, kernel, padding, outside, flatten)
-    T, threads, images, on_grid = problem.T, block(), problem.images, problem.source == GRID
+    plan = Plan(U, M, basis, grid, scale, size, kernel, padding, outside, flatten)
+    T, threads, images, on_grid = plan.T, block(), plan.images, plan.source == GRID
     # A block adds up its share of dM by itself: the more points it has, the less is left to sum afterwards.
-    most = -(-problem.Q // (threads if on_grid else 4 * threads))
+    most = -(-plan.Q // (threads if on_grid else 4 * threads))
     blocks = min(most, 65535 if on_grid else max(1, BLOCKS // images))
-    groups = problem.groups(images * blocks)
+    groups = plan.groups(images * blocks)
     parts = 1 if not wanted_points else groups if on_grid else groups * blocks
     dpoints = empty((parts, *given.shape) if parts > 1 else given.shape if wanted_points else 1, T)
-    scatter = _scatter(problem, U, dV, kernel, threads) if wanted_U else None
+    scatter = _scatter(plan, U, dV, kernel, threads) if wanted_U else None
     maxima, sums, bits = (scatter.maxima, scatter.sums, scatter.bits) if wanted_U else (U, empty(1, np.int64), 0)
-    _gradients[(*problem.constants, threads)](
-        (images, blocks, groups), threads, *problem.arrays, dV, maxima, sums, dpoints, *problem.arguments, bits,
+    _gradients[(*plan.constants, threads)](
+        (images, blocks, groups), threads, *plan.arrays, dV, maxima, sums, dpoints, *plan.numbers, bits,
         wanted_U, wanted_points)
     if parts > 1:
-        dpoints = sum_parts(dpoints, 1 if on_grid else images, parts, given.shape)
+        dpoints = sum_parts(dpoints, parts, empty(given.shape, T), 1 if on_grid else images)
     return scatter.total() if wanted_U else None, dpoints if wanted_points else nothing
 
 
-def _scatter(problem, U, dV, kernel, threads):
+def _scatter(plan, U, dV, kernel, threads):
     """Room for dU: sums for each image that has its own, of as many terms as there are points."""
-    rows, weights = 1 if problem.step == 0 else problem.images, None
-    if problem.functions is not None:
-        weights = empty((problem.images, problem.Q), problem.T)
-        blocks = problem.images, min(-(-problem.Q // threads), 65535)
-        _weight_of_points[problem.constants](blocks, threads, *problem.arrays, weights, *problem.arguments)
+    rows, weights = 1 if plan.step == 0 else plan.images, None
+    if plan.functions is not None:
+        weights = empty((plan.images, plan.Q), plan.T)
+        blocks = plan.images, min(-(-plan.Q // threads), 65535)
+        _weight_of_points[plan.constants](blocks, threads, *plan.arrays, weights, *plan.numbers)
         weights = largest(weights, rows)
     # What a point adds to one pixel: with cubic weights, which may be negative, less than twice dV along each axis.
-    bound = 2.0**problem.dims if kernel.kind in (BICUBIC, CATMULL_ROM) else 1.0
-    return Scatter(U.shape, rows, dV, problem.Q * problem.images // rows, bound, weights)
+    bound = 2.0**plan.dims if kernel.kind in (BICUBIC, CATMULL_ROM) else 1.0
+    return Scatter(U.shape, rows, dV, plan.Q * plan.images // rows, bound, weights)

@@ -5,28 +5,55 @@ needed, and so it is where the kernel is WIDENED: there is no room for a table.
 """
 
 import types
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..gpu.launch import device_floor, device_function
-from .interpolation import (
-    BICUBIC,
-    BILINEAR,
-    BSPLINE,
-    NEAREST,
-    b_spline,
-    b_spline_slope,
-    box,
-    box_slope,
-    hat,
-    hat_slope,
-    keys,
-    keys_slope,
-    padded,
-)
+from . import interpolation as of
+from .bilinear_gpu import Functions
 from .separable import formulas
 
 FOUR, MANY, WIDENED = range(1, 4)  # ways of a thread of the GPU with a point's taps
+
+
+class Along(NamedTuple):
+    """The taps of an axis, and what their weights follow from."""
+
+    first: int
+    centre: float  # x - the first tap
+    rate: float  # 1 / s
+    used: int  # number of taps
+    stays: bool  # whether weights have a slope
+    total: float  # of the weights, before they are divided by it; and its derivatives with respect to x and s
+    slope: float
+    growth: float
+    size: int  # pixels of the axis
+    kind: int
+    padding: int
+    radius: float
+
+
+class Tap(NamedTuple):
+    pixel: int  # that it reads, or -1
+    weight: float
+    slope: float  # the derivatives of the weight with respect to x and s
+    growth: float
+
+
+class Four(NamedTuple):
+    """The taps of an axis in registers."""
+
+    taps: tuple[Tap, Tap, Tap, Tap]
+    used: int
+
+
+class Spot(NamedTuple):
+    x: Any  # Along or Four
+    y: Any
+    z: Any  # where there is one
+    H: int
+    W: int
 
 
 def _retyped(function, T):
@@ -49,33 +76,33 @@ def _weight_on_device(T, functions):
             return T(k(u)), T(slope(u))
 
         return inside
-    flat, tent, cubic, spline = (device_function(f) for f in (box, hat, keys, b_spline))
-    flat_slope, tent_slope, cubic_slope, spline_slope = (
-        device_function(f) for f in (box_slope, hat_slope, keys_slope, b_spline_slope))
+    box, hat, keys, spline = map(device_function, (of.box, of.hat, of.keys, of.b_spline))
+    box_slope, hat_slope, keys_slope, spline_slope = map(
+        device_function, (of.box_slope, of.hat_slope, of.keys_slope, of.b_spline_slope))
 
     @device_function
     def weight(u, kind, radius):
-        if kind == NEAREST:
-            return flat(u), flat_slope(u)
-        if kind == BILINEAR:
-            return tent(u), tent_slope(u)
-        if kind == BSPLINE:
+        if kind == of.NEAREST:
+            return box(u), box_slope(u)
+        if kind == of.BILINEAR:
+            return hat(u), hat_slope(u)
+        if kind == of.BSPLINE:
             return spline(u), spline_slope(u)
-        a = T(-0.75) if kind == BICUBIC else T(-0.5)
-        return cubic(u, a), cubic_slope(u, a)
+        a = T(-0.75) if kind == of.BICUBIC else T(-0.5)
+        return keys(u, a), keys_slope(u, a)
 
     return weight
 
 
 def on_device(T, dims, way, functions, add):
-    """For kernels: `place`, `value`, `slopes`, `scatter`, which calls `add`, `through_padding` and `absolute`."""
-    floor, weight, read_by = device_floor(T), _weight_on_device(T, functions), device_function(padded)
+    """The functions for dtype T, a way, and somebody's (k, slope) or None; `scatter` calls `add`."""
+    floor, weight, read_by = device_floor(T), _weight_on_device(T, functions), device_function(of.padded)
     clamped = formulas(floor, device_function)
     custom = functions is not None
 
     @device_function
-    def axis(x, size, width, kind, radius, padding):
-        """The first tap, its distance from x, and what else the weights of an axis follow from."""
+    def axis(x, size, width, problem):
+        kind, radius, padding = problem.kind, problem.radius, problem.padding
         s = min(width if width > T(1) else T(1), T(size)) if way == WIDENED else T(1)  # NaN is 1
         reach = radius * s
         x_j, near = clamped(x if x == x else T(0), size, reach, padding)
@@ -92,67 +119,61 @@ def on_device(T, dims, way, functions, add):
         if total == T(0):
             total, slope, growth = T(1), T(0), T(0)
         stays = near or custom  # the sum of other kernels' weights is 1 and has no slope
-        return np.int64(before) + 1, centre, rate, used, stays, total, slope, growth, size, kind, padding, radius
+        return Along(np.int64(before) + 1, centre, rate, used, stays, total, slope, growth, size, kind, padding, radius)
 
     @device_function
     def tap(along, t):
-        """The pixel that a tap reads, or -1; its weight, and the derivatives with respect to x and s."""
-        first, centre, rate, _, stays, total, slope, growth, size, kind, padding, radius = along
-        u = (centre - T(t)) * rate
-        w, d = weight(u, kind, radius)
+        u = (along.centre - T(t)) * along.rate
+        w, d = weight(u, along.kind, along.radius)
         e = T(0)
         if way == WIDENED:
-            w, d = w / total, d * rate
-            e = (-u * d - w * growth) / total
-            d = (d - w * slope) / total
-        return np.int32(read_by(first + t, size, padding)), w, d if stays else T(0), e if stays else T(0)
+            w, d = w / along.total, d * along.rate
+            e = (-u * d - w * along.growth) / along.total
+            d = (d - w * along.slope) / along.total
+        pixel = np.int32(read_by(along.first + t, along.size, along.padding))
+        return Tap(pixel, w, d if along.stays else T(0), e if along.stays else T(0))
 
     @device_function
     def tap_of_four(along, t):
-        if t < along[3]:
+        if t < along.used:
             return tap(along, t)
-        return np.int32(-1), T(0), T(0), T(0)  # somebody's k may end at the radius
+        return Tap(np.int32(-1), T(0), T(0), T(0))  # somebody's k may end at the radius
 
     if way == FOUR:
         @device_function
-        def taps_of(x, size, width, kind, radius, padding):
-            along = axis(x, size, width, kind, radius, padding)
-            return (tap_of_four(along, 0), tap_of_four(along, 1), tap_of_four(along, 2), tap_of_four(along, 3),
-                    along[3])
+        def taps_of(x, size, width, problem):
+            along = axis(x, size, width, problem)
+            return Four((tap_of_four(along, 0), tap_of_four(along, 1), tap_of_four(along, 2), tap_of_four(along, 3)),
+                        along.used)
 
         @device_function
-        def take(taps, t):
+        def take(four, t):
+            taps = four.taps
             return taps[0] if t == 0 else taps[1] if t == 1 else taps[2] if t == 2 else taps[3]
 
         @device_function
-        def columns(taps):
+        def columns(four):
             return 4  # a constant, so that they stay in registers
-
-        @device_function
-        def used(taps):
-            return taps[4]
     else:
         taps_of, take = axis, tap
 
         @device_function
-        def used(taps):
-            return taps[3]
-
-        columns = used
+        def columns(along):
+            return along.used
 
     @device_function
-    def place(x, y, z, widths, D, H, W, kind, radius, padding, backward):
-        along_x = taps_of(x, W, widths[0], kind, radius, padding)
-        along_y = taps_of(y, H, widths[1], kind, radius, padding)
-        return along_x, along_y, taps_of(z, D, widths[2], kind, radius, padding) if dims == 3 else along_y, H, W
+    def place(point, widths, problem, backward):
+        D, H, W = problem.shape
+        x, y = taps_of(point.x, W, widths[0], problem), taps_of(point.y, H, widths[1], problem)
+        return Spot(x, y, taps_of(point.z, D, widths[2], problem) if dims == 3 else y, H, W)
 
     @device_function
     def slices(along_z):
-        return used(along_z) if dims == 3 else 1
+        return along_z.used if dims == 3 else 1
 
     @device_function
     def slice_of(along_z, t):
-        return take(along_z, t) if dims == 3 else (np.int32(0), T(1), T(0), T(0))
+        return take(along_z, t) if dims == 3 else Tap(np.int32(0), T(1), T(0), T(0))
 
     @device_function
     def read(U, base, at, inside, outside):
@@ -161,37 +182,36 @@ def on_device(T, dims, way, functions, add):
         return pixel if inside else outside
 
     @device_function
-    def value(U, base, spot, outside):
+    def value(U, base, spot, problem):
         along_x, along_y, along_z, H, W = spot
         total = T(0)
         for s in range(slices(along_z)):
             m_z, w_z, _, _ = slice_of(along_z, s)
             r = 0
-            while r < used(along_y):
+            while r < along_y.used:
                 m_y, w_y, _, _ = take(along_y, r)
                 inside, line, here = m_z >= 0 and m_y >= 0, base + (np.int64(m_z) * H + np.int64(m_y)) * W, T(0)
                 for c in range(columns(along_x)):
                     m, w, _, _ = take(along_x, c)
-                    here += w * read(U, base, line + m, inside and m >= 0, outside)
+                    here += w * read(U, base, line + m, inside and m >= 0, problem.outside)
                 total += w_z * w_y * here
                 r += 1
         return total
 
     @device_function
-    def slopes(U, base, spot, outside):
-        """Derivatives with respect to x, y and z, and to their widths."""
+    def slopes(U, base, spot, problem):
         along_x, along_y, along_z, H, W = spot
         g_x, g_y, g_z, e_x, e_y, e_z = T(0), T(0), T(0), T(0), T(0), T(0)
         for s in range(slices(along_z)):
             m_z, w_z, d_z, s_z = slice_of(along_z, s)
             r = 0
-            while r < used(along_y):
+            while r < along_y.used:
                 m_y, w_y, d_y, s_y = take(along_y, r)
                 inside, line = m_z >= 0 and m_y >= 0, base + (np.int64(m_z) * H + np.int64(m_y)) * W
                 here, right, spread = T(0), T(0), T(0)
                 for c in range(columns(along_x)):
                     m, w, d, e = take(along_x, c)
-                    u = read(U, base, line + m, inside and m >= 0, outside)
+                    u = read(U, base, line + m, inside and m >= 0, problem.outside)
                     here, right, spread = here + w * u, right + d * u, spread + e * u
                 g_x, g_y, g_z = g_x + w_z * w_y * right, g_y + w_z * d_y * here, g_z + d_z * w_y * here
                 e_x, e_y, e_z = e_x + w_z * w_y * spread, e_y + w_z * s_y * here, e_z + s_z * w_y * here
@@ -204,7 +224,7 @@ def on_device(T, dims, way, functions, add):
         for s in range(slices(along_z)):
             m_z, w_z, _, _ = slice_of(along_z, s)
             r = 0
-            while r < used(along_y):
+            while r < along_y.used:
                 m_y, w_y, _, _ = take(along_y, r)
                 inside, line = m_z >= 0 and m_y >= 0, base + (np.int64(m_z) * H + np.int64(m_y)) * W
                 share = w_z * w_y * g
@@ -215,20 +235,19 @@ def on_device(T, dims, way, functions, add):
                 r += 1
 
     @device_function
-    def through_padding(spot, a, g):
+    def through_padding(taps, g):
         return g  # padding acted on the taps
 
     @device_function
     def absolute(spot):
-        """The sum of all weights, without their signs."""
         along_x, along_y, along_z, _, _ = spot
         x, y, z = T(0), T(0), T(0)
-        for t in range(used(along_x)):
+        for t in range(along_x.used):
             x += abs(take(along_x, t)[1])
-        for t in range(used(along_y)):
+        for t in range(along_y.used):
             y += abs(take(along_y, t)[1])
         for t in range(slices(along_z)):
             z += abs(slice_of(along_z, t)[1])
         return x * y * z
 
-    return place, value, slopes, scatter, through_padding, absolute
+    return Functions(place, value, slopes, scatter, through_padding, absolute)

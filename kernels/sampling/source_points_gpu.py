@@ -1,5 +1,7 @@
 """Where a point of the output lies in the source, found by a thread of a GPU: what `source_points.py` does for runs."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from ..gpu.launch import device_function
@@ -7,12 +9,41 @@ from ..gpu.launch import device_function
 PLANE, BASIS, GRID = range(3)  # where a thread of the GPU takes its points from
 
 
-def on_device(T, dims):
-    """`point`, the coordinates of one point, in a register each; `widths`, those of its kernel; `through_quotient`."""
+class Problem(NamedTuple):
+    """What a launch says about a sampling problem: numbers of entries and pixels, then options. An image has D = 1."""
+
+    step: int  # entries of U from an image to the next; 0 where all points read one
+    C: int
+    P: int  # points of a layer of the output: V (n, C, P) is the sum of all layers
+    layers: int
+    shape: tuple[int, int, int]  # D, H, W of U
+    size: tuple[int, int, int]  # and of the output
+    rows: int  # of M
+    K: int  # columns of M
+    columns: int  # of the grid
+    kind: int  # of the kernel
+    padding: int
+    radius: float  # of the kernel, in pixels
+    outside: float  # the value there
+    scale: tuple[float, float, float]  # pixels to one of the grid, along x, y, z
+
+
+class Point(NamedTuple):
+    x: float  # in pixels from the centre of the first
+    y: float
+    z: float
+    rate: float  # 1 / denominator
+    target: tuple[float, float, float, float]  # the target point, where it is the basis
+
+
+def on_device(T, dims, source):
+    """For points of a `source`: `point`, where one lies, in registers; `widths`, those of its kernel along x, y and z;
+    `through_quotient`."""
 
     @device_function
-    def target(p, D_out, H_out, W_out):
+    def target(p, size):
         """(x_t, y_t, 1, 0) or (x_t, y_t, z_t, 1), in pixels from the centre of the output."""
+        D_out, H_out, W_out = size
         line = np.int64(np.uint32(p) // np.uint32(W_out))  # a division of 64 bits is slow there
         x_t = T(p - line * W_out) - T(0.5) * T(W_out - 1)
         if dims == 2:
@@ -22,7 +53,8 @@ def on_device(T, dims):
         return x_t, y_t, T(depth) - T(0.5) * T(D_out - 1), T(1)
 
     @device_function
-    def of_basis(M, m, basis, p, points, rows, K):
+    def of_basis(M, m, basis, p, problem):
+        rows, K, points = problem.rows, problem.K, problem.layers * problem.P
         x, y, z, last = T(0), T(0), T(0), T(0)
         for k in range(K):
             b = basis[k * points + p]
@@ -46,34 +78,36 @@ def on_device(T, dims):
                 row(M, m + 3 * K, at) if dims == 3 and rows > 3 else T(0))
 
     @device_function
-    def point(M, basis, grid, n, p, points, source, rows, K, columns, size, shape, scale):
-        """x, y, z, 1 / denominator, and the target point where it is the basis."""
-        D, H, W = shape
+    def point(M, basis, grid, n, p, problem):
+        """Point p of image n, from M (N, rows, K) and basis (K, points), or from grid (N, points, columns)."""
+        rows, K = problem.rows, problem.K
+        D, H, W = problem.shape
         c_x, c_y, c_z = T(0.5) * T(W - 1), T(0.5) * T(H - 1), T(0.5) * T(D - 1)
         at = (T(0), T(0), T(0), T(0))
         if source == GRID:
-            g = (n * points + p) * columns
-            return (scale[0] * grid[g] + c_x, scale[1] * grid[g + 1] + c_y,
-                    scale[2] * grid[g + 2] + c_z if dims == 3 else T(0), T(1), at)
+            g, scale = (n * problem.layers * problem.P + p) * problem.columns, problem.scale
+            return Point(scale[0] * grid[g] + c_x, scale[1] * grid[g + 1] + c_y,
+                         scale[2] * grid[g + 2] + c_z if dims == 3 else T(0), T(1), at)
         if source == PLANE:
-            at = target(p, size[0], size[1], size[2])
+            at = target(p, problem.size)
             x, y, z, last = of_plane(M, n * rows * K, at, rows, K)
         else:
-            x, y, z, last = of_basis(M, n * rows * K, basis, p, points, rows, K)
+            x, y, z, last = of_basis(M, n * rows * K, basis, p, problem)
         rate = T(1)
         if rows > dims:
             rate = T(1) / (z if dims == 2 else last)
             x, y, z = x * rate, y * rate, z * rate
-        return x + c_x, y + c_y, z + c_z if dims == 3 else T(0), rate, at
+        return Point(x + c_x, y + c_y, z + c_z if dims == 3 else T(0), rate, at)
 
     @device_function
-    def widths(grid, n, p, points):
-        g = (n * points + p) * 2 * dims + dims
+    def widths(grid, n, p, problem):
+        g = (n * problem.layers * problem.P + p) * 2 * dims + dims
         return grid[g], grid[g + 1], grid[g + 2] if dims == 3 else T(1)
 
     @device_function
-    def through_quotient(x, y, z, rate, g, shape):
+    def through_quotient(here, g, shape):
         """From the gradients of quotients to those of their numerators, and of the denominator."""
+        x, y, z, rate, _ = here
         D, H, W = shape
         far = T(1e9)
         near = abs(x) < far and abs(y) < far and (dims == 2 or abs(z) < far)

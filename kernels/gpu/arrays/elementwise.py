@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from ..extremes import maximum, minimum
 from ..integer_division import check_count, split
-from ..launch import CudaKernel, cuda, cuda_kernel, over
+from ..launch import cuda, cuda_kernel, over
 from .device_array import DeviceArray, empty
 
 AXES = 4
@@ -36,9 +37,8 @@ FORMULAS: dict[str, Any] = {
     "log": lambda T: lambda a, b: math.log(a),
     "tanh": lambda T: lambda a, b: math.tanh(a),
     "logaddexp": lambda T: lambda a, b: max(a, b) + math.log1p(math.exp(-abs(a - b))),
-    # As NumPy's: a NaN on either side is the result.
-    "maximum": lambda T: lambda a, b: a if a >= b or a != a else b,
-    "minimum": lambda T: lambda a, b: a if a <= b or a != a else b,
+    "maximum": lambda T: lambda a, b: maximum(a, b),
+    "minimum": lambda T: lambda a, b: minimum(a, b),
     "sin": lambda T: lambda a, b: math.sin(a),
     "cos": lambda T: lambda a, b: math.cos(a),
 }
@@ -62,7 +62,7 @@ CASTS: list[tuple] = [(T, S) for S in (np.float32, np.float64, np.int64, np.uint
                       if T is not S]
 CASTS += [(np.int64, S) for S in (np.float32, np.int32, np.uint8, np.bool_)]
 
-STRIDES = " int" * (4 * AXES)  # sizes of the axes, then the steps of the result, of the first operand and the second
+STEPS = f" int[{AXES}]"  # sizes of the axes; or how many entries lie from one to the next along each
 
 
 def forms(name: str) -> tuple[str, ...]:
@@ -72,95 +72,82 @@ def forms(name: str) -> tuple[str, ...]:
     return ("aa", "an") if name in TURNED else ("aa", "an", "na")
 
 
-def _walk(f: Any, form: str, packed: bool) -> Any:
-    """The body of a kernel: out = f(a, b), over arrays of one shape without gaps, or along four axes."""
-    if packed:
-        def walk(out, a, b, number, n):
-            for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-                if form == "aa":
-                    out[i] = f(a[i], b[i])
-                elif form == "an":
-                    out[i] = f(a[i], number)
-                else:
-                    out[i] = f(number, b[i])
-        return walk
+# Dtypes of the result and of the operands, the formula and its form.
+_OFFERED: list[tuple] = [(T, T, name, form) for name in FORMULAS for form in forms(name) for T in FLOATS]
+_OFFERED += [(np.int64, np.int64, name, form) for name in ("copy", "second", "add", "subtract", "multiply", "negative")
+             for form in forms(name)]
+_OFFERED += [(T, T, name, form) for name, form in (("copy", "aa"), ("second", "aa"), ("second", "an"))
+             for T in (np.int32, np.uint8, np.bool_)]
+_OFFERED += [(np.bool_, T, name, form) for name in TESTS for form in forms(name) for T in (*FLOATS, np.int64)
+             if name not in ("isfinite", "bitwise_and")]
+_OFFERED += [(np.bool_, T, "isfinite", "aa") for T in FLOATS] + [(np.bool_, np.bool_, "bitwise_and", "aa")]
+_OFFERED += [(T, S, "cast", "aa") for T, S in CASTS]
+_KNOWN = frozenset(_OFFERED)
 
-    def stride(out, a, b, number, n, n0, n1, n2, n3, o0, o1, o2, o3, a0, a1, a2, a3, b0, b1, b2, b3):
+
+def _formula(T: Any, S: Any, name: str) -> Any:
+    make = (lambda S: lambda a, b: T(a)) if name == "cast" else FORMULAS.get(name) or TESTS[name]
+    return njit(error_model="numpy")(make(S))  # compiled in the simulator too: infinities, not exceptions
+
+
+@cuda_kernel("T~ S~ S~ S int", offered=_OFFERED)
+def _packed(T, S, name, form):
+    """out = f(a, b), n entries, where all lie without gaps."""
+    f = _formula(T, S, name)
+
+    def packed(out, a, b, number, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            rest, i3 = split(i, n3)
-            rest, i2 = split(rest, n2)
-            i0, i1 = split(rest, n1)
-            into = i0 * o0 + i1 * o1 + i2 * o2 + i3 * o3
-            p = i0 * a0 + i1 * a1 + i2 * a2 + i3 * a3
-            q = i0 * b0 + i1 * b1 + i2 * b2 + i3 * b3
+            if form == "aa":
+                out[i] = f(a[i], b[i])
+            elif form == "an":
+                out[i] = f(a[i], number)
+            else:
+                out[i] = f(number, b[i])
+    return packed
+
+
+@njit(inline="always")
+def _index(i, sizes):
+    """Entry i of an array of four axes: its index along each."""
+    rest, i3 = split(i, sizes[3])
+    rest, i2 = split(rest, sizes[2])
+    i0, i1 = split(rest, sizes[1])
+    return i0, i1, i2, i3
+
+
+@njit(inline="always")
+def _at(index, steps):
+    return index[0] * steps[0] + index[1] * steps[1] + index[2] * steps[2] + index[3] * steps[3]
+
+
+@cuda_kernel("T~ S~ S~ S int" + 4 * STEPS, offered=_OFFERED)
+def _strided(T, S, name, form):
+    """out = f(a, b), n entries, of `sizes` along four axes, each array with its own steps."""
+    f = _formula(T, S, name)
+
+    def strided(out, a, b, number, n, sizes, out_steps, a_steps, b_steps):
+        for i in range(cuda.grid(1), n, cuda.gridsize(1)):
+            index = _index(i, sizes)
+            into, p, q = _at(index, out_steps), _at(index, a_steps), _at(index, b_steps)
             if form == "aa":
                 out[into] = f(a[p], b[q])
             elif form == "an":
                 out[into] = f(a[p], number)
             else:
                 out[into] = f(number, b[q])
-    return stride
+    return strided
 
 
-def _formula(make: Any, T: Any) -> Any:
-    return njit(error_model="numpy")(make(T))  # compiled in the simulator too: infinities, not exceptions
-
-
-_OFFERED: list[tuple] = [(T, name, form) for name in FORMULAS for form in forms(name)
-                         for T in FLOATS]
-_OFFERED += [(np.int64, name, form) for name in ("copy", "second", "add", "subtract", "multiply", "negative")
-             for form in forms(name)]
-_OFFERED += [(T, name, form) for name, form in (("copy", "aa"), ("second", "aa"), ("second", "an"))
-             for T in (np.int32, np.uint8, np.bool_)]
-
-
-@cuda_kernel("T~ T~ T~ T int", _OFFERED)
-def _packed(T, name, form):
-    return _walk(_formula(FORMULAS[name], T), form, True)
-
-
-@cuda_kernel("T~ T~ T~ T int" + STRIDES, _OFFERED)
-def _strided(T, name, form):
-    return _walk(_formula(FORMULAS[name], T), form, False)
-
-
-_TESTED: list[tuple] = [(T, name, form) for name in TESTS for form in forms(name) for T in (*FLOATS, np.int64)
-                        if name not in ("isfinite", "bitwise_and")]
-_TESTED += [(T, "isfinite", "aa") for T in FLOATS] + [(np.bool_, "bitwise_and", "aa")]
-
-
-@cuda_kernel("bool~ T~ T~ T int", _TESTED)
-def _packed_test(T, name, form):
-    return _walk(_formula(TESTS[name], T), form, True)
-
-
-@cuda_kernel("bool~ T~ T~ T int" + STRIDES, _TESTED)
-def _strided_test(T, name, form):
-    return _walk(_formula(TESTS[name], T), form, False)
-
-
-@cuda_kernel("T~ S~ S~ S int", CASTS)
-def _packed_cast(T, S):
-    return _walk(njit(lambda a, b: T(a)), "aa", True)
-
-
-@cuda_kernel("T~ S~ S~ S int" + STRIDES, CASTS)
-def _strided_cast(T, S):
-    return _walk(njit(lambda a, b: T(a)), "aa", False)
-
-
-@cuda_kernel("T~ bool~ T~ T~ int" + STRIDES + " int" * AXES, [(np.float32,), (np.float64,), (np.int64,)])
+@cuda_kernel("T~ bool~ T~ T~ int" + 5 * STEPS, offered=[(np.float32,), (np.float64,), (np.int64,)])
 def _choose(T):
-    def choose(out, which, a, b, n, n0, n1, n2, n3, o0, o1, o2, o3, w0, w1, w2, w3, a0, a1, a2, a3, b0, b1, b2, b3):
+    """out = a where `which`, else b; as `_strided`."""
+    def choose(out, which, a, b, n, sizes, out_steps, which_steps, a_steps, b_steps):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            rest, i3 = split(i, n3)
-            rest, i2 = split(rest, n2)
-            i0, i1 = split(rest, n1)
-            into = i0 * o0 + i1 * o1 + i2 * o2 + i3 * o3
-            if which[i0 * w0 + i1 * w1 + i2 * w2 + i3 * w3]:
-                out[into] = a[i0 * a0 + i1 * a1 + i2 * a2 + i3 * a3]
+            index = _index(i, sizes)
+            if which[_at(index, which_steps)]:
+                out[_at(index, out_steps)] = a[_at(index, a_steps)]
             else:
-                out[into] = b[i0 * b0 + i1 * b1 + i2 * b2 + i3 * b3]
+                out[_at(index, out_steps)] = b[_at(index, b_steps)]
     return choose
 
 
@@ -194,24 +181,24 @@ def merged(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[list[int]
     return sizes, steps
 
 
-def _run(packed: CudaKernel | None, strided: CudaKernel, constants: Any, out: DeviceArray,
-         operands: tuple[DeviceArray, ...], *numbers: Any) -> DeviceArray:
-    """Launch over `out`; the operands have its shape."""
+def _run(constants: tuple, out: DeviceArray, operands: tuple[DeviceArray, ...], *numbers: Any) -> DeviceArray:
+    """Launch over `out`; the operands have its shape. Three of them are those of `choose`."""
     if out.size == 0:
         return out
     arrays = (out, *operands)
-    if packed is not None and all(array.contiguous for array in arrays):
-        packed[constants](*over(out.size), *arrays, *numbers, out.size)
+    if len(operands) == 2 and all(array.contiguous for array in arrays):
+        _packed[constants](*over(out.size), *arrays, *numbers, out.size)
         return out
     check_count("a strided device array", out.size, out.shape)
     sizes, steps = merged(out.shape, *(array.strides for array in arrays))
     if len(sizes) > AXES:
         for i in range(out.shape[0]):
-            _run(packed, strided, constants, out[i], tuple(operand[i] for operand in operands), *numbers)
+            _run(constants, out[i], tuple(operand[i] for operand in operands), *numbers)
         return out
     lead = AXES - len(sizes)
     flat = [value for each in steps for value in (0,) * lead + tuple(each)]
-    strided[constants](*over(out.size), *arrays, *numbers, out.size, *(1,) * lead, *sizes, *flat)
+    kernel = _strided if len(operands) == 2 else _choose
+    kernel[constants](*over(out.size), *arrays, *numbers, out.size, *(1,) * lead, *sizes, *flat)
     return out
 
 
@@ -221,11 +208,9 @@ def mapped(name: str, a: Any, b: Any = None, out: DeviceArray | None = None) -> 
         name, a, b = TURNED[name], b, a
     array = a if isinstance(a, DeviceArray) else b
     T = array.dtype.type
-    test = name in TESTS
-    if test or T not in FLOATS:
-        offered = _TESTED if test else _OFFERED
-        if (T, name, "aa") not in offered:
-            raise TypeError(f"{name}: the arrays should be float32 or float64 on the device, received {array.dtype}")
+    result: Any = np.bool_ if name in TESTS else T
+    if (result, T, name, "aa") not in _KNOWN:
+        raise TypeError(f"{name}: the arrays should be float32 or float64 on the device, received {array.dtype}")
     if isinstance(a, DeviceArray) and isinstance(b, DeviceArray):
         shape, form, number = np.broadcast_shapes(a.shape, b.shape), "aa", T(0)
     elif b is None:
@@ -234,12 +219,11 @@ def mapped(name: str, a: Any, b: Any = None, out: DeviceArray | None = None) -> 
         shape, form = array.shape, "an" if array is a else "na"
         number, a, b = T(b if array is a else a), array, array
     if out is None:
-        out = empty(shape, np.bool_ if test else T)
+        out = empty(shape, result)
     elif out.shape != shape and np.broadcast_shapes(shape, out.shape) != out.shape:
         raise ValueError(f"{name}: the result should be of shape {out.shape}, received {shape}")
     a, b = (_apart(broadcast_to(x, out.shape), out) for x in (a, b))
-    kernels = (_packed_test, _strided_test) if test else (_packed, _strided)
-    return _run(*kernels, (T, name, form), out, (a, b), number)
+    return _run((result, T, name, form), out, (a, b), number)
 
 
 def _apart(x: DeviceArray, out: DeviceArray) -> DeviceArray:
@@ -276,7 +260,7 @@ def cast(array: DeviceArray, dtype: Any) -> DeviceArray:
     if (T, S) not in CASTS:
         raise TypeError(f"astype: dtype should be one that {array.dtype} is converted to on the device, received {T}")
     out = empty(array.shape, T)
-    return _run(_packed_cast, _strided_cast, (T, S), out, (array, array), S(0))
+    return _run((T, S, "cast", "aa"), out, (array, array), S(0))
 
 
 def choose(which: DeviceArray, a: Any, b: Any) -> DeviceArray:
@@ -285,7 +269,7 @@ def choose(which: DeviceArray, a: Any, b: Any) -> DeviceArray:
     a, b = (x if isinstance(x, DeviceArray) else full((), x, T) for x in (a, b))
     shape = functools.reduce(np.broadcast_shapes, (which.shape, a.shape, b.shape))
     out = empty(shape, T)
-    return _run(None, _choose, (T,), out, tuple(broadcast_to(x, shape) for x in (which, a, b)))
+    return _run((T,), out, tuple(broadcast_to(x, shape) for x in (which, a, b)))
 
 
 def full(shape: Any, value: Any, dtype: Any) -> DeviceArray:
@@ -299,4 +283,5 @@ def fill(out: DeviceArray, value: Any) -> DeviceArray:
     if out.dtype.type not in FILLED:
         raise TypeError("fill: the array should be float32, float64, int32, int64, uint8 or bool on the device, "
                         f"received {out.dtype}")
-    return _run(_packed, _strided, (out.dtype.type, "second", "an"), out, (out, out), out.dtype.type(value))
+    T = out.dtype.type
+    return _run((T, T, "second", "an"), out, (out, out), T(value))

@@ -18,7 +18,7 @@ from .reductions import checked_axes, transposed
 TAKEN = [(T,) for T in (np.float32, np.float64, np.int64, np.int32, np.uint8, np.bool_)]
 
 
-@cuda_kernel("T* T* int64* int int int int", TAKEN)
+@cuda_kernel("T* T* int64* int int int int", offered=TAKEN)
 def _take(T):
     """out[o, k, i] = x[o, places[k], i] for x (outer, length, inner)."""
     def take(out, x, places, n, count, length, inner):
@@ -29,7 +29,7 @@ def _take(T):
     return take
 
 
-@cuda_kernel("T* T* int64* int64* int64* int int int int int", TAKEN[:2])
+@cuda_kernel("T* T* int64* int64* int64* int int int int int", offered=TAKEN[:2])
 def _add_taken(T):
     """out[o, targets[t], i] = its sum with dy[o, k, i] over k = order[starts[t]] to order[starts[t + 1] - 1]."""
     def add_taken(out, dy, order, targets, starts, n, distinct, count, length, inner):
@@ -191,7 +191,7 @@ def add_at(out: DeviceArray, index: Any, dy: DeviceArray) -> None:
         mapped("copy", target, out=lined)
 
 
-@cuda_kernel("T* int64* T* int int int", TAKEN[:2])
+@cuda_kernel("T* int64* T* int int int", offered=TAKEN[:2])
 def _put(T):
     """out[o, places[o, i], i] = values[o, i] for out (outer, length, inner)."""
     def put(out, places, values, n, length, inner):

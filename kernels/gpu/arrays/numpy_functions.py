@@ -70,26 +70,16 @@ implements(np.where)(elementwise.choose)
 implements(np.flip)(indexing.flip)
 implements(np.concatenate)(indexing.concatenate)
 implements(np.stack)(indexing.stack)
-
-
-@implements("copy")
-def _copy(x: DeviceArray) -> DeviceArray:
-    return mapped("copy", x)
-
-
-@implements("sum", np.sum)
-def _sum(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
-    return reductions.reduced("sum", x, axis, keepdims)
-
-
-@implements("max", np.max)
-def _max(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
-    return reductions.reduced("max", x, axis, keepdims)
-
-
-@implements("min", np.min)
-def _min(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
-    return reductions.reduced("min", x, axis, keepdims)
+implements("copy")(functools.partial(mapped, "copy"))
+for name in ("sum", "max", "min"):
+    implements(name, getattr(np, name))(functools.partial(reductions.reduced, name))
+implements(np.shape)(lambda x: x.shape)
+implements(np.ndim)(lambda x: x.ndim)
+implements(np.zeros)(lambda shape, dtype=np.float64, **layout: elementwise.full(shape, 0, dtype))
+implements(np.ones)(lambda shape, dtype=np.float64, **layout: elementwise.full(shape, 1, dtype))
+implements(np.empty_like)(lambda x: empty(x.shape, x.dtype))
+implements(np.zeros_like)(lambda x: elementwise.full(x.shape, 0, x.dtype))
+implements(np.ones_like)(lambda x: elementwise.full(x.shape, 1, x.dtype))
 
 
 @implements("all", np.all)
@@ -135,16 +125,6 @@ def _expand_dims(x: DeviceArray, axis: Any) -> DeviceArray:
     return indexing.getitem(x, tuple(None if a in new else slice(None) for a in range(ndim)))
 
 
-@implements(np.shape)
-def _shape(x: DeviceArray) -> tuple[int, ...]:
-    return x.shape
-
-
-@implements(np.ndim)
-def _ndim(x: DeviceArray) -> int:
-    return x.ndim
-
-
 @implements(np.may_share_memory)
 def _may_share_memory(a: Any, b: Any) -> bool:
     return isinstance(a, DeviceArray) and isinstance(b, DeviceArray) and elementwise.overlap(a, b)
@@ -165,31 +145,6 @@ def _empty(shape: Any, dtype: Any = np.float64, **layout: Any) -> DeviceArray:
     return empty(shape, dtype)
 
 
-@implements(np.zeros)
-def _zeros(shape: Any, dtype: Any = np.float64, **layout: Any) -> DeviceArray:
-    return elementwise.full(shape, 0, dtype)
-
-
-@implements(np.ones)
-def _ones(shape: Any, dtype: Any = np.float64, **layout: Any) -> DeviceArray:
-    return elementwise.full(shape, 1, dtype)
-
-
 @implements(np.full)
 def _full(shape: Any, value: Any, dtype: Any = None, **layout: Any) -> DeviceArray:
     return elementwise.full(shape, value, dtype)
-
-
-@implements(np.empty_like)
-def _empty_like(x: DeviceArray) -> DeviceArray:
-    return empty(x.shape, x.dtype)
-
-
-@implements(np.zeros_like)
-def _zeros_like(x: DeviceArray) -> DeviceArray:
-    return elementwise.full(x.shape, 0, x.dtype)
-
-
-@implements(np.ones_like)
-def _ones_like(x: DeviceArray) -> DeviceArray:
-    return elementwise.full(x.shape, 1, x.dtype)

@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 
 from ..block_sums import tree
+from ..extremes import larger, maximum, minimum
 from ..integer_division import check_count, split
 from ..launch import block, cuda, cuda_kernel
 from .device_array import DeviceArray, empty, strides_of
@@ -29,36 +30,41 @@ START: dict[str, Any] = {
 }
 JOIN: dict[str, Any] = {
     "sum": lambda a, b: a + b,
-    "max": lambda a, b: a if a >= b or a != a else b,  # a NaN is the result
-    "min": lambda a, b: a if a <= b or a != a else b,
+    "max": lambda a, b: maximum(a, b),
+    "min": lambda a, b: minimum(a, b),
 }
 OFFERED = [(np.float32, np.float32), (np.float64, np.float64), (np.int64, np.int64), (np.int64, np.bool_)]
 
 
-@cuda_kernel("T* S~" + " int" * 13, [(T, S, name, 256) for name in START for T, S in OFFERED])
+@njit(inline="always")
+def offset(i, sizes, steps):
+    """Of entry i of an array of three axes."""
+    rest, i2 = split(i, sizes[2])
+    i0, i1 = split(rest, sizes[1])
+    return i0 * steps[0] + i1 * steps[1] + i2 * steps[2]
+
+
+@cuda_kernel("T* S~ int int int int[3] int[3] int[3] int[3]",
+             offered=[(T, S, name, 256) for name in START for T, S in OFFERED])
 def _reduce(T, S, name, threads):
-    """out[part, r] joins a share of the entries behind result r; both lie along three axes each."""
+    """out[part, r] joins a share of the entries behind result r. Both lie along three axes: their sizes, and steps."""
     start, join = START[name](T), njit(JOIN[name])
     joined = tree(T, threads, JOIN[name])
 
-    def reduce(out, x, results, behind, share, r1, r2, s0, s1, s2, b1, b2, t0, t1, t2):
+    def reduce(out, x, results, behind, share, r, r_steps, b, b_steps):
         thread, part = cuda.threadIdx.x, cuda.blockIdx.y
-        for r in range(cuda.blockIdx.x, results, cuda.gridDim.x):
-            rest, i2 = split(r, r2)
-            i0, i1 = split(rest, r1)
-            origin = i0 * s0 + i1 * s1 + i2 * s2
+        for result in range(cuda.blockIdx.x, results, cuda.gridDim.x):
+            origin = offset(result, r, r_steps)
             total = start
             for k in range(part * share + thread, min((part + 1) * share, behind), threads):
-                rest, j2 = split(k, b2)
-                j0, j1 = split(rest, b1)
-                total = join(total, T(x[origin + j0 * t0 + j1 * t1 + j2 * t2]))
+                total = join(total, T(x[origin + offset(k, b, b_steps)]))
             total = joined(total, 0, thread, threads)
             if thread == 0:
-                out[part * results + r] = total
+                out[part * results + result] = total
     return reduce
 
 
-@cuda_kernel("int64* T* int int", [(T, 256) for T in (np.float32, np.float64, np.int64)])
+@cuda_kernel("int64* T* int int", offered=[(T, 256) for T in (np.float32, np.float64, np.int64)])
 def _argmax(T, threads):
     def argmax(out, x, rows, columns):
         values = cuda.shared.array(threads, T)
@@ -69,7 +75,7 @@ def _argmax(T, threads):
             best, place = x[r * columns + first], np.int64(first)
             for k in range(thread + threads, columns, threads):
                 value = x[r * columns + k]
-                if best == best and not value <= best:  # a NaN is the largest, and the first of equals stays
+                if larger(value, best):
                     best, place = value, np.int64(k)
             values[thread], places[thread] = best, place
             cuda.syncthreads()
@@ -79,7 +85,7 @@ def _argmax(T, threads):
                     other, at = values[thread + width], places[thread + width]
                     mine = values[thread]
                     equal = other == mine or (other != other and mine != mine)
-                    if at < places[thread] if equal else mine == mine and not other <= mine:
+                    if at < places[thread] if equal else larger(other, mine):
                         values[thread], places[thread] = other, at
                 cuda.syncthreads()
                 width //= 2
@@ -131,11 +137,11 @@ def reduced(name: str, x: DeviceArray, axis: Any = None, keepdims: bool = False)
     share = -(-behind // parts) if behind else 0
     threads = block(256)
     first = out if parts == 1 else empty((parts * results,), T)
-    _reduce[T, S, name, threads]((min(results, 65535), parts), threads, first, x, results, behind, share, *r[1:], *s,
-                                 *b[1:], *t)
+    _reduce[T, S, name, threads]((min(results, 65535), parts), threads, first, x, results, behind, share,
+                                 *r, *s, *b, *t)
     if parts > 1:
-        _reduce[T, T, name, threads]((min(results, 65535), 1), threads, out, first, results, parts, parts, 1, results,
-                                     0, 0, 1, 1, parts, 0, 0, results)
+        _reduce[T, T, name, threads]((min(results, 65535), 1), threads, out, first, results, parts, parts,
+                                     1, 1, results, 0, 0, 1, 1, 1, parts, 0, 0, results)
     return out.view(final, strides_of(final))
 
 

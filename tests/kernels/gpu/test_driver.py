@@ -3,6 +3,7 @@
 import gc
 import os
 import threading
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -24,6 +25,17 @@ PTX = "// PTX\n.version 8.8\n.visible .entry kernel(\n" + ",\n".join(
 
 def make(T):
     return lambda: None
+
+
+class Ends(NamedTuple):
+    first: int
+    last: float
+
+
+class Lines(NamedTuple):
+    each: tuple[int, int]
+    ends: Ends
+    are: bool
 
 
 @pytest.fixture
@@ -50,7 +62,7 @@ def kernel(monkeypatch):
     compiled = []
     monkeypatch.setattr(gpu_driver, "compile_ptx", lambda body, kinds, capability: compiled.append(body) or PTX)
     before = list(launch.all_kernels)
-    yield launch.CudaKernel(make, KINDS, None), compiled
+    yield launch.CudaKernel(make, [KINDS], None), compiled
     launch.all_kernels[:] = before
 
 
@@ -96,6 +108,17 @@ def test_every_kind_of_argument_arrives(opened, kernel, blocks, threads, dimensi
     assert values[1:8] == [0, 0, 1, 8, counts.address, 1, 8]  # an array of numba: seven words
     assert [values[9].view(np.int64), values[10].view(np.int32), *values[11:]] == [
         -2**62, -2**31, 2**64 - 1, 1.5, -2.25, 1, 0.75]
+
+
+def test_tuples_and_structures_are_numbers_in_a_row(opened, kernel):
+    _, driver = opened()
+    kinds = launch.CudaKernel(make, ("int[2]", Lines, "T*[2]"), None).types((np.float32,))
+    assert repr(kinds) == ("[(a int64 number, a int64 number), Lines(each=(a int64 number, a int64 number), ends=Ends("
+                           "first=a int64 number, last=a float32 number), are=a bool number), "
+                           "(a float32 contiguous device array, a float32 contiguous device array)]")
+    assert launch.nested(kinds, iter("abcdefghi"), lambda kind, values: (type(kind).__name__, *values)) == [
+        ("tuple", "a", "b"), ("Lines", ("tuple", "c", "d"), ("Ends", "e", "f"), "g"), ("tuple", "h", "i")]
+    assert gpu_driver.Packed(None, None, kinds).layout.size == 9 * 8
 
 
 def test_numbers_of_numpy_are_numbers(opened, kernel):

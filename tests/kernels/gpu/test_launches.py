@@ -55,6 +55,7 @@ class Recorder:
     synchronize = finish_uploads = upload_after_compute = compute_after_upload = lambda self: None
 
     def compile(self, make, kinds, key):
+        kinds = launch.flat(kinds)
         layout = gpu_driver and gpu_driver.Packed(self, None, kinds).layout
 
         def run(blocks, threads, arguments):

@@ -18,7 +18,7 @@ def folder(tmp_path, monkeypatch):
 def key():
     """The key of a kernel that stands in the folder of kernels, for these constants."""
     kernel = CudaKernel(next(function for function in vars(ptx_cache).values() if callable(function)
-                             and getattr(function, "__module__", "") == ptx_cache.__name__), "T* int", None)
+                             and getattr(function, "__module__", "") == ptx_cache.__name__), ["T* int"], None)
     yield lambda *constants: kernel.key(constants)
     all_kernels.remove(kernel)
 
