@@ -265,7 +265,8 @@ def rates(*arguments, steps=6):
     """The learning rates of both groups at each step of a run, by the schedule that the options make."""
     given = options.argument_parser(distorted_mnist.EXPERIMENT, None).parse_args(["--data", "digits", *arguments])
     settings = options.settings(distorted_mnist.EXPERIMENT, given)
-    optimiser = experiment.make_optimiser(settings, distorted_mnist.EXPERIMENT.build_model(replace(settings, filters=2)))
+    model = distorted_mnist.EXPERIMENT.build_model(replace(settings, filters=2))
+    optimiser = experiment.make_optimiser(settings, model)
     schedule = experiment.make_schedule(settings, optimiser, steps)
     found = []
     for _ in range(steps):

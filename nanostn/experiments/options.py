@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="Settings")
 
 
-def option(group: str, help: str, default: Any = None, type: Any = None, metavar: str | None = None,
-           choices: Any = None) -> Any:
-    """A field of `Settings` that has an option: in a group of the help, the rest for `add_argument`."""
-    return field(default=default, metadata={"group": group, "help": help, "type": type, "metavar": metavar,
-                                            "choices": choices})
+def option(group: str, help: str, default: Any = None, type: Any = None, metavar: str | None = None, **how: Any) -> Any:
+    """A field of `Settings` that has an option: its group of the help, and the rest for `add_argument`."""
+    return field(default=default, metadata={"group": group, "help": help, "type": type, "metavar": metavar, **how})
 
 
 @dataclass(frozen=True)
