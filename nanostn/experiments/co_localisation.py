@@ -46,13 +46,11 @@ STEPS = 20             # between two evaluations, which is an epoch here
 
 @dataclass(frozen=True)
 class Localised(Settings):
-    distortion: str = option("what", "T translated, TC translated among clutter (default: %(default)s)", "T",
-                             choices=("T", "TC"))
-    digit: int = option("what", "what the images have in common, 0 to 9 (default: %(default)s)", 8, int, "CLASS",
-                        range(10))
+    distortion: str = option("what", "T translated, TC translated among clutter", "T", choices=("T", "TC"))
+    digit: int = option("what", "what the images have in common, 0 to 9", 8, int, "CLASS", choices=range(10))
     encoder: str | None = option("what", "a run of distorted-mnist, cnn on 28 x 28 pixels (default: one in runs/, "
                                  "trained when it is first wanted)", metavar="RUN_DIR")
-    filters: int = option("what", "of each convolution of the encoder (default: %(default)s)", 32, positive, "N")
+    filters: int = option("what", "of each convolution of the encoder", 32, positive, "N")
 
 
 class CoLocalisation(Experiment[Localised]):

@@ -36,10 +36,8 @@ def _filters(text: str) -> int:
 @dataclass(frozen=True)
 class Distorted(Settings):
     distortion: str = option("what", "R rotated, RTS rotated, scaled and translated, P projective, P5 more so, E "
-                             "elastic, T translated, TC translated among clutter (default: %(default)s)", "RTS",
-                             choices=datasets.kinds)
-    filters: int = option("what", "of each convolution of the CNN; the paper has 32 to 64 (default: %(default)s)", 64,
-                          _filters, "N")
+                             "elastic, T translated, TC translated among clutter", "RTS", choices=datasets.kinds)
+    filters: int = option("what", "of each convolution of the CNN; the paper has 32 to 64", 64, _filters, "N")
 
 
 class DistortedMnist(Experiment[Distorted]):

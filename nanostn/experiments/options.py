@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound="Settings")
 
 
-def option(group: str, help: str, default: Any = None, type: Any = None, metavar: str | None = None,
-           choices: Any = None) -> Any:
-    """A field of `Settings` that has an option: in a group of the help, the rest for `add_argument`."""
-    return field(default=default, metadata={"group": group, "help": help, "type": type, "metavar": metavar,
-                                            "choices": choices})
+def option(group: str, help: str, default: Any = None, type: Any = None, metavar: str | None = None, **how: Any) -> Any:
+    """A field of `Settings` that has an option: its group of the help, and the rest for `add_argument`."""
+    if default is not None:
+        help += " (default: %(default)s)"
+    return field(default=default, metadata={"group": group, "help": help, "type": type, "metavar": metavar, **how})
 
 
 @dataclass(frozen=True)
@@ -35,25 +35,23 @@ class Settings:
     """
 
     experiment: str
-    model: str = option("what", "{models} (default: %(default)s)", MISSING, metavar="NAME")
+    model: str = option("what", "{models}", MISSING, metavar="NAME")
     data: str = option("what", "MNIST, or digits that the program draws itself (default: mnist where found, else "
                        "digits)", choices=("mnist", "digits"))
     limit: int | None = option("what", "only the first N training images", None, positive, "N")
     test_limit: int | None = option("what", "only the first N test images", None, positive, "N")
-    seed: int = option("what", "of initial weights, order and distortions (default: %(default)s)", 0, natural, "N")
+    seed: int = option("what", "of initial weights, order and distortions", 0, natural, "N")
     epochs: int | None = option("how", "passes over the training images, each distorted afresh (default: "
                                 "{experiment.epochs}, or what --steps needs)", None, positive, "N")
     steps: int | None = option("how", "at most so many steps, whatever the epoch", None, positive, "N")
-    batch_size: int = option("how", "images per step (default: %(default)s)", 256, positive, "N")
-    optimiser: str = option("how", "adam gets further in few epochs (default: %(default)s)", "adam",
-                            choices=("adam", "sgd"))
+    batch_size: int = option("how", "images per step", 256, positive, "N")
+    optimiser: str = option("how", "adam gets further in few epochs", "adam", choices=("adam", "sgd"))
     momentum: float | None = option("how", "with --optimiser sgd (default: {experiment.momentum:g})", None,
                                     momentum, "X")
     learning_rate: float = option("how", "at the start (default: {experiment.rates[adam]:g} for adam, "
                                   "{experiment.rates[sgd]:g} for sgd)", None, positive_number, "X")
     schedule: str = option("how", "cosine: the learning rate falls to zero over the run; steps: it falls at intervals, "
-                           "as in the paper; constant: it stays (default: %(default)s)", "cosine",
-                           choices=("cosine", "steps", "constant"))
+                           "as in the paper; constant: it stays", "cosine", choices=("cosine", "steps", "constant"))
     decay: float | None = option("how", "with --schedule steps: factor on the learning rate at each fall (default: "
                                  "0.1)", None, positive_number, "X")
     decay_every: int | None = option("how", "with --schedule steps: steps between falls (default: a third of the run)",
