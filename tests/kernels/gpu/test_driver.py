@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import threading
 
 import numpy as np
@@ -15,6 +16,7 @@ from nanostn.kernels.gpu.errors import DeviceError, OutOfDeviceMemory
 from .driver_stand_in import OK, Driver, real
 
 gpu_driver = pytest.importorskip("nanostn.kernels.gpu.driver")
+COMPILE_PTX = gpu_driver.compile_ptx  # which tests replace
 
 KINDS = "T* int64[] int32* int int32 uint64 float32 float64 bool T"
 PARAMETERS = "u64 " + "u64 " * 7 + "u64 u64 u32 u64 f32 f64 u8 f32"
@@ -96,6 +98,29 @@ def test_every_kind_of_argument_arrives(opened, kernel, blocks, threads, dimensi
     assert values[1:8] == [0, 0, 1, 8, counts.address, 1, 8]  # an array of numba: seven words
     assert [values[9].view(np.int64), values[10].view(np.int32), *values[11:]] == [
         -2**62, -2**31, 2**64 - 1, 1.5, -2.25, 1, 0.75]
+
+
+def test_the_address_of_numbas_array_is_where_its_kernels_read_it(opened, kernel, monkeypatch):
+    """Of its seven words a kernel without negative indices reads one; asked of the compiler, not of this file."""
+    from numba import cuda
+
+    _, driver = opened()
+
+    def adds(a):
+        cuda.atomic.add(a, 0, 1)
+
+    before = list(launch.all_kernels)
+    declared = launch.CudaKernel(lambda T: adds, "int64[]", None)
+    launch.all_kernels[:] = before
+    try:
+        ptx = COMPILE_PTX(adds, declared.types((np.float32,)), (9, 0))
+    except DeviceError as error:
+        pytest.skip(str(error))
+    [read] = re.findall(r"ld\.param\.\w+\s+%\w+, \[\w+_param_(\d+)\]", ptx)
+    monkeypatch.setattr(gpu_driver, "compile_ptx", lambda body, kinds, capability: ptx)
+    counts = device_array.empty(3, np.int64)
+    declared[np.float32](1, 32, counts)
+    assert driver.launches[0][1][int(read)] == counts.address
 
 
 def test_numbers_of_numpy_are_numbers(opened, kernel):
