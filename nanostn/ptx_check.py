@@ -31,7 +31,8 @@ from typing import Any, NamedTuple
 from nanostn import kernels
 from nanostn.kernels.gpu.device import simulated
 from nanostn.kernels.gpu.errors import INSTALL
-from nanostn.kernels.gpu.launch import CudaKernel, all_kernels, flat
+from nanostn.kernels.gpu.kinds import flat
+from nanostn.kernels.gpu.launch import CudaKernel, all_kernels
 
 CAPABILITIES = ((8, 0), (9, 0))  # A100; H100 and H200
 _DEVICES = ("nanostn.kernels.gpu.driver", "nanostn.kernels.gpu.simulator")  # they hold no kernels

@@ -25,7 +25,8 @@ from numba import njit
 from ..gpu.arrays.device_array import DeviceArray, empty
 from ..gpu.block_sums import sum_parts
 from ..gpu.integer_division import divided, split
-from ..gpu.launch import cuda, cuda_kernel, flat
+from ..gpu.kinds import flat
+from ..gpu.launch import cuda, cuda_kernel
 from ..products.gpu_tiles import LARGE, SPEED, TILES, alignment, groups, multiply, place, plan, room_for_parts, tiles
 
 FAR = -(1 << 30)  # a position outside, and still so when another is added

@@ -22,7 +22,7 @@ from cuda.bindings import driver
 
 from . import ptx_cache
 from .errors import INSTALL, DeviceError
-from .launch import flat, nested
+from .kinds import flat, nested
 
 LEAST_CAPABILITY = (7, 0)
 NO_GPU = ("there is an NVIDIA driver, but no GPU that it shows to this program; CUDA_VISIBLE_DEVICES may hide it, and "

@@ -29,7 +29,7 @@ GPU, and so that the simulator, which has no types, refuses what a GPU would mis
 
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -37,6 +37,7 @@ import numpy as np
 
 from ..compiling.caching import FOLDER
 from .device import device, simulated
+from .kinds import Kind, flat
 
 FULL = 256  # threads of a block where nothing speaks for another number
 TOGETHER = 8  # arrays of a kind that one launch takes, where a kernel takes many
@@ -120,37 +121,6 @@ def _name(constant: Any) -> str:
     if code is None or not Path(code.co_filename).is_relative_to(FOLDER) or "<" in function.__qualname__:
         raise LookupError("a function of others, or one made in a function")
     return f"{function.__module__}.{function.__qualname__}"
-
-
-class Kind:
-    """The type of one argument of a launch."""
-
-    def __init__(self, word: str, names: dict[str, str]):
-        name = word.rstrip("*~[]")
-        self.form = word[len(name):]  # "" for a number
-        self.dtype = np.dtype(names.get(name, name))
-
-    def numba(self) -> Any:
-        from numba import from_dtype, types
-
-        if not self.form:
-            return from_dtype(self.dtype)
-        entry = types.uint8 if self.dtype == np.bool_ else from_dtype(self.dtype)
-        return types.Array(entry, 1, "C") if self.form == "[]" else types.CPointer(entry)
-
-    def __repr__(self) -> str:
-        shape = {"": "number", "~": "device array"}.get(self.form, "contiguous device array")
-        return f"a {self.dtype} {shape}"
-
-
-def flat(values: Iterable[Any]) -> list[Any]:
-    """Values, or their types, as a launch takes them: what tuples hold stands in a row."""
-    return [one for value in values for one in (flat(value) if isinstance(value, tuple) else (value,))]
-
-
-def nested(kinds: Iterable[Any], values: Iterator[Any], build: Callable[[Any, list[Any]], Any]) -> list[Any]:
-    """A value for each of the body's parameters, from those of a launch; a tuple like `kind` is build(kind, values)."""
-    return [next(values) if isinstance(kind, Kind) else build(kind, nested(kind, values, build)) for kind in kinds]
 
 
 class Launch:

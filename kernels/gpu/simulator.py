@@ -8,7 +8,7 @@ import numpy as np
 from numba import cuda
 from numba.cuda.simulator.cudadrv.devicearray import FakeCUDAArray
 
-from .launch import nested
+from .kinds import nested
 
 POISON = 0xFF  # a NaN of any width: what a kernel should have written, and did not, is seen
 

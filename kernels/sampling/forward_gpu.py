@@ -6,7 +6,8 @@ import numpy as np
 
 from ..gpu.arrays.device_array import empty
 from ..gpu.arrays.elementwise import full
-from ..gpu.launch import block, cuda, cuda_kernel, flat
+from ..gpu.kinds import flat
+from ..gpu.launch import block, cuda, cuda_kernel
 from . import bilinear_gpu, separable_gpu, source_points_gpu
 from .interpolation import BILINEAR, CUSTOM, NEAREST, WRAP, hat, hat_slope
 from .separable_gpu import FOUR, MANY, WIDENED

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import threading
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from nanostn.kernels.gpu import device as devices
+from nanostn.kernels.gpu import kinds as kinds_of
 from nanostn.kernels.gpu import launch, ptx_cache
 from nanostn.kernels.gpu.arrays import device_array, numpy_functions, prefetch
 from nanostn.kernels.gpu.errors import DeviceError, OutOfDeviceMemory
@@ -16,6 +18,7 @@ from nanostn.kernels.gpu.errors import DeviceError, OutOfDeviceMemory
 from .driver_stand_in import OK, Driver, real
 
 gpu_driver = pytest.importorskip("nanostn.kernels.gpu.driver")
+COMPILE_PTX = gpu_driver.compile_ptx  # which tests replace
 
 KINDS = "T* int64[] int32* int int32 uint64 float32 float64 bool T"
 PARAMETERS = "u64 " + "u64 " * 7 + "u64 u64 u32 u64 f32 f64 u8 f32"
@@ -116,9 +119,32 @@ def test_tuples_and_structures_are_numbers_in_a_row(opened, kernel):
     assert repr(kinds) == ("[(a int64 number, a int64 number), Lines(each=(a int64 number, a int64 number), ends=Ends("
                            "first=a int64 number, last=a float32 number), are=a bool number), "
                            "(a float32 contiguous device array, a float32 contiguous device array)]")
-    assert launch.nested(kinds, iter("abcdefghi"), lambda kind, values: (type(kind).__name__, *values)) == [
+    assert kinds_of.nested(kinds, iter("abcdefghi"), lambda kind, values: (type(kind).__name__, *values)) == [
         ("tuple", "a", "b"), ("Lines", ("tuple", "c", "d"), ("Ends", "e", "f"), "g"), ("tuple", "h", "i")]
     assert gpu_driver.Packed(None, None, kinds).layout.size == 9 * 8
+
+
+def test_the_address_of_numbas_array_is_where_its_kernels_read_it(opened, kernel, monkeypatch):
+    """Of its seven words a kernel without negative indices reads one; asked of the compiler, not of this file."""
+    from numba import cuda
+
+    _, driver = opened()
+
+    def adds(a):
+        cuda.atomic.add(a, 0, 1)
+
+    before = list(launch.all_kernels)
+    declared = launch.CudaKernel(lambda T: adds, ("int64[]",), None)
+    launch.all_kernels[:] = before
+    try:
+        ptx = COMPILE_PTX(adds, declared.types((np.float32,)), (9, 0))
+    except DeviceError as error:
+        pytest.skip(str(error))
+    [read] = re.findall(r"ld\.param\.\w+\s+%\w+, \[\w+_param_(\d+)\]", ptx)
+    monkeypatch.setattr(gpu_driver, "compile_ptx", lambda body, kinds, capability: ptx)
+    counts = device_array.empty(3, np.int64)
+    declared[np.float32](1, 32, counts)
+    assert driver.launches[0][1][int(read)] == counts.address
 
 
 def test_numbers_of_numpy_are_numbers(opened, kernel):

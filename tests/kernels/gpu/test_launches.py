@@ -12,6 +12,7 @@ from nanostn import models, nn, optim, training, transformations, verify
 from nanostn.kernels.gpu import device as devices
 from nanostn.kernels.gpu import launch
 from nanostn.kernels.gpu.arrays import device_array, numpy_functions, prefetch
+from nanostn.kernels.gpu.kinds import flat
 from nanostn.tensor import Tensor
 from nanostn.thetas import watch_theta
 from nanostn.verify_sampler import sampler_cases
@@ -55,7 +56,7 @@ class Recorder:
     synchronize = finish_uploads = upload_after_compute = compute_after_upload = lambda self: None
 
     def compile(self, make, kinds, key):
-        kinds = launch.flat(kinds)
+        kinds = flat(kinds)
         layout = gpu_driver and gpu_driver.Packed(self, None, kinds).layout
 
         def run(blocks, threads, arguments):
