@@ -60,10 +60,16 @@ MODULES = modules()
 
 
 def imports(name):
-    """The modules of nanostn that a module imports, wherever in the file, and every other import by its name."""
+    """The modules of nanostn that a module imports, wherever in the file, and every other import by its name.
+
+    But for what a type checker alone reads.
+    """
     path = MODULES[name]
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree.body = [node for node in tree.body
+                 if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
