@@ -48,7 +48,7 @@ class Thetas:
         self.warned = False
 
     def transformers(self) -> list[Seen]:
-        """Without modules of somebody's own, of which no family is known."""
+        """Without a user's own modules, of which no family is known."""
         return [seen for seen in self.seen if isinstance(seen.transformer, SpatialTransformer)]
 
     def from_identity(self) -> Any:

@@ -1,7 +1,7 @@
 """Nearest and bilinear sampling at one point, by a thread of a GPU: what `in_place.py` does for runs of points.
 
-In the place of a neighbour that does not exist a pixel is read and forgotten, so that all reads of a point are under
-way together; the neighbour is the value outside.
+For a neighbour outside the image a valid pixel is loaded and discarded, and the value outside taken: then the loads
+need no branch, and all of a point are issued together.
 """
 
 from collections.abc import Callable

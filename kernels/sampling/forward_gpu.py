@@ -16,7 +16,7 @@ from .source_points_gpu import BASIS, GRID, PLANE, Problem
 ADJACENT = 0  # a way from a point to its pixels; the others are those of `separable_gpu`
 BLOCKS = 2048  # to aim at: about twice as many as an H200 has room for, the same on every GPU, so that results are
 
-USERS = (hat.py_func, hat_slope.py_func)  # an example of somebody's functions
+USERS = (hat.py_func, hat_slope.py_func)  # an example of a user's functions
 WAYS: list[tuple] = [(source, way, None) for source in (PLANE, BASIS, GRID)
                      for way in (ADJACENT, FOUR)]
 WAYS += [(GRID, WIDENED, None), (PLANE, FOUR, USERS), (BASIS, MANY, USERS),
@@ -103,7 +103,7 @@ class Plan:
     def groups(self, blocks):
         """Into how many groups the channels are divided where there are so many blocks without.
 
-        Each group reckons the coordinates anew, and a long basis is worth some channels.
+        Each group computes the coordinates again, and a long basis is worth some channels.
         """
         least = 1 + self.K // 8 if self.source == BASIS else 1
         return max(1, min(BLOCKS // blocks, self.C // least))

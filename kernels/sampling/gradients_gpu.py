@@ -183,7 +183,7 @@ def _gradients(T, dims, source, way, functions, threads):
 @cuda_kernel("T* T* T* T* T*", Problem, offered=[
     (T, dims, *way) for T in (np.float32, np.float64) for dims in (2, 3) for way in WAYS if way[-1] is USERS])
 def _weight_of_points(T, dims, source, way, functions):
-    """Of somebody's kernel: the sum of the weights of each point, without their signs, which bounds what it adds."""
+    """Of a user's kernel: the sum of the weights of each point, without their signs, which bounds what it adds."""
     point, widths_of, _ = source_points_gpu.on_device(T, dims, source)
     steps = steps_of_a_point(T, dims, way, functions)
     place, absolute = steps.place, steps.absolute

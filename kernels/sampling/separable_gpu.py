@@ -1,7 +1,7 @@
 """Sampling with any separable kernel k at one point, by a thread of a GPU: what `separable.py` does for runs of points.
 
-Up to FOUR taps of each axis, with their weights, are kept in registers. Of MANY, each is reckoned anew where it is
-needed, and so it is where the kernel is WIDENED: there is no room for a table.
+Up to FOUR taps of each axis, with their weights, are kept in registers. With MANY taps, or a WIDENED kernel, a weight
+is computed again each time it is used: registers hold no table of them.
 """
 
 import types
@@ -66,7 +66,7 @@ def _retyped(function, T):
 
 
 def _weight_on_device(T, functions):
-    """(k, slope) of a kernel at u; somebody's k may end at its radius, which rounding may overstep."""
+    """(k, slope) of a kernel at u; a user's k may end at its radius, which rounding may overstep."""
     if functions is not None:
         k, slope = (device_function(_retyped(f, T)) for f in functions)
 
@@ -95,7 +95,7 @@ def _weight_on_device(T, functions):
 
 
 def on_device(T, dims, way, functions, add):
-    """The functions for dtype T, a way, and somebody's (k, slope) or None; `scatter` calls `add`."""
+    """The functions for dtype T, a way, and a user's (k, slope) or None; `scatter` calls `add`."""
     floor, weight, read_by = device_floor(T), _weight_on_device(T, functions), device_function(of.padded)
     clamped = formulas(floor, device_function)
     custom = functions is not None
@@ -137,7 +137,7 @@ def on_device(T, dims, way, functions, add):
     def tap_of_four(along, t):
         if t < along.used:
             return tap(along, t)
-        return Tap(np.int32(-1), T(0), T(0), T(0))  # somebody's k may end at the radius
+        return Tap(np.int32(-1), T(0), T(0), T(0))  # a user's k may end at the radius
 
     if way == FOUR:
         @device_function

@@ -2,9 +2,8 @@
 
 A `DeviceArray` is a part of a memory, seen with a shape and strides, as NumPy's are. It computes as NumPy's do: its
 operators, and the functions of NumPy that the operations of this package are written with, find their kernels by
-NumPy's own protocols (`__array_ufunc__`, `__array_function__`), in the table that `numpy_functions` fills. NumPy
-itself never sees the entries: what has no kernel is an error, and so is an array of the other device beside it. Nothing
-is copied unasked.
+NumPy's own protocols (`__array_ufunc__`, `__array_function__`), in the table that `numpy_functions` fills. A function
+of NumPy without a kernel raises TypeError, and so does a NumPy array beside a device array: nothing is copied unasked.
 """
 
 import functools

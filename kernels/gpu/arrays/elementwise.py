@@ -1,8 +1,8 @@
 """Device arrays entry by entry, with NumPy's broadcasting: arithmetic, functions, comparisons, casts, copies, choices.
 
 One pattern serves all: an entry of the result from the entries of the operands at the same place. Arrays of one shape
-without gaps are walked as they lie in memory. Others are walked along the axes that are left once neighbours have been
-merged that all operands step through alike: up to four in the kernel, what is beyond in a loop over launches.
+without gaps are walked as they lie in memory. Otherwise adjacent axes that all operands step through alike are merged;
+up to four remaining axes are handled in the kernel, more by several launches.
 """
 
 import functools
