@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nanostn.kernels.gpu.arrays.device_array import to_device
-from nanostn.kernels.networks import pooling, rectifier
+from nanostn.kernels.networks import pooling, pooling_gpu, rectifier
 
 # N, C, H, W, window, stride, padding
 CASES = [
@@ -56,7 +56,7 @@ def test_nan_and_the_first_of_equal_ones():
 
 
 def test_more_planes_and_rows_than_a_grid_has(rng, monkeypatch):
-    monkeypatch.setattr(pooling, "GRID", 1)
+    monkeypatch.setattr(pooling_gpu, "GRID", 1)
     same_as_cpu(rng, np.float32, (2, 5, 3, 2, (1, 2), (1, 1), (0, 0)))
     same_as_cpu(rng, np.float32, (1, 2, 21, 4, (2, 2), (2, 2), (0, 0)))
 
