@@ -51,6 +51,13 @@ def test_no_file_has_more_than_350_lines():
     assert [file for file, text in sources("nanostn", "kernels", "datasets").items() if lines(text) > LINES] == []
 
 
+def test_an_experiment_is_a_page():
+    """Its file reads like the paper's paragraph; what experiments share has files of its own."""
+    shared = {"nanostn/experiments/experiment.py", "nanostn/experiments/options.py"}
+    found = sources("nanostn/experiments")
+    assert shared < found.keys() and {file for file, text in found.items() if lines(text) >= 120} <= shared
+
+
 def test_no_function_has_more_than_12_parameters():
     found = {f"{file}:{node.name}" for file, text in sources("nanostn", "kernels").items()
              for node in ast.walk(ast.parse(text))

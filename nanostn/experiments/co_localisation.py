@@ -26,12 +26,11 @@ import numpy as np
 
 from nanostn import no_grad
 from nanostn.checks import argument_error
-from nanostn.console import positive
 from nanostn.datasets import load
 from nanostn.datasets.colocalisation import attention_boxes, located_digits, overlaps
 from nanostn.experiments import encoder, localisation_pictures
 from nanostn.experiments.experiment import Data, Experiment
-from nanostn.experiments.options import Settings, option
+from nanostn.experiments.options import option
 from nanostn.functional import relu
 from nanostn.kernels.gpu.arrays.numpy_functions import move
 from nanostn.nn import Conv2d, Dense, Flatten, MaxPool2d, Module, ReLU, Sequential, SpatialTransformer
@@ -45,12 +44,9 @@ STEPS = 20             # between two evaluations, which is an epoch here
 
 
 @dataclass(frozen=True)
-class Localised(Settings):
+class Localised(encoder.EncoderSettings):
     distortion: str = option("what", "T translated, TC translated among clutter", "T", choices=("T", "TC"))
     digit: int = option("what", "what the images have in common, 0 to 9", 8, int, "CLASS", choices=range(10))
-    encoder: str | None = option("what", "a run of distorted-mnist, cnn on 28 x 28 pixels (default: one in runs/, "
-                                 "trained when it is first wanted)", metavar="RUN_DIR")
-    filters: int = option("what", "of each convolution of the encoder", 32, positive, "N")
 
 
 class CoLocalisation(Experiment[Localised]):

@@ -7,13 +7,14 @@ After fewer epochs than eight it is least in boxes that are too small, after twe
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nanostn import datasets
 from nanostn.checks import argument_error
 from nanostn.compilation import announced_compilation
+from nanostn.console import positive
 from nanostn.experiments import options
 from nanostn.experiments.distorted_mnist import EXPERIMENT as DISTORTED_MNIST
 from nanostn.experiments.experiment import train_run
@@ -24,11 +25,15 @@ from nanostn.runs import RunDirectory
 from nanostn.tensor import Tensor
 from nanostn.training import say
 
-if TYPE_CHECKING:
-    from nanostn.experiments.co_localisation import Localised
-
 SIDE, CROP = 28, 84              # of the image that the CNN sees, and of the crop that it is the average pooling of
 WEIGHTS = 0.0025, 0.025, 0.025   # of the features of the two hidden layers and of the class scores
+
+
+@dataclass(frozen=True)
+class EncoderSettings(options.Settings):
+    encoder: str | None = options.option("what", "a run of distorted-mnist, cnn on 28 x 28 pixels (default: one in "
+                                         "runs/, trained when it is first wanted)", metavar="RUN_DIR")
+    filters: int = options.option("what", "of each convolution of the encoder", 32, positive, "N")
 
 
 class Encoder(Module):
@@ -74,7 +79,7 @@ class Encoded(Module):
         return self.encode(self.transformer(x))
 
 
-def run_of(settings: Localised, data_dir: str | None, device: str) -> RunDirectory:
+def run_of(settings: EncoderSettings, data_dir: str | None, device: str) -> RunDirectory:
     """The finished run whose CNN encodes: the one that --encoder names, or the one of these settings in runs/, which is
     trained first where it is not; another process that is doing so is waited for."""
     if settings.encoder is not None:
@@ -82,7 +87,7 @@ def run_of(settings: Localised, data_dir: str | None, device: str) -> RunDirecto
     given = {"model": "cnn", "distortion": "E", "epochs": 8, "data": settings.data, "filters": settings.filters,
              "limit": settings.limit, "test_limit": settings.test_limit}
     own = options.settings(DISTORTED_MNIST, options.argument_parser(DISTORTED_MNIST, None).parse_args(
-        [f"--{key.replace('_', '-')}={value}" for key, value in given.items() if value is not None]))
+        options.as_options(DISTORTED_MNIST, given)))
     path = Path("runs", "-".join(["encoder", *map(str, given.values())]))
     try:
         run = RunDirectory.create(path, asdict(own))
@@ -100,7 +105,7 @@ def run_of(settings: Localised, data_dir: str | None, device: str) -> RunDirecto
     return checked(run, settings)
 
 
-def checked(run: RunDirectory, settings: Localised) -> RunDirectory:
+def checked(run: RunDirectory, settings: EncoderSettings) -> RunDirectory:
     """An error unless it is a finished run of the CNN, on images of 28 x 28 pixels, of these data and filters."""
     result = run.result() or {}
     told = {name: run.config.get(name) for name in ("experiment", "model", "distortion", "data", "filters")}
