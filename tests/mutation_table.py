@@ -51,6 +51,7 @@ TESTS |= {f"kernels/{name}.py": tests for name, tests in {
     "convolution/spectra": ["tests/kernels/convolution/test_convolution.py"],
     "convolution/windows": ["tests/kernels/convolution/test_convolution.py", "tests/kernels/networks/test_pooling.py"],
     "sampling/conventions": ["tests/test_grid_generator.py", "tests/test_sampler.py"],
+    "gpu/extremes": ["tests/test_pooling.py", "tests/kernels/networks/test_pooling.py"],
     "gpu/integer_division": ["tests/kernels/gpu/test_integer_division.py", "tests/test_pooling.py"],
     "networks/dropout": ["tests/kernels/networks/test_dropout.py", "tests/test_layers.py"],
     "networks/rectifier": ["tests/kernels/networks/test_rectifier.py", "tests/test_activations.py"],

@@ -72,7 +72,7 @@ def test_lists_functions_and_kernels_with_types_and_sizes(compiled):
 
 
 @pytest.mark.parametrize(("owner", "name", "other"), [
-    (ours, "source_stamp", lambda: "of other sources"),
+    (ours, "source_stamp", lambda folder: "of other sources"),
     (numba, "__version__", "0.1"),
     (type(registry.cpu_target.target_context.codegen()), "magic_tuple", lambda self: ("another processor",)),
 ])

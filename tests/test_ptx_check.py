@@ -103,7 +103,7 @@ def ptxas(compiles):
 def test_a_sound_kernel(declare, ptxas):
     for T in (np.float32, np.float64):
         row = ptx_check.check(declare(_plain), (T,), CAPABILITY, ptxas)
-        assert row[:4] == ("test_ptx_check.plain", T.__name__, "9.0", ()) and 0 < row.registers < 64
+        assert row[:4] == (f"{__name__}.plain", T.__name__, "9.0", ()) and 0 < row.registers < 64
         assert row.spilled == row.stack == row.shared == 0 and (row.doubles > 0) == (T is np.float64)
 
 

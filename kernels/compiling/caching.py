@@ -76,8 +76,8 @@ class Cache(FunctionCache):
     def _version(self, codegen: Any) -> str:
         """Of all that a compiled form depends on, beside the function and the types of its arguments."""
         file = Path(inspect.getfile(self._py_func))
-        sources = (source_stamp() if file.is_relative_to(FOLDER) else source_stamp(file.parent) if file.parent.is_dir()
-                   else self._impl.locator.get_source_stamp())  # of ours, of a user's folder, or of a zip file
+        folder = FOLDER if file.is_relative_to(FOLDER) else file.parent
+        sources = source_stamp(folder) if folder.is_dir() else self._impl.locator.get_source_stamp()  # in a zip file
         return _short((sources, numba.__version__, codegen.magic_tuple()))
 
     def _choose(self, signature: Any, codegen: Any) -> None:
@@ -108,9 +108,10 @@ class Cache(FunctionCache):
     def folders(self) -> dict[str, Path]:
         """Where the functions of each folder of `kernels` are kept, by its name."""
         locate = type(self._impl.locator).from_function
-        rooms = sorted({file.parent for file in FOLDER.rglob("*.py")})
-        return {".".join(room.relative_to(FOLDER).parts):
-                Path(locate(self._py_func, str(room / "__init__.py")).get_cache_path()) for room in rooms}
+        located = {room: locate(self._py_func, str(room / "__init__.py"))
+                   for room in sorted({file.parent for file in FOLDER.rglob("*.py")})}
+        return {".".join(room.relative_to(FOLDER).parts): Path(locator.get_cache_path())
+                for room, locator in located.items() if locator is not None}  # where something can be written
 
     def kept(self) -> Iterator[tuple[str, Any, Path]]:
         """All that is kept for these sources, this Numba and this processor: file and function, signature, place."""

@@ -24,7 +24,7 @@ from nanostn.training import Interrupted
 
 MODELS = ("cnn", "st-cnn-affine")
 WORDS = ["--data", "digits", "--distortion", "RTS", "--filters", "24", "--batch-size", "64", "--limit", "9600",
-            "--test-limit", "2000", "--epochs", "10", "--learning-rate", "0.003"]
+         "--test-limit", "2000", "--epochs", "10", "--learning-rate", "0.003"]
 
 
 def main(run_dir: str | None = None, words: list[str] = WORDS, device: str = "cpu") -> int:

@@ -31,8 +31,8 @@ WEIGHTS = 0.0025, 0.025, 0.025   # of the features of the two hidden layers and 
 
 @dataclass(frozen=True)
 class EncoderSettings(options.Settings):
-    encoder: str | None = options.option("what", "a run of distorted-mnist, cnn on 28 x 28 pixels (default: one in "
-                                         "runs/, trained when it is first wanted)", metavar="RUN_DIR")
+    encoder: str | None = options.option("what", f"a run of distorted-mnist, cnn on {SIDE} x {SIDE} pixels (default: "
+                                         "one in runs/, trained when it is first wanted)", metavar="RUN_DIR")
     filters: int = options.option("what", "of each convolution of the encoder", 32, positive, "N")
 
 

@@ -126,9 +126,14 @@ def settings(experiment: Experiment[S], options: argparse.Namespace) -> S:
     return replace(experiment.defaults, **given)
 
 
-def differing(experiment: Experiment[Any], words: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
-    """The settings that the words of a command line come to, where those of the other words are different."""
+def differing(experiment: Experiment[Any], words: Sequence[str], others: Sequence[str],
+              file: str | None = None) -> dict[str, Any]:
+    """The settings that the words of a command line come to, where those of the other words are different.
+
+    Words from a `file` that are no options are a ValueError.
+    """
     parser = argument_parser(experiment, "nanostn table")
+    parser.file = file
     one, other = (asdict(settings(experiment, parser.parse_args(each))) for each in (words, others))
     return {name: value for name, value in one.items() if value != other[name]}
 

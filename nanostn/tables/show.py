@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from nanostn import drawing, report
+from nanostn.checks import argument_error
 from nanostn.experiments import find as find_experiment
 from nanostn.experiments import options as command_line
 from nanostn.experiments import revive
@@ -119,8 +120,12 @@ def heading(table: Table, results: Results, recipe: str) -> str:
 def _further(table: Table, cell: Cell, result: Mapping[str, Any]) -> set[str]:
     """Settings of a run, but its length and data, that are not those of its cell and the recipe."""
     words = shlex.split(result["command"])[3:]  # after nanostn train EXPERIMENT
-    changed = command_line.differing(find_experiment(table.experiment), words, table.arguments(cell))
-    return {f"--{name.replace('_', '-')} {value}" for name, value in changed.items()
+    try:
+        changed = command_line.differing(find_experiment(table.experiment), words, table.arguments(cell), "result.json")
+    except ValueError as error:
+        raise argument_error("table", f"result.json of {cell.name}", "one with a command that this version knows",
+                             repr(result["command"]), str(error)) from None
+    return {f"--{name.replace('_', '-')} {0 if value is None else value}" for name, value in changed.items()
             if name not in ("epochs", "steps", "data")}
 
 
