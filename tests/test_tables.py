@@ -337,7 +337,7 @@ def test_published_tables_are_shown(capfd):
 
 def test_a_result_with_a_command_of_another_version_is_named():
     table = TABLES["distorted-mnist"]
-    cell, result = next(iter(show.published(table.name).items()))
+    cell, result = next(iter(show.published("distorted-mnist").items()))
     given = {**result, "command": f"{result['command']} --no-such-option 1"}
     with pytest.raises(ValueError, match=f"table: result.json of {cell.name} should be .* --no-such-option"):
         show._further(table, cell, given)
