@@ -79,6 +79,12 @@ def test_one_side_measures_every_row(monkeypatch):
     assert [row for row, times in found.items() if times[2:]] == ["affine 3D, depth flattened"]
 
 
+def test_a_training_step_is_measured_in_a_process_of_its_own(monkeypatch):
+    monkeypatch.setattr(bench, "TRAINING", {"cnn": 42})
+    milliseconds, megabytes = bench.side("nanostn", "training", 1)["cnn"]
+    assert milliseconds > 0 and (np.isnan(megabytes) or megabytes > 0)
+
+
 def test_each_side_measures_every_layer(monkeypatch):
     monkeypatch.setattr(bench, "LAYERS", [(2, 1, 3, 5, 3, 0), (1, 2, 3, 5, 3, 1)])
     monkeypatch.setattr(bench, "SECONDS", 0.001)

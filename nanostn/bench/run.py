@@ -154,7 +154,7 @@ def side(name: str, group: str, threads: int) -> Found:
     """What one side of a comparison measures."""
     def elsewhere(call: str) -> Any:
         """Memory belongs to a process, so what measures it has one of its own."""
-        return json.loads(_process("-c", f"import json; from nanostn import bench; print(json.dumps(bench.{call}))"))
+        return json.loads(_process("-c", f"import json; from nanostn.bench import run; print(json.dumps(run.{call}))"))
 
     found: Found = {}
     rng = np.random.default_rng(0)
