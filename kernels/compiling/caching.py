@@ -38,7 +38,7 @@ def cache_directory() -> Path:
 
 
 @functools.cache
-def source_stamp(folder: Path = FOLDER) -> str:
+def source_stamp(folder: Path) -> str:
     """Of the contents of all sources in a folder and below; a millisecond, once in a process."""
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):

@@ -12,7 +12,7 @@ import uuid
 from importlib import metadata
 from pathlib import Path
 
-from ..compiling.caching import cache_directory, say_unkept, source_stamp
+from ..compiling.caching import FOLDER, cache_directory, say_unkept, source_stamp
 
 
 def folder() -> Path:
@@ -40,7 +40,7 @@ def place(key: str | None, capability: tuple[int, int]) -> Path | None:
     except RuntimeError as error:  # a user without a home
         say_unkept(str(error))
         return None
-    text = f"{key} {capability} {source_stamp()} {_compiler()}"
+    text = f"{key} {capability} {source_stamp(FOLDER)} {_compiler()}"
     return inside / f"{key.split()[0]}-{hashlib.sha256(text.encode()).hexdigest()[:24]}.ptx"
 
 

@@ -17,10 +17,8 @@ ADJACENT = 0  # a way from a point to its pixels; the others are those of `separ
 BLOCKS = 2048  # to aim at: about twice as many as an H200 has room for, the same on every GPU, so that results are
 
 USERS = (hat.py_func, hat_slope.py_func)  # an example of a user's functions
-WAYS: list[tuple] = [(source, way, None) for source in (PLANE, BASIS, GRID)
-                     for way in (ADJACENT, FOUR)]
-WAYS += [(GRID, WIDENED, None), (PLANE, FOUR, USERS), (BASIS, MANY, USERS),
-         (GRID, WIDENED, USERS)]
+WAYS: list[tuple] = [(source, way, None) for source in (PLANE, BASIS, GRID) for way in (ADJACENT, FOUR)]
+WAYS += [(GRID, WIDENED, None), (PLANE, FOUR, USERS), (BASIS, MANY, USERS), (GRID, WIDENED, USERS)]
 
 
 def steps_of_a_point(T, dims, way, functions, add=None):

@@ -54,7 +54,7 @@ def test_sources_capability_and_versions_make_another_file(monkeypatch):
     first = ptx_cache.place("kernel float32", (9, 0))
     assert first == ptx_cache.place("kernel float32", (9, 0))
     others = [ptx_cache.place("kernel float64", (9, 0)), ptx_cache.place("kernel float32", (8, 0))]
-    monkeypatch.setattr(ptx_cache, "source_stamp", lambda: "edited")
+    monkeypatch.setattr(ptx_cache, "source_stamp", lambda folder: "edited")
     others.append(ptx_cache.place("kernel float32", (9, 0)))
     monkeypatch.setattr(ptx_cache, "_compiler", lambda: "numba 99")
     others.append(ptx_cache.place("kernel float32", (9, 0)))
