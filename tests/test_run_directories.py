@@ -103,7 +103,7 @@ def test_a_config_of_an_earlier_version_is_read(text, words, tmp_path):
     assert asdict(settings) == {**config, **off} and config == run.config
     assert options.command(found, settings) == f"nanostn train {found.name} {words}"
     again = RunDirectory.create(tmp_path / "again", asdict(settings))
-    assert json.loads((again.path / "config.json").read_text()) == {**config, "version": version}
+    assert json.loads((again.path / "config.json").read_text()) == {**config, **off, "version": version}
 
 
 def test_an_edited_config_is_refused_by_every_command(run, capfd):
