@@ -119,19 +119,6 @@ def place(x, count, shape, first, slices, volume, lanes, padding, backward, near
 
 
 @linked(**inner)
-def reach(x, count, size, padding, near):
-    """The first and last slice that a run of points reads, from their coordinates x along that axis."""
-    _, neighbours, f, buffer, turn = near
-    _neighbours(x, count, size, padding, True, neighbours[0], f[0], buffer, turn[0])
-    low, high = np.int64(size), np.int64(-1)
-    for j in range(count):
-        k = np.int64(neighbours[0, j])
-        if k < size:
-            low, high = min(low, k), max(high, k + 1)
-    return low, high
-
-
-@linked(**inner)
 def through_padding(count, volume, near, g):
     """From the gradients of folded coordinates to those of the coordinates."""
     turn = near.turn

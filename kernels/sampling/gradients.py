@@ -4,8 +4,9 @@ import numpy as np
 
 from ..compiling.parallel import Kernel
 from ..gpu.arrays.totals import ROWS
-from . import bilinear, separable
+from . import bilinear, in_place, separable
 from .forward import cpu
+from .in_place import RUN
 from .interpolation import ZEROS
 from .source_points import WIDTHS, Points, add_dM, coordinates, through_quotient, write_dgrid
 from .tiles import read_run, read_tile, steps, write_tile
@@ -107,24 +108,30 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
 
 def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, P, kind, k, slope, radius,
                  taps_used, padding, run, reach):
-    """The first and last slice of U that each run of points reads."""
+    """The first and last slice of U (N, C, H, W) or (N, C, D, H, W) that each run of points reads.
+
+    reach (N, layers, runs, 2) says it of runs of `run` points, of the P points of each layer.
+    """
     points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
-    reading, shape = separable.Reading(kind, k, slope, radius, padding), U.shape[2:]
-    x = np.empty((WIDTHS + 3, run), scale.dtype)
-    volume = centre.size == 3
+    reading, shape, piece = separable.Reading(kind, k, slope, radius, padding), U.shape[2:], min(run, RUN)
     layers, runs = reach.shape[1:3]
-    target_points = np.empty((M.shape[2], run), scale.dtype)
-    near = bilinear.workspace(run, scale.dtype)
-    tables = separable.workspace(run, taps_used, grid.shape[2] > centre.size, scale.dtype)
+    numbers, integers, _ = in_place.workspace(scale.dtype)
+    x = numbers[:(WIDTHS + 3) * RUN].reshape(-1, RUN)
+    target_points = np.empty((M.shape[2], piece), scale.dtype)
+    tables = separable.workspace(piece, taps_used, grid.shape[2] > centre.size, scale.dtype)
     for item in range(first, last):
         image, r = divmod(item, runs)
         n, layer = divmod(image, layers)
-        count = min(run, P - r * run)
-        coordinates(points, n, layer * P + r * run, count, target_points, x)
-        if k is None:
-            reach[n, layer, r] = bilinear.reach(x[2 if volume else 1], count, shape[0], padding, near)
-        else:
-            reach[n, layer, r] = separable.reach(x, count, shape, volume, reading, tables)
+        low, high, end = np.int64(shape[0]), np.int64(-1), min((r + 1) * run, P)
+        for start in range(r * run, end, piece):
+            count = min(piece, end - start)
+            coordinates(points, n, layer * P + start, count, target_points, x)
+            if k is None:
+                found = in_place.reach(count, shape, kind, padding, numbers, integers)
+            else:
+                found = separable.reach(x, count, shape, len(shape) == 3, reading, tables)
+            low, high = min(low, found[0]), max(high, found[1])
+        reach[n, layer, r] = low, high
 
 
 backward = Kernel(_backward_items, **cpu)

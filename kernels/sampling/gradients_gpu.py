@@ -201,8 +201,9 @@ def _weight_of_points(T, dims, source, way, functions):
     return weight_of_points
 
 
-def gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U, wanted_points):
+def gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted):
     """dU or None, and the gradient of the points, dgrid or dM, or None; the other arguments are those of `Plan`."""
+    wanted_U, wanted_points = wanted
     given = grid if grid.shape[1] > 0 else M
     nothing = full(given.shape, 0, dV.dtype) if wanted_points and (kernel.kind == NEAREST or dV.size == 0) else None
     wanted_points = wanted_points and nothing is None

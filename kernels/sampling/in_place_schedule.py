@@ -138,21 +138,5 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                 _come_back(target, own + top * slice_step, C, pixels, (bottom - top) * slice_step, sums)
 
 
-def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, P, kind, padding, run, reach):
-    """The first and last slice of U that each run of points reads."""
-    points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
-    layers, runs = reach.shape[1:3]
-    numbers, integers, _ = in_place.workspace(scale.dtype)
-    x = numbers[:G].reshape(-1, RUN)
-    target_points = np.empty((M.shape[2], RUN), scale.dtype)
-    for item in range(first, last):
-        image, r = divmod(item, runs)
-        n, layer = divmod(image, layers)
-        count = min(run, P - r * run)
-        coordinates(points, n, layer * P + r * run, count, target_points, x)
-        reach[n, layer, r] = in_place.reach(count, U.shape[2:], kind, padding, numbers, integers)
-
-
 forward = Kernel(_forward_items, **cpu)
 backward = Kernel(_backward_items, **cpu)
-reach = Kernel(_reach_items, **cpu)

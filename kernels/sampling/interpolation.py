@@ -20,17 +20,6 @@ formula = {"inline": "always", "error_model": "numpy", "fastmath": {"contract"}}
 
 
 @njit(**formula)
-def box(x):
-    """eq. 4: floor(x + 0.5) is the only pixel m with x - m from -1/2 (outside) to 1/2 (inside)."""
-    return type(x)(1)
-
-
-@njit(**formula)
-def box_slope(x):
-    return type(x)(0)
-
-
-@njit(**formula)
 def hat(x):
     """eq. 5: max(0, 1 - |x|)."""
     T = type(x)
@@ -39,6 +28,7 @@ def hat(x):
 
 @njit(**formula)
 def hat_slope(x):
+    """eq. 7: its three cases."""
     T = type(x)
     inside = T(1) if x < T(0) else T(-1)
     return inside if x >= T(-1) and x < T(1) else T(0)
@@ -84,6 +74,20 @@ def b_spline_slope(x):
     far = max(T(0), T(2) - r)
     slope = (T(1.5) * r - T(2)) * r if r < T(1) else far * far * T(-0.5)
     return slope if x >= T(0) else -slope
+
+
+@njit(**formula)
+def weight(x, kind):
+    """k(x) and its slope, of a kind that is known here."""
+    T = type(x)
+    if kind == NEAREST:  # eq. 4: floor(x + 0.5) is the only pixel m with x - m from -1/2 (outside) to 1/2 (inside)
+        return T(1), T(0)
+    if kind == BILINEAR:
+        return hat(x), hat_slope(x)
+    if kind == BSPLINE:
+        return b_spline(x), b_spline_slope(x)
+    a = T(-0.75) if kind == BICUBIC else T(-0.5)
+    return keys(x, a), keys_slope(x, a)
 
 
 @njit(**formula)

@@ -35,7 +35,6 @@ from .gradients_gpu import gradients_on_device
 from .in_place import RUN
 from .in_place_schedule import backward as _backward_in_place
 from .in_place_schedule import forward as _forward_in_place
-from .in_place_schedule import reach as _reach_in_place
 from .interpolation import BILINEAR, NEAREST, WRAP
 from .tiles import entries, layout, read_tile
 
@@ -153,16 +152,16 @@ def sample(U, M, basis, grid, scale, size, kernel, padding, outside=0.0, flatten
     return V.reshape(N, C, *(size[1:] if flatten or not volume else size))
 
 
-def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U, wanted_points):
+def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted):
     """dU and dM, or dU and dgrid where there is a grid; None for one that is not wanted. eq. 6 and 7.
 
     Arguments are those of `sample`, and dV, of its result's shape. M and dM are in pixels: the caller rescales them.
     On a GPU a dV that is not finite gives NaN in all of dU that shares a sum with it (`gpu/fixed_point.py`).
     """
     if is_device(U):
-        return gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U,
-                                   wanted_points)
+        return gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted)
     same = kernel, padding, outside, flatten
+    wanted_U, wanted_points = wanted
     on_grid = grid.shape[1] > 0
     nothing = np.zeros_like(grid if on_grid else M) if wanted_points else None
     wanted_points = wanted_points and kernel.kind != NEAREST  # which is constant between its jumps
@@ -184,18 +183,14 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
     if wanted_U and wanted_points and parts > 1 and (on_grid or outside != 0):
         # A point between two bands of U gets dgrid from both, and a padding value other than 0 would count in every
         # band: dU is computed with bands, the gradient of the points without.
-        dU, _ = sample_gradients(given, M, basis, grid, scale, size, dV, *same, True, False)
-        return dU, sample_gradients(given, M, basis, grid, scale, size, dV, *same, False, True)[1]
+        dU, _ = sample_gradients(given, M, basis, grid, scale, size, dV, *same, (True, False))
+        return dU, sample_gradients(given, M, basis, grid, scale, size, dV, *same, (False, True))[1]
     images, reach = np.empty((0, 0), U.dtype), np.empty((0, 0, 0, 2), np.int64)
     if parts > 1 and wanted_U:
         run = min(run, 256)  # a run that a band does not meet costs it nothing
         reach = np.empty((max(len(M), len(grid)), layers, -(-P // run), 2), np.int64)
-        items, work = reach.size // 2, N * layers * P
-        problem = M, basis, grid, scale, centre, *size3, P
-        if few:
-            _reach_in_place(items, work, given, *problem, way[0], padding, run, reach)
-        else:
-            _reach(items, work, U, *problem, *way, padding, run, reach)
+        _reach(reach.size // 2, N * layers * P, given, M, basis, grid, scale, centre, *size3, P, *way, padding, run,
+               reach)
     elif parts > 1 and not few:
         images = _margins(U, volume, planes, lanes, blocks, outside)
     dU = np.empty((groups if one_U else N, *given.shape[1:]) if wanted_U else (0,) * given.ndim, U.dtype)
@@ -203,13 +198,13 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
     dgrid = np.empty((blocks, groups if one_M else N, *grid.shape[1:]) if wanted_points else (0, 0, 0, 0),
                      np.float64 if one_M and N > ROWS else U.dtype)
     items, work, problem = groups * blocks * parts, U.size + dV.size * layers, (M, basis, grid, scale, centre, *size3)
-    dV, wanted = dV.reshape(N, C, P), (wanted_U, wanted_points)
+    dV = dV.reshape(N, C, P)
     if few:
         _backward_in_place(items, work, given, *problem, layers, way[0], padding, outside, run, parts, groups, reach,
-                           dV, *wanted, dU, dM, dgrid)
+                           dV, wanted_U, wanted_points, dU, dM, dgrid)
     else:
         _backward(items, work, U, *problem, layers, *way, padding, outside, planes, lanes, run, parts, groups, images,
-                  reach, dV, *wanted, _volume(dU), dM, dgrid)
+                  reach, dV, wanted_U, wanted_points, _volume(dU), dM, dgrid)
     dpoints = dgrid.sum(axis=0) if on_grid else dM.sum(axis=1)
     if one_M:
         dpoints = dpoints.sum(axis=0, keepdims=True)

@@ -14,26 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from .interpolation import (
-    BICUBIC,
-    BILINEAR,
-    BORDER,
-    BSPLINE,
-    CATMULL_ROM,
-    CUSTOM,
-    FAR,
-    NEAREST,
-    ZEROS,
-    b_spline,
-    b_spline_slope,
-    box,
-    box_slope,
-    hat,
-    hat_slope,
-    keys,
-    keys_slope,
-    padded,
-)
+from . import interpolation as of
+from .interpolation import BICUBIC, BILINEAR, BORDER, BSPLINE, CATMULL_ROM, CUSTOM, FAR, NEAREST, ZEROS, padded
 from .source_points import WIDTHS, index, inner, summing
 from .tiles import steps
 
@@ -80,28 +62,31 @@ def formulas(floor, compiled):
 _clamped = formulas(np.floor, njit(**inner))
 
 
+@njit(inline="always", **inner)
+def _known(kind, u, count, w, d):
+    for j in range(count):
+        w[j], d[j] = of.weight(u[j], kind)
+
+
 @njit(**inner)
 def _weigh(centre, rate, count, taps, used, reading, u, w, d, e):
     """Weights, and their derivatives with respect to x and to s, of taps 0, 1, ... at centre - x and 1 / s = rate."""
     kind, k, slope, radius, _ = reading
     T = w.dtype.type
-    a = T(-0.75) if kind == BICUBIC else T(-0.5)
     for t in range(taps):
         w_t, d_t = w[t], d[t]
         for j in range(count):
             u[j] = (centre[j] - T(t)) * rate[j]
-        if kind == NEAREST:
-            for j in range(count):
-                w_t[j], d_t[j] = box(u[j]), box_slope(u[j])
+        if kind == NEAREST:  # a constant in each call, so that the loop has no branch, and becomes vectors
+            _known(NEAREST, u, count, w_t, d_t)
         elif kind == BILINEAR:
-            for j in range(count):
-                w_t[j], d_t[j] = hat(u[j]), hat_slope(u[j])
-        elif kind == BICUBIC or kind == CATMULL_ROM:
-            for j in range(count):
-                w_t[j], d_t[j] = keys(u[j], a), keys_slope(u[j], a)
+            _known(BILINEAR, u, count, w_t, d_t)
+        elif kind == BICUBIC:
+            _known(BICUBIC, u, count, w_t, d_t)
+        elif kind == CATMULL_ROM:
+            _known(CATMULL_ROM, u, count, w_t, d_t)
         elif kind == BSPLINE:
-            for j in range(count):
-                w_t[j], d_t[j] = b_spline(u[j]), b_spline_slope(u[j])
+            _known(BSPLINE, u, count, w_t, d_t)
         else:
             for j in range(count):
                 if t < used[j]:  # a user's k may be defined up to its radius only, which rounding may overstep
