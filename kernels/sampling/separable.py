@@ -40,7 +40,7 @@ class Tables(NamedTuple):
 
 
 def formulas(floor, compiled):
-    """The formula of a coordinate; each device has a floor of its own."""
+    """What a coordinate reads; each device has a floor of its own."""
 
     @compiled
     def clamped(x, size, reach, padding):
@@ -56,10 +56,26 @@ def formulas(floor, compiled):
         fraction = fraction if fraction >= T(0) else T(0)
         return (high if x > high else low) + fraction, False
 
-    return clamped
+    @compiled
+    def width_of(width, size):
+        """By how much a kernel is widened: from 1, also for a NaN, up to the image's size."""
+        T = type(width)
+        return min(width if width > T(1) else T(1), T(size))
+
+    @compiled
+    def taps_at(x, size, reach, padding):
+        """Of a coordinate in pixels: its first tap, how far behind that it lies, the number of taps, 0 for a NaN, and
+        whether it stayed as it was."""
+        T = type(x)
+        x_j, near = clamped(x if x == x else T(0), size, reach, padding)
+        before = floor(x_j - reach)
+        used = min(np.int32(floor(x_j + reach) - before), np.int32(-floor(T(-2) * reach)))
+        return before + T(1), x_j - (before + T(1)), used if x == x else np.int32(0), near
+
+    return width_of, taps_at
 
 
-_clamped = formulas(np.floor, njit(**inner))
+_width_of, _taps_at = formulas(np.floor, njit(**inner))
 
 
 @njit(inline="always", **inner)
@@ -140,30 +156,20 @@ def _axis(points, a, axis, count, size, first, slices, step, reading, tables):
     """
     x, width = points[a], points[WIDTHS + a]
     at, w, d, e, used = tables.at[axis], tables.w[axis], tables.d[axis], tables.e[axis], tables.used[axis]
-    radius, padding = reading.radius, reading.padding
     widened = len(e) > 0
     taps = 0  # most of any point in this run: one far point may have many
     T = x.dtype.type
     centre, rate, start, stays = tables.room[0], tables.room[1], tables.room[2], tables.room[3]
     for j in range(count):
-        s = T(1)
-        if widened:
-            s = width[j] if width[j] > T(1) else T(1)  # NaN is 1
-            s = min(s, T(size))
-        reach = T(radius) * s
-        x_j, near = _clamped(x[j], size, reach, padding)
-        before = np.floor(x_j - reach)
-        used[j] = min(max(np.int32(np.floor(x_j + reach) - before), np.int32(0)),
-                      np.int32(min(-np.floor(T(-2) * reach), T(len(w)))))  # not the width beside it
-        used[j] = used[j] if x[j] == x[j] else 0  # a NaN reads nothing
+        s = _width_of(width[j], size) if widened else T(1)
+        start[j], centre[j], count_j, near = _taps_at(x[j], size, T(reading.radius) * s, reading.padding)
+        used[j] = min(count_j, np.int32(len(w)))
         taps = max(taps, np.int64(used[j]))
-        start[j] = before + T(1)
-        centre[j] = x_j - start[j]
         rate[j] = T(1) / s
         stays[j] = T(near or reading.kind == CUSTOM)  # the sum of other kernels' weights is 1 and has no slope
     for t in range(taps):
         for j in range(count):
-            m = padded(np.int64(start[j]) + t, size, padding)
+            m = padded(np.int64(start[j]) + t, size, reading.padding)
             m -= first if m >= 0 else 0
             at[t, j] = (m + 1) * step if m < slices and m >= 0 else 0
     _weigh(centre, rate, count, taps, used, reading, tables.room[4], w, d, e)

@@ -14,6 +14,7 @@ from numba import njit
 
 from ..extremes import maximum, minimum
 from ..integer_division import check_count, split
+from ..kinds import flat
 from ..launch import cuda, cuda_kernel, over
 from .device_array import DeviceArray, empty
 
@@ -162,8 +163,11 @@ def broadcast_to(array: DeviceArray, shape: tuple[int, ...]) -> DeviceArray:
     return array.view(shape, (0,) * lead + steps)
 
 
-def merged(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[list[int], list[list[int]]]:
-    """Sizes and strides with neighbouring axes merged where all arrays step through them as through one."""
+def merged(axes: int, shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[list[int], list[list[int]]]:
+    """Sizes and strides with neighbouring axes merged where all arrays step through them as through one.
+
+    Fewer axes than `axes` get leading ones of one entry; more are for the caller to treat.
+    """
     sizes: list[int] = []
     steps: list[list[int]] = [[] for _ in strides]
     for axis, n in enumerate(shape):
@@ -178,7 +182,8 @@ def merged(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[list[int]
             sizes.append(n)
             for step, stride in zip(steps, now, strict=True):
                 step.append(stride)
-    return sizes, steps
+    lead = axes - len(sizes)
+    return [1] * lead + sizes, [[0] * lead + step for step in steps]
 
 
 def _run(constants: tuple, out: DeviceArray, operands: tuple[DeviceArray, ...], *numbers: Any) -> DeviceArray:
@@ -190,15 +195,13 @@ def _run(constants: tuple, out: DeviceArray, operands: tuple[DeviceArray, ...], 
         _packed[constants](*over(out.size), *arrays, *numbers, out.size)
         return out
     check_count("a strided device array", out.size, out.shape)
-    sizes, steps = merged(out.shape, *(array.strides for array in arrays))
+    sizes, steps = merged(AXES, out.shape, *(array.strides for array in arrays))
     if len(sizes) > AXES:
         for i in range(out.shape[0]):
             _run(constants, out[i], tuple(operand[i] for operand in operands), *numbers)
         return out
-    lead = AXES - len(sizes)
-    flat = [value for each in steps for value in (0,) * lead + tuple(each)]
     kernel = _strided if len(operands) == 2 else _choose
-    kernel[constants](*over(out.size), *arrays, *numbers, out.size, *(1,) * lead, *sizes, *flat)
+    kernel[constants](*over(out.size), *arrays, *numbers, out.size, *flat((tuple(sizes), *map(tuple, steps))))
     return out
 
 

@@ -77,6 +77,8 @@ implements(np.shape)(lambda x: x.shape)
 implements(np.ndim)(lambda x: x.ndim)
 implements(np.zeros)(lambda shape, dtype=np.float64, **layout: elementwise.full(shape, 0, dtype))
 implements(np.ones)(lambda shape, dtype=np.float64, **layout: elementwise.full(shape, 1, dtype))
+implements(np.empty)(lambda shape, dtype=np.float64, **layout: empty(shape, dtype))
+implements(np.full)(lambda shape, value, dtype=None, **layout: elementwise.full(shape, value, dtype))
 implements(np.empty_like)(lambda x: empty(x.shape, x.dtype))
 implements(np.zeros_like)(lambda x: elementwise.full(x.shape, 0, x.dtype))
 implements(np.ones_like)(lambda x: elementwise.full(x.shape, 1, x.dtype))
@@ -138,13 +140,3 @@ def _clip(x: DeviceArray, low: Any, high: Any) -> DeviceArray:
 @implements(np.array_equal)
 def _array_equal(a: DeviceArray, b: DeviceArray) -> bool:
     return a.shape == b.shape and bool(mapped("equal", a, b).all()) if a.size else a.shape == b.shape
-
-
-@implements(np.empty)
-def _empty(shape: Any, dtype: Any = np.float64, **layout: Any) -> DeviceArray:
-    return empty(shape, dtype)
-
-
-@implements(np.full)
-def _full(shape: Any, value: Any, dtype: Any = None, **layout: Any) -> DeviceArray:
-    return elementwise.full(shape, value, dtype)

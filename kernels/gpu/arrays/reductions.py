@@ -103,11 +103,6 @@ def checked_axes(x: DeviceArray, axis: Any) -> tuple[int, ...]:
     return tuple(sorted(a % x.ndim for a in axes))
 
 
-def _padded(sizes: list[int], steps: list[int]) -> tuple[list[int], list[int]]:
-    lead = AXES - len(sizes)
-    return [1] * lead + sizes, [0] * lead + steps
-
-
 def reduced(name: str, x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
     """The sum, max or min over one axis, several or all. Whole numbers and truth values are added up as int64."""
     axes = checked_axes(x, axis)
@@ -125,13 +120,10 @@ def reduced(name: str, x: DeviceArray, axis: Any = None, keepdims: bool = False)
     out = empty((results,), T)
     if results == 0:
         return out.view(final, strides_of(final))
-    outer = merged(*_of(x, kept))
-    inner = merged(*_of(x, axes))
-    if max(len(outer[0]), len(inner[0])) > AXES:
+    (r, (s,)), (b, (t,)) = (merged(AXES, *_of(x, among)) for among in (kept, axes))
+    if max(len(r), len(b)) > AXES:
         x = contiguous(transposed(x, (*kept, *axes)))
-        outer, inner = ([results], [[behind]]), ([behind], [[1]])
-    r, s = _padded(outer[0], outer[1][0])
-    b, t = _padded(inner[0], inner[1][0])
+        r, s, b, t = [1, 1, results], [0, 0, behind], [1, 1, behind], [0, 0, 1]
     part = PART if results < PARTS else 16 * PART  # many results keep a GPU busy by themselves
     parts = max(1, min(PARTS, -(-behind // part)))
     share = -(-behind // parts) if behind else 0
