@@ -1,4 +1,4 @@
-"""The sampler's gradients: dU, scattered to the pixels that a point reads, and dM or dgrid, reduced over its pixels."""
+"""`reference.sample_gradients`: dU, scattered to the pixels that a point reads (eq. 6), and dM or dgrid (eq. 7)."""
 
 import numpy as np
 
@@ -8,8 +8,8 @@ from . import bilinear, in_place, separable
 from .forward import cpu
 from .in_place import RUN
 from .interpolation import ZEROS
-from .source_points import WIDTHS, Points, add_dM, coordinates, through_quotient, write_dgrid
-from .tiles import read_run, read_tile, steps, write_tile
+from .source_points import WIDTHS, Points, back_to_points, coordinates
+from .tiles import move_on, read_run, read_tile, steps, write_tile
 
 
 def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, k, slope, radius,
@@ -17,14 +17,14 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                     wanted_points, dU, dM, dgrid):
     """An item is a band of slices of a tile, whose dU it alone writes; or, without dU, a part of the points.
 
-    dV (N, C, P), dU as U (N, C, S, R, W), dM (N, blocks parts, rows, K) in pixels, dgrid (blocks, N, P, columns).
+    dV (N, C, P), dU as U (N, C, S, R, W), dM (N, blocks parts, rows, K) in pixels, dgrid (blocks, N, P, columns);
+    `images` as forwards, reach (N, layers, runs, 2) of `_reach_items`, or empty.
     """
     N, C, P = dV.shape
     points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
     reading, shape, dims = separable.Reading(kind, k, slope, radius, padding), U.shape[2:], centre.size
     volume = dims == 3
     blocks = max(1, -(-C // (planes * lanes)))
-    # Parts are bands of slices of U, which their owner alone writes; or, where dU is not wanted, of the output.
     slices = -(-shape[0] // parts) if wanted_U else shape[0]
     share = P if wanted_U else -(-P // parts)
     plane = (slices + 3) * steps(shape[1], shape[2], volume, lanes)[0]
@@ -55,7 +55,6 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                 read_tile(U, n_U, c, top, slices, volume, planes, lanes, outside, tile)
             if wanted_U and (n == first_n or not one_U):
                 target[:], sums[:], walked = zero, 0.0, 0
-            dM_part = dM[n, block * parts + part]
             for start in range(begin, end, run):
                 count = min(run, end - start)
                 loaded = False
@@ -85,24 +84,16 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                                 separable.scatter(values[p], p * plane, tables, count, lanes, target)
                     walked += count
                     if sums.size > 0 and walked >= leg:
-                        for i in range(target.size):
-                            sums[i], target[i] = sums[i] + target[i], zero
+                        move_on(target, 0, 1, 0, sums.size, sums, False)
                         walked = 0
                     if not wanted_points:
                         continue
                     if k is None and padding != ZEROS:
                         bilinear.through_padding(count, volume, near, g)
-                    if grid.shape[1] > 0:
-                        own_grid = dgrid[block, group if one_M else n]
-                        write_dgrid(g, scale, point, count, one_M and n > first_n, own_grid)
-                        continue
-                    if M.shape[1] > dims:
-                        through_quotient(x, centre, count, g)
-                    for a in range(M.shape[1]):
-                        add_dM(g[a], basis, point, count, target_points, dM_part[a])
+                    back_to_points(points, point, count, x, g, target_points, one_M and n > first_n,
+                                   dM[n, block * parts + part], dgrid[block, group if one_M else n])
             if wanted_U and (n == last_n - 1 or not one_U):
-                for i in range(sums.size):
-                    target[i] += sums[i]
+                move_on(target, 0, 1, 0, sums.size, sums, True)
                 write_tile(target, group if one_U else n, c, top, slices, volume, planes, lanes, dU)
 
 

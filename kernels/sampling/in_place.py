@@ -1,13 +1,14 @@
 """Sampling from the image itself, a run of points at a time: bilinear of few channels, nearest of any (eq. 4 to 7).
 
-The neighbours of a point are four in a cell of two columns and two slices; in a volume a second cell, one row on, has
-the other four (`tiles.py` says what slices and rows are). A line of a cell is two pixels side by side, read at once. At
+Cells of neighbours are those of `bilinear.py`. A line of a cell is two pixels side by side, read at once. At
 the rim, where one of them does not exist, the line is moved inside, and its pixels have changed places. A pixel that is
 no neighbour is forgotten, lest a NaN there be seen, and the value outside stands for a neighbour that there is not. So
 no access is outside the image, whatever the coordinates.
 
 What is known of a run stands in rows of one array, a constant apart: then the compiler need not ask whether they
-overlap, and each loop over a run becomes vectors.
+overlap, and each loop over a run becomes vectors. `numbers`, `integers` and `pixels` below are these (`workspace`),
+`shape` is (H, W) or (D, H, W); source and target are U and dU, V and dV the arrays, flat: an image's channel begins at
+entry `base`, a run's values at `start`. Coordinates are in pixels.
 """
 
 import numpy as np

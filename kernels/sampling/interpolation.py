@@ -122,6 +122,10 @@ class Interpolation:
     def __getstate__(self):
         return {**self.__dict__, "_pointers": {}}  # compiled code is not copied
 
+    def adjacent(self, padding, widened):
+        """Whether what a point reads are neighbours: a pixel and the next one along each axis."""
+        return self.kind in (NEAREST, BILINEAR) and padding != WRAP and not widened
+
     def radius_in(self, dtype):
         """The largest number of a dtype that is not beyond the radius: 1.7 in float32 is."""
         radius = np.dtype(dtype).type(self.radius)

@@ -1,4 +1,4 @@
-"""Sampling of a tile with any separable kernel k and any padding: tables of taps and weights (paper, eq. 3).
+"""Sampling of a tile with any separable kernel k and any padding: `reference` by tables of taps and weights (eq. 3).
 
     V = sum over the taps m of U[pad(m)] k(x - m),      x - r < m <= x + r,      and so along every axis
 
@@ -86,7 +86,8 @@ def _known(kind, u, count, w, d):
 
 @njit(**inner)
 def _weigh(centre, rate, count, taps, used, reading, u, w, d, e):
-    """Weights, and their derivatives with respect to x and to s, of taps 0, 1, ... at centre - x and 1 / s = rate."""
+    """Weights w, and their derivatives d and e with respect to x and to s, (taps, run), of taps 0, 1, ... at centre - x
+    and 1 / s = rate, all in pixels; the other arrays are (run,)."""
     kind, k, slope, radius, _ = reading
     T = w.dtype.type
     for t in range(taps):
@@ -139,7 +140,8 @@ def workspace(run, taps, widened, dtype):
 
 @njit(**inner)
 def place(x, count, shape, first, slices, volume, lanes, reading, tables):
-    """Fill the tables for a run at x, in a tile of `slices` from `first` on; `shape` is (D, H, W) of the source."""
+    """Fill the tables for a run at x (WIDTHS + 3, run), in pixels, in a tile of `slices` from `first` on; `shape` is
+    (D, H, W) of the source."""
     S, R, W = shape
     slice_step, row_step = steps(R, W, volume, lanes)
     _axis(x, 0, 0, count, W, 0, W, lanes, reading, tables)
@@ -150,7 +152,8 @@ def place(x, count, shape, first, slices, volume, lanes, reading, tables):
 
 @njit(**inner)
 def _axis(points, a, axis, count, size, first, slices, step, reading, tables):
-    """The tables of one axis of `size` pixels, along coordinate a; `step` entries of the tile from pixel to pixel.
+    """The tables of one axis of `size` pixels, for row a of points (WIDTHS + 3, run), in pixels; `step` entries of the
+    tile lie from pixel to pixel.
 
     The derivatives of a coordinate that was clamped are zero.
     """
@@ -177,15 +180,12 @@ def _axis(points, a, axis, count, size, first, slices, step, reading, tables):
         _normalise(used, count, w, d, e)
     for j in range(count):
         if stays[j] == T(0):
-            for t in range(taps):
-                d[t, j] = T(0)
-                if widened:
-                    e[t, j] = T(0)
+            d[:taps, j], e[:taps, j] = T(0), T(0)
 
 
 @njit(**inner)
 def reach(x, count, shape, volume, reading, tables):
-    """The first and last slice that a run of points reads."""
+    """The first and last slice that a run of points at x (WIDTHS + 3, run) reads."""
     _axis(x, 2 if volume else 1, 2, count, shape[0], 0, shape[0], 1, reading, tables)
     at, used = tables.at[2], tables.used[2]
     low, high = np.int64(shape[0]), np.int64(-1)
@@ -204,7 +204,7 @@ def _four(table, axis, j):
 
 @njit(**inner)
 def blend(tile, base, tables, count, lanes, values):
-    """values (run lanes,) += V of eq. 3, from the plane of the tile that begins at `base`."""
+    """values (run lanes,) += V of eq. 3, from the plane of the flat tile that begins at entry `base`."""
     at, w, used = tables.at, tables.w, tables.used
     T = tile.dtype.type
     four = at.shape[1] >= 4
@@ -238,7 +238,7 @@ def blend(tile, base, tables, count, lanes, values):
 
 @njit(**inner)
 def scatter(values, base, tables, count, lanes, tile):
-    """The adjoint of `blend`: dU of eq. 6 into the tile, with dV in `values`."""
+    """The adjoint of `blend`: dU of eq. 6 into the tile, with dV in values (run lanes,)."""
     at, w, used = tables.at, tables.w, tables.used
     four = at.shape[1] >= 4
     for j in range(count):
@@ -263,7 +263,8 @@ def scatter(values, base, tables, count, lanes, tile):
 
 @njit(**inner)
 def slopes(tile, values, base, tables, count, volume, lanes, add, g):
-    """g[a] = dV dV/dx_a, or added to it, summed over the channels of the tile: eq. 7; of widths from row WIDTHS on."""
+    """g[a] (run,) = dV dV/dx_a, or added to it, in 1 / pixels, summed over the channels of the tile, with dV in values
+    (run lanes,): eq. 7; of widths from row WIDTHS on."""
     _slopes(tile, values, base, tables, tables.d, count, volume, lanes, add, g)
     if tables.e.shape[1] > 0:
         _slopes(tile, values, base, tables, tables.e, count, volume, lanes, add, g[WIDTHS:])
@@ -271,7 +272,7 @@ def slopes(tile, values, base, tables, count, volume, lanes, add, g):
 
 @njit(**summing)
 def _slopes(tile, values, base, tables, d, count, volume, lanes, add, g):
-    """With the derivatives d of the weights, of one kind or the other."""
+    """With the derivatives d (3, taps, run) of the weights, of one kind or the other."""
     T = tile.dtype.type
     at, w, used = tables.at, tables.w, tables.used
     four = at.shape[1] >= 4

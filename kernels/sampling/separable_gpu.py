@@ -86,7 +86,7 @@ def _weight_on_device(T, functions):
 
 
 def on_device(T, dims, way, functions, add):
-    """The functions for dtype T, a way, and a user's (k, slope) or None; `scatter` calls `add`."""
+    """The functions (eq. 3, 6 and 7) for dtype T, a way, and a user's (k, slope) or None; `scatter` calls `add`."""
     floor, weight, read_by = device_floor(T), _weight_on_device(T, functions), device_function(of.padded)
     width_of, taps_at = formulas(floor, device_function)
     custom = functions is not None

@@ -133,8 +133,8 @@ def _packed(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
 class DeviceArray(NDArrayOperatorsMixin):
     """An array on the device, with what the operations use of a NumPy array.
 
-    `address` is what kernels take for its first entry; `strides` count entries, not bytes. `contiguous` arrays lie in
-    C order without gaps.
+    `address` is what kernels take for its first entry, byte `start` of the memory; `strides` count entries, not bytes.
+    `contiguous` arrays lie in C order without gaps.
     """
 
     __slots__ = ("memory", "start", "shape", "strides", "dtype", "size", "contiguous", "address", "base")
@@ -190,6 +190,7 @@ class DeviceArray(NDArrayOperatorsMixin):
     __getitem__, __setitem__ = _handed_on("getitem"), _handed_on("setitem")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        """What NumPy asks for a ufunc of arrays of any shapes that broadcast, or for its method `at`."""
         _refuse_numpy(ufunc.__name__, inputs)
         if method == "at" and ufunc is np.add:
             return HANDLED["add_at"](*inputs)

@@ -15,7 +15,7 @@ from numba import njit
 from ..extremes import maximum, minimum
 from ..integer_division import check_count, split
 from ..kinds import flat
-from ..launch import cuda, cuda_kernel, over
+from ..launch import cuda, cuda_kernel, device_function, over
 from .device_array import DeviceArray, empty
 
 AXES = 4
@@ -86,24 +86,23 @@ _OFFERED += [(T, S, "cast", "aa") for T, S in CASTS]
 _KNOWN = frozenset(_OFFERED)
 
 
-def _formula(T: Any, S: Any, name: str) -> Any:
+def _entry(T: Any, S: Any, name: str, form: str) -> Any:
+    """The formula of entry p of one operand and q of the other, one of which may be a number."""
     make = (lambda S: lambda a, b: T(a)) if name == "cast" else FORMULAS.get(name) or TESTS[name]
-    return njit(error_model="numpy")(make(S))  # compiled in the simulator too: infinities, not exceptions
+    f = njit(error_model="numpy")(make(S))  # compiled in the simulator too: infinities, not exceptions
+    return device_function({"aa": lambda a, p, b, q, number: f(a[p], b[q]),
+                            "an": lambda a, p, b, q, number: f(a[p], number),
+                            "na": lambda a, p, b, q, number: f(number, b[q])}[form])
 
 
 @cuda_kernel("T~ S~ S~ S int", offered=_OFFERED)
 def _packed(T, S, name, form):
     """out = f(a, b), n entries, where all lie without gaps."""
-    f = _formula(T, S, name)
+    entry = _entry(T, S, name, form)
 
     def packed(out, a, b, number, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            if form == "aa":
-                out[i] = f(a[i], b[i])
-            elif form == "an":
-                out[i] = f(a[i], number)
-            else:
-                out[i] = f(number, b[i])
+            out[i] = entry(a, i, b, i, number)
     return packed
 
 
@@ -123,19 +122,13 @@ def _at(index, steps):
 
 @cuda_kernel("T~ S~ S~ S int" + 4 * STEPS, offered=_OFFERED)
 def _strided(T, S, name, form):
-    """out = f(a, b), n entries, of `sizes` along four axes, each array with its own steps."""
-    f = _formula(T, S, name)
+    """out = f(a, b), n entries, of `sizes` (4,) along the axes, each array with its own steps (4,), in entries."""
+    entry = _entry(T, S, name, form)
 
     def strided(out, a, b, number, n, sizes, out_steps, a_steps, b_steps):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
             index = _index(i, sizes)
-            into, p, q = _at(index, out_steps), _at(index, a_steps), _at(index, b_steps)
-            if form == "aa":
-                out[into] = f(a[p], b[q])
-            elif form == "an":
-                out[into] = f(a[p], number)
-            else:
-                out[into] = f(number, b[q])
+            out[_at(index, out_steps)] = entry(a, _at(index, a_steps), b, _at(index, b_steps), number)
     return strided
 
 
@@ -277,8 +270,7 @@ def choose(which: DeviceArray, a: Any, b: Any) -> DeviceArray:
 
 def full(shape: Any, value: Any, dtype: Any) -> DeviceArray:
     """An array of one value."""
-    out = empty(shape, dtype)
-    return fill(out, value)
+    return fill(empty(shape, dtype), value)
 
 
 def fill(out: DeviceArray, value: Any) -> DeviceArray:
