@@ -85,8 +85,8 @@ class Plan:
         self.K, columns = M.shape[2], grid.shape[2]
         self.functions = kernel.functions if kernel.kind == CUSTOM else None
         widened = columns > self.dims
-        self.way = (WIDENED if widened else ADJACENT if kernel.adjacent(padding, widened) else
-                    FOUR if kernel.radius <= 2 else MANY)
+        adjacent = kernel.adjacent(padding, widened)
+        self.way = ADJACENT if adjacent else WIDENED if widened else FOUR if kernel.radius <= 2 else MANY
         self.step = 0 if len(U) == 1 and self.images > 1 else self.C * inside  # from an image to the next
         self.Q = self.layers * self.P
         three = (1,) * (3 - self.dims)

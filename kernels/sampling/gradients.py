@@ -28,7 +28,6 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
     slices = -(-shape[0] // parts) if wanted_U else shape[0]
     share = P if wanted_U else -(-P // parts)
     plane = (slices + 3) * steps(shape[1], shape[2], volume, lanes)[0]
-    zero = U.dtype.type(0)
     x, g = np.empty((WIDTHS + 3, run), U.dtype), np.empty((WIDTHS + 3 if k is not None else dims + 1, run), U.dtype)
     values = np.empty((planes, run * lanes), U.dtype)
     own = np.empty(planes * plane if wanted_points and not len(images) else 0, U.dtype)
@@ -54,7 +53,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
             if wanted_points and not len(images) and (n == first_n or not one_U):
                 read_tile(U, n_U, c, top, slices, volume, planes, lanes, outside, tile)
             if wanted_U and (n == first_n or not one_U):
-                target[:], sums[:], walked = zero, 0.0, 0
+                target[:], sums[:], walked = U.dtype.type(0), 0.0, 0
             for start in range(begin, end, run):
                 count = min(run, end - start)
                 loaded = False

@@ -48,10 +48,8 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
 
 def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, padding, outside,
                     run, parts, groups, reach, dV, wanted_U, wanted_points, dU, dM, dgrid):
-    """An item is a band of slices of U, which it alone writes; or, where dU is not wanted, a part of the points.
-
-    Arrays as in `gradients.py`, but U and dU (N, C, H, W) or (N, C, D, H, W).
-    """
+    """An item is a band of slices of U, which it alone writes; or, where dU is not wanted, a part of the points. Arrays
+    are as in `gradients.py`, but U and dU (N, C, H, W) or (N, C, D, H, W)."""
     N, C, P = dV.shape
     points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
     shape, pixels = U.shape[2:], U.size // (len(U) * C)
