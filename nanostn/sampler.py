@@ -244,7 +244,7 @@ def _grid_sample(U: np.ndarray, grid: np.ndarray, *, mode: Any, padding_mode: An
     V = sampling.sample(U, *nothing, points, scale, size, *reading)
 
     def gradients(dV: np.ndarray, wanted: tuple[bool, ...]) -> tuple:
-        dU, dpoints = sampling.sample_gradients(U, *nothing, points, scale, size, _plain(dV), *reading, *wanted)
+        dU, dpoints = sampling.sample_gradients(U, *nothing, points, scale, size, _plain(dV), *reading, wanted)
         return dU, None if dpoints is None else dpoints.reshape(grid.shape)
 
     return V, gradients
@@ -277,7 +277,7 @@ def _transform(U: np.ndarray, M: np.ndarray, *, basis: np.ndarray | None, size: 
     V = sampling.sample(U, *source, size, *reading)
 
     def gradients(dV: np.ndarray, wanted: tuple[bool, ...]) -> tuple:
-        dU, dM = sampling.sample_gradients(U, *source, size, _plain(dV), *reading, *wanted)
+        dU, dM = sampling.sample_gradients(U, *source, size, _plain(dV), *reading, wanted)
         return dU, None if dM is None else dM * to_pixels
 
     return V, gradients

@@ -18,14 +18,13 @@ LINES = 350  # of a file
 EVENING = 1500  # lines up to the sampler, in the order that the README gives
 PARAMETERS = 12  # of a function
 
-# Kernels, whose signatures must hold arrays and numbers only (`kernels/compiling/parallel.py`), two of the sampler's
-# doors, and what BLAS is asked for.
+# Kernels, whose signatures must hold arrays and numbers only (`kernels/compiling/parallel.py`), and what BLAS is asked
+# for.
 WIDER_FUNCTIONS = {
     "kernels/compiling/blas.py:gemm", "kernels/networks/updates.py:_adam_items",
     "kernels/sampling/forward.py:_forward_items", "kernels/sampling/gradients.py:_backward_items",
-    "kernels/sampling/gradients.py:_reach_items", "kernels/sampling/gradients_gpu.py:gradients_on_device",
-    "kernels/sampling/in_place_schedule.py:_backward_items", "kernels/sampling/in_place_schedule.py:_forward_items",
-    "kernels/sampling/in_place_schedule.py:_reach_items", "kernels/sampling/schedule.py:sample_gradients",
+    "kernels/sampling/gradients.py:_reach_items", "kernels/sampling/in_place_schedule.py:_backward_items",
+    "kernels/sampling/in_place_schedule.py:_forward_items",
 }
 
 FIRST = ["nanostn/autograd.py", "nanostn/arithmetic.py", "nanostn/variable.py", "nanostn/tensor.py",

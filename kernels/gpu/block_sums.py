@@ -37,7 +37,7 @@ def tree(T, threads, join=lambda a, b: a + b):
 @cuda_kernel("T* T* T* int int int int bool int int", offered=[(np.float32, THREADS), (np.float64, THREADS)])
 def _sum_parts(T, threads):
     def sum_parts(x, bias, y, size, count, parts, lanes, biased, run, period):
-        """`sum_parts` for y of `size` entries, `count` in a row; `lanes` threads share the parts of one."""
+        """`sum_parts` of x (rows, parts, count) for y of `size` entries; `lanes` threads share the parts of one."""
         t = cuda.threadIdx.x
         entries = threads // lanes
         lane, entry = t // entries, np.int64(cuda.blockIdx.x) * entries + t % entries

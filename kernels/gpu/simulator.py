@@ -57,16 +57,9 @@ class Simulator:
         return np.empty(nbytes, np.uint8)
 
     def synchronize(self) -> None:
-        """Kernels have run when their launch returns."""
+        """A kernel has run when its launch returns, an upload is done when it returns: there is one stream."""
 
-    def finish_uploads(self) -> None:
-        """An upload is done when it returns."""
-
-    def upload_after_compute(self) -> None:
-        """There is one stream."""
-
-    def compute_after_upload(self) -> None:
-        """There is one stream."""
+    finish_uploads = upload_after_compute = compute_after_upload = synchronize
 
     def compile(self, make: Callable[[], Callable[..., None]], kinds: Any, key: str | None) -> Callable[..., None]:
         kernel = cuda.jit(make())

@@ -1,4 +1,4 @@
-"""Bilinear sampling of many channels, from tiles: a point's neighbours stand next to each other (paper, eq. 5 to 7).
+"""Bilinear sampling of many channels, from tiles: `reference` with k = hat, from the neighbours alone (eq. 5 to 7).
 
 Padding acts on the coordinate: `border` clamps it, `reflection` folds it. With other paddings a coordinate outside the
 image, or NaN, is replaced by the index of the margin before it is converted to an integer, so no access is out of
@@ -84,7 +84,10 @@ _folded, _first, _right = formulas(np.floor, njit(inline="always", **inner))
 
 @linked(**inner)
 def _neighbours(x, count, size, padding, backward, first, f, buffer, turn):
-    """The first neighbours along one axis. What is to the right of a mirrored pixel matters on the way back only."""
+    """The first neighbours of x (run,), in pixels, along an axis of `size` pixels, into rows (run,) of `Neighbours`.
+
+    What is to the right of a mirrored pixel matters on the way back only.
+    """
     T = x.dtype.type
     if padding == ZEROS:
         for j in range(count):
@@ -99,7 +102,8 @@ def _neighbours(x, count, size, padding, backward, first, f, buffer, turn):
 
 @linked(**inner)
 def place(x, count, shape, first, slices, volume, lanes, padding, backward, near):
-    """Find the neighbours of a run at x, in a tile of `slices` from `first` on; `shape` is (D, H, W) of the source."""
+    """Find the neighbours of a run at x (dims, run), in pixels, in a tile of `slices` from `first` on; `shape` is
+    (D, H, W) of the source."""
     S, R, W = shape
     at, neighbours, f, buffer, turn = near
     slice_step, row_step = steps(R, W, volume, lanes)
@@ -116,19 +120,6 @@ def place(x, count, shape, first, slices, volume, lanes, padding, backward, near
         _neighbours(x[1], count, R, padding, backward, neighbours[2], f[2], buffer, turn[2])
         for j in range(count):
             at[j] += np.int32(np.int32(neighbours[2, j] * row_step) + row_step)
-
-
-@linked(**inner)
-def reach(x, count, size, padding, near):
-    """The first and last slice that a run of points reads, from their coordinates x along that axis."""
-    _, neighbours, f, buffer, turn = near
-    _neighbours(x, count, size, padding, True, neighbours[0], f[0], buffer, turn[0])
-    low, high = np.int64(size), np.int64(-1)
-    for j in range(count):
-        k = np.int64(neighbours[0, j])
-        if k < size:
-            low, high = min(low, k), max(high, k + 1)
-    return low, high
 
 
 @linked(**inner)
@@ -168,7 +159,7 @@ def _cell(corners, f_x, f_s):
 
 @linked(**inner)
 def blend(tile, near, count, shape, volume, lanes, values):
-    """values (run lanes,) += V of eq. 5."""
+    """values (run lanes,) += V of eq. 5; the tile is flat, `shape` as in `place`."""
     T = tile.dtype.type
     at, f = near.at, near.f
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
@@ -186,7 +177,7 @@ def blend(tile, near, count, shape, volume, lanes, values):
 
 @linked(**inner)
 def scatter(values, near, count, shape, volume, lanes, tile):
-    """The adjoint of `blend`: dU of eq. 6 into the tile, with dV in `values`."""
+    """The adjoint of `blend`: dU of eq. 6 into the flat tile, with dV in values (run lanes,)."""
     T = tile.dtype.type
     at, f = near.at, near.f
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
@@ -206,7 +197,8 @@ def scatter(values, near, count, shape, volume, lanes, tile):
 
 @njit(inline="always", **summing)
 def _products(tile, values, a, b, j, lanes):
-    """The four corners of a cell times dV, summed over the channels."""
+    """The corners of a cell, in two lines from entries a and b of the flat tile on, times dV in values (run lanes,),
+    summed over the channels."""
     T = tile.dtype.type
     t00, t01, t10, t11 = T(0), T(0), T(0), T(0)
     for lane in range(lanes):
@@ -220,7 +212,8 @@ def _products(tile, values, a, b, j, lanes):
 
 @linked(**summing)
 def slopes(tile, values, near, count, shape, volume, lanes, g):
-    """g[a] = dV dV/dx_a, summed over the channels of the tile: eq. 7 with the right-hand derivative."""
+    """g[a] (run,) = dV dV/dx_a, in 1 / pixels, summed over the channels of the tile, with dV in values (run lanes,):
+    eq. 7 with the right-hand derivative."""
     at, f = near.at, near.f
     slice_step, row_step = steps(shape[1], shape[2], volume, lanes)
     for j in range(count):

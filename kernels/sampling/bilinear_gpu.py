@@ -18,9 +18,9 @@ class Functions(NamedTuple):
     """Device functions of a kernel k at one point, whose pixels are found once for all channels."""
 
     place: Callable[..., Any]  # (point, widths, problem, backward) -> spot
-    value: Callable[..., Any]  # (U, base, spot, problem): of the channel that begins at U[base]
-    slopes: Callable[..., Any]  # as `value`: derivatives with respect to x, y, z, and to the widths there
-    scatter: Callable[..., Any]  # (sums, base, spot, g): g times the weights added to sums
+    value: Callable[..., Any]  # (U, base, spot, problem): V of the channel that begins at U[base], eq. 3
+    slopes: Callable[..., Any]  # as `value`: derivatives with respect to x, y, z, and to the widths there, eq. 7
+    scatter: Callable[..., Any]  # (sums, base, spot, g): g times the weights added to sums, eq. 6
     through_padding: Callable[..., Any]  # (spot.x, g): from the gradient of a folded coordinate to the coordinate's
     absolute: Callable[..., Any] | None = None  # (spot): the sum of all weights, without their signs
 
@@ -73,7 +73,7 @@ def on_device(T, dims, add):
     @device_function
     def square(U, at, spot, exists, outside):
         """The cell whose first corner is `at`, of a slice that may not exist: value, and slopes along x and y."""
-        x, y = spot.x, spot.y
+        x, y = spot.x, spot.y  # eq. 5 and 7
         upper, lower = y.one and exists, y.two and exists
         t00, t01, t10, t11 = U[at], U[at + x.step], U[at + y.step], U[at + y.step + x.step]
         return cell((t00 if x.one and upper else outside, t01 if x.two and upper else outside,
@@ -82,7 +82,7 @@ def on_device(T, dims, add):
     @device_function
     def value(U, base, spot, problem):
         at, z, outside = base + spot.at, spot.z, problem.outside
-        if problem.kind == NEAREST:
+        if problem.kind == NEAREST:  # eq. 4
             pixel = U[at]
             return pixel if spot.x.one and spot.y.one and z.one else outside
         near = square(U, at, spot, z.one, outside)

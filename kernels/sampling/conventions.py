@@ -19,7 +19,7 @@ def half_extent(size, align_corners):
 
 
 def target_points(size, align_corners):
-    """The homogeneous target coordinates of an output, point by point in the order of its memory, in float64.
+    """`reference.target_points`: homogeneous, point by point in the order of the output's memory, in float64.
 
     (H_out, W_out) -> rows (x_t, y_t, 1), an array (3, P); (D_out, H_out, W_out) -> (x_t, y_t, z_t, 1), (4, P).
     """

@@ -1,4 +1,4 @@
-"""The sampler forwards, from tiles: V = sum over m of U_m k(x - m) for runs of points (paper, eq. 3)."""
+"""The sampler forwards, from tiles: `reference.sample`, V = sum over m of U_m k(x - m), for runs of points (eq. 3)."""
 
 import numpy as np
 
@@ -37,7 +37,8 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
                    taps_used, padding, outside, planes, lanes, run, parts, images, V):
     """An item is a part of the points of a tile's output: V (N, C, P) of U (N, C, S, R, W), a block of channels.
 
-    `images` holds the tiles of all images where several workers share one; else a worker makes its own.
+    `images` (N blocks, entries) holds all tiles where several workers share an image; else a worker makes its own.
+    The points are those of `Points`, of `layers` (D_out = 1 but in volumes) with P points each.
     """
     N, C, P = V.shape
     points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))

@@ -9,7 +9,7 @@ from ..gpu.arrays.elementwise import full
 from ..gpu.kinds import flat
 from ..gpu.launch import block, cuda, cuda_kernel
 from . import bilinear_gpu, separable_gpu, source_points_gpu
-from .interpolation import BILINEAR, CUSTOM, NEAREST, WRAP, hat, hat_slope
+from .interpolation import CUSTOM, hat, hat_slope
 from .separable_gpu import FOUR, MANY, WIDENED
 from .source_points_gpu import BASIS, GRID, PLANE, Problem
 
@@ -37,7 +37,8 @@ def _sample(T, dims, source, way, functions):
     nan = T(np.nan)
 
     def sample(U, M, basis, grid, V, problem):
-        """V (n, C, P) of U (n, C, D, H, W), at the points of M (n, rows, K) over basis, or of grid: see `Problem`."""
+        """V (n, C, P) of U (n, C, D, H, W), at the points of M (n, rows, K), in pixels, over basis (K, points), or of
+        grid (n, points, columns): eq. 3, see `Problem`."""
         step, C, P, layers = problem[:4]
         D, H, W = problem.shape
         n = cuda.blockIdx.x
@@ -63,7 +64,7 @@ def _sample(T, dims, source, way, functions):
 class Plan:
     """How a sampling problem is launched: arrays, constants, and the numbers of its `Problem` in a row.
 
-    One set of points for many images is one image with all their channels.
+    The arguments are those of `schedule.sample`. One set of points for many images is one image of all their channels.
     """
 
     def __init__(self, U, M, basis, grid, scale, size, kernel, padding, outside, flatten):
@@ -81,17 +82,17 @@ class Plan:
         self.source = GRID if grid.shape[1] > 0 else PLANE if basis.shape[1] == 0 else BASIS
         self.arrays = (U, M if self.source != GRID else U, basis if self.source == BASIS else U,
                        grid if self.source == GRID else U)  # what there is none of is not read
-        self.rows, self.K = M.shape[1:]
+        self.K, columns = M.shape[2], grid.shape[2]
         self.functions = kernel.functions if kernel.kind == CUSTOM else None
-        widened = grid.shape[2] > self.dims
-        adjacent = kernel.kind in (NEAREST, BILINEAR) and padding != WRAP
-        self.way = WIDENED if widened else ADJACENT if adjacent else FOUR if kernel.radius <= 2 else MANY
+        widened = columns > self.dims
+        adjacent = kernel.adjacent(padding, widened)
+        self.way = ADJACENT if adjacent else WIDENED if widened else FOUR if kernel.radius <= 2 else MANY
         self.step = 0 if len(U) == 1 and self.images > 1 else self.C * inside  # from an image to the next
-        self.Q, self.columns = self.layers * self.P, grid.shape[2]
+        self.Q = self.layers * self.P
         three = (1,) * (3 - self.dims)
         self.numbers = flat(Problem(
-            self.step, self.C, self.P, self.layers, (*three, *U.shape[2:]), (*three, *size), self.rows, self.K,
-            self.columns, kernel.kind, padding, self.T(kernel.radius_in(self.T)), self.T(outside),
+            self.step, self.C, self.P, self.layers, (*three, *U.shape[2:]), (*three, *size), M.shape[1], self.K,
+            columns, kernel.kind, padding, self.T(kernel.radius_in(self.T)), self.T(outside),
             tuple(map(self.T, (*scale, *three)))))
 
     @property

@@ -1,14 +1,15 @@
-"""The sampler's gradients: dU, scattered to the pixels that a point reads, and dM or dgrid, reduced over its pixels."""
+"""`reference.sample_gradients`: dU, scattered to the pixels that a point reads (eq. 6), and dM or dgrid (eq. 7)."""
 
 import numpy as np
 
 from ..compiling.parallel import Kernel
 from ..gpu.arrays.totals import ROWS
-from . import bilinear, separable
+from . import bilinear, in_place, separable
 from .forward import cpu
+from .in_place import RUN
 from .interpolation import ZEROS
-from .source_points import WIDTHS, Points, add_dM, coordinates, through_quotient, write_dgrid
-from .tiles import read_run, read_tile, steps, write_tile
+from .source_points import WIDTHS, Points, back_to_points, coordinates
+from .tiles import move_on, read_run, read_tile, steps, write_tile
 
 
 def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, k, slope, radius,
@@ -16,18 +17,17 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                     wanted_points, dU, dM, dgrid):
     """An item is a band of slices of a tile, whose dU it alone writes; or, without dU, a part of the points.
 
-    dV (N, C, P), dU as U (N, C, S, R, W), dM (N, blocks parts, rows, K) in pixels, dgrid (blocks, N, P, columns).
+    dV (N, C, P), dU as U (N, C, S, R, W), dM (N, blocks parts, rows, K) in pixels, dgrid (blocks, N, P, columns);
+    `images` as forwards, reach (N, layers, runs, 2) of `_reach_items`, or empty.
     """
     N, C, P = dV.shape
     points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
     reading, shape, dims = separable.Reading(kind, k, slope, radius, padding), U.shape[2:], centre.size
     volume = dims == 3
     blocks = max(1, -(-C // (planes * lanes)))
-    # Parts are bands of slices of U, which their owner alone writes; or, where dU is not wanted, of the output.
     slices = -(-shape[0] // parts) if wanted_U else shape[0]
     share = P if wanted_U else -(-P // parts)
     plane = (slices + 3) * steps(shape[1], shape[2], volume, lanes)[0]
-    zero = U.dtype.type(0)
     x, g = np.empty((WIDTHS + 3, run), U.dtype), np.empty((WIDTHS + 3 if k is not None else dims + 1, run), U.dtype)
     values = np.empty((planes, run * lanes), U.dtype)
     own = np.empty(planes * plane if wanted_points and not len(images) else 0, U.dtype)
@@ -53,8 +53,7 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
             if wanted_points and not len(images) and (n == first_n or not one_U):
                 read_tile(U, n_U, c, top, slices, volume, planes, lanes, outside, tile)
             if wanted_U and (n == first_n or not one_U):
-                target[:], sums[:], walked = zero, 0.0, 0
-            dM_part = dM[n, block * parts + part]
+                target[:], sums[:], walked = U.dtype.type(0), 0.0, 0
             for start in range(begin, end, run):
                 count = min(run, end - start)
                 loaded = False
@@ -84,47 +83,45 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                                 separable.scatter(values[p], p * plane, tables, count, lanes, target)
                     walked += count
                     if sums.size > 0 and walked >= leg:
-                        for i in range(target.size):
-                            sums[i], target[i] = sums[i] + target[i], zero
+                        move_on(target, 0, 1, 0, sums.size, sums, False)
                         walked = 0
                     if not wanted_points:
                         continue
                     if k is None and padding != ZEROS:
                         bilinear.through_padding(count, volume, near, g)
-                    if grid.shape[1] > 0:
-                        own_grid = dgrid[block, group if one_M else n]
-                        write_dgrid(g, scale, point, count, one_M and n > first_n, own_grid)
-                        continue
-                    if M.shape[1] > dims:
-                        through_quotient(x, centre, count, g)
-                    for a in range(M.shape[1]):
-                        add_dM(g[a], basis, point, count, target_points, dM_part[a])
+                    back_to_points(points, point, count, x, g, target_points, one_M and n > first_n,
+                                   dM[n, block * parts + part], dgrid[block, group if one_M else n])
             if wanted_U and (n == last_n - 1 or not one_U):
-                for i in range(sums.size):
-                    target[i] += sums[i]
+                move_on(target, 0, 1, 0, sums.size, sums, True)
                 write_tile(target, group if one_U else n, c, top, slices, volume, planes, lanes, dU)
 
 
 def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, P, kind, k, slope, radius,
                  taps_used, padding, run, reach):
-    """The first and last slice of U that each run of points reads."""
+    """The first and last slice of U (N, C, H, W) or (N, C, D, H, W) that each run of points reads.
+
+    reach (N, layers, runs, 2) says it of runs of `run` points, of the P points of each layer.
+    """
     points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
-    reading, shape = separable.Reading(kind, k, slope, radius, padding), U.shape[2:]
-    x = np.empty((WIDTHS + 3, run), scale.dtype)
-    volume = centre.size == 3
+    reading, shape, piece = separable.Reading(kind, k, slope, radius, padding), U.shape[2:], min(run, RUN)
     layers, runs = reach.shape[1:3]
-    target_points = np.empty((M.shape[2], run), scale.dtype)
-    near = bilinear.workspace(run, scale.dtype)
-    tables = separable.workspace(run, taps_used, grid.shape[2] > centre.size, scale.dtype)
+    numbers, integers, _ = in_place.workspace(scale.dtype)
+    x = numbers[:(WIDTHS + 3) * RUN].reshape(-1, RUN)
+    target_points = np.empty((M.shape[2], piece), scale.dtype)
+    tables = separable.workspace(piece, taps_used, grid.shape[2] > centre.size, scale.dtype)
     for item in range(first, last):
         image, r = divmod(item, runs)
         n, layer = divmod(image, layers)
-        count = min(run, P - r * run)
-        coordinates(points, n, layer * P + r * run, count, target_points, x)
-        if k is None:
-            reach[n, layer, r] = bilinear.reach(x[2 if volume else 1], count, shape[0], padding, near)
-        else:
-            reach[n, layer, r] = separable.reach(x, count, shape, volume, reading, tables)
+        low, high, end = np.int64(shape[0]), np.int64(-1), min((r + 1) * run, P)
+        for start in range(r * run, end, piece):
+            count = min(piece, end - start)
+            coordinates(points, n, layer * P + start, count, target_points, x)
+            if k is None:
+                found = in_place.reach(count, shape, kind, padding, numbers, integers)
+            else:
+                found = separable.reach(x, count, shape, len(shape) == 3, reading, tables)
+            low, high = min(low, found[0]), max(high, found[1])
+        reach[n, layer, r] = low, high
 
 
 backward = Kernel(_backward_items, **cpu)

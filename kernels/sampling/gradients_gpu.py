@@ -13,21 +13,12 @@ from .interpolation import BICUBIC, CATMULL_ROM, NEAREST
 from .source_points_gpu import GRID, PLANE, Problem
 
 
-def _add():
-    """A term of dU, in multiples of its quantum (`gpu/fixed_point.py`)."""
-    def add(sums, at, value):
-        whole = np.int64(value)
-        if whole != 0:
-            cuda.atomic.add(sums, at, whole)
-
-    return device_function(add)
-
-
 def _reduced(T, dims, source, threads):
     """How a block adds up dM: `gather` what a run of its points adds, `finish` when it has walked them all.
 
-    Over the target points each thread keeps sums of its own, in registers. Over a long basis the gradients of a run go
-    to shared memory, and LANES threads have an entry of a row each.
+    Over the target points each thread keeps sums of its own, in registers. Over a long basis (K, points) the gradients
+    of a run from point `first` on go to shared memory, and LANES threads have an entry of a row each. g are a point's
+    (4,), in 1 / pixels, `at` its target; dM (rows, K) of the block begins at entry `out`.
     """
     sums_of_all, shares_of_all, four = (dims + 1) ** 2 * threads, (dims + 1) ** 2 * LANES, 4 * threads
 
@@ -116,8 +107,17 @@ def _reduced(T, dims, source, threads):
 @cuda_kernel("T* T* T* T* T* T* int64[] T*", Problem, "int bool bool", offered=[
     (T, dims, *way, FULL) for T in (np.float32, np.float64) for dims in (2, 3) for way in WAYS])
 def _gradients(T, dims, source, way, functions, threads):
+    """Both gradients of the sampler: dU by eq. 6 and dpoints by eq. 7, a block of `threads` points at a time."""
     point, widths_of, through_quotient = source_points_gpu.on_device(T, dims, source)
-    steps = steps_of_a_point(T, dims, way, functions, _add())
+
+    @device_function
+    def add(sums, at, value):
+        """A term of dU, in multiples of its quantum (`gpu/fixed_point.py`)."""
+        whole = np.int64(value)
+        if whole != 0:
+            cuda.atomic.add(sums, at, whole)
+
+    steps = steps_of_a_point(T, dims, way, functions, add)
     place, slopes, scatter, through_padding = steps.place, steps.slopes, steps.scatter, steps.through_padding
     gather, finish = _reduced(T, dims, source, threads)
     factors = scaling(T)
@@ -201,8 +201,9 @@ def _weight_of_points(T, dims, source, way, functions):
     return weight_of_points
 
 
-def gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U, wanted_points):
+def gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted):
     """dU or None, and the gradient of the points, dgrid or dM, or None; the other arguments are those of `Plan`."""
+    wanted_U, wanted_points = wanted
     given = grid if grid.shape[1] > 0 else M
     nothing = full(given.shape, 0, dV.dtype) if wanted_points and (kernel.kind == NEAREST or dV.size == 0) else None
     wanted_points = wanted_points and nothing is None

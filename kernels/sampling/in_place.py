@@ -1,13 +1,14 @@
 """Sampling from the image itself, a run of points at a time: bilinear of few channels, nearest of any (eq. 4 to 7).
 
-The neighbours of a point are four in a cell of two columns and two slices; in a volume a second cell, one row on, has
-the other four (`tiles.py` says what slices and rows are). A line of a cell is two pixels side by side, read at once. At
+Cells of neighbours are those of `bilinear.py`. A line of a cell is two pixels side by side, read at once. At
 the rim, where one of them does not exist, the line is moved inside, and its pixels have changed places. A pixel that is
 no neighbour is forgotten, lest a NaN there be seen, and the value outside stands for a neighbour that there is not. So
 no access is outside the image, whatever the coordinates.
 
 What is known of a run stands in rows of one array, a constant apart: then the compiler need not ask whether they
-overlap, and each loop over a run becomes vectors.
+overlap, and each loop over a run becomes vectors. `numbers`, `integers` and `pixels` below are these (`workspace`),
+`shape` is (H, W) or (D, H, W); source and target are U and dU, V and dV the arrays, flat: an image's channel begins at
+entry `base`, a run's values at `start`. Coordinates are in pixels.
 """
 
 import numpy as np
@@ -45,7 +46,7 @@ def _flag(exists, flag):
 
 @njit(inline="always", **inner)
 def _keep(axis, j, k, f, spoilt, numbers, integers):
-    """Write down the first neighbour k of point j along an axis, and the weight f of the second; NaN if spoilt."""
+    """Write down the first neighbour k of point j along an axis, and the weight f of the second, NaN if spoilt."""
     integers[index(FIRST + axis * RUN + j)] = k
     numbers[index(F + axis * RUN + j)] = numbers.dtype.type(np.nan) if spoilt else f
 
@@ -80,7 +81,7 @@ def _neighbours(count, shape, kind, padding, backward, numbers, integers):
 
 @linked(**inner)
 def place(count, shape, top, bottom, kind, padding, backward, numbers, integers):
-    """Weights, lines and flags of a run at X, in the band of slices from `top` to `bottom`, which is not empty."""
+    """Weights, lines and flags of a run at X, in pixels, in the band of slices from `top` to `bottom`, not empty."""
     _neighbours(count, shape, kind, padding, backward, numbers, integers)
     W, step = np.int32(shape[-1]), np.int32(shape[-1])
     if len(shape) == 3:
@@ -129,7 +130,7 @@ def reach(count, shape, kind, padding, numbers, integers):
 
 @linked(**inner)
 def read(source, base, count, shape, integers, pixels):
-    """The pixels of the cells of a run."""
+    """The pixels of the cells of a run, from the flat source into pixels (8 RUN,), [cell, line, point, column]."""
     for cell in range(len(shape) - 1):
         line = 2 * cell * RUN
         for k in range(count):
@@ -163,13 +164,13 @@ def _corners(cell, j, outside, integers, pixels):
 
 @njit(inline="always", **inner)
 def _value(cell, j, outside, numbers, integers, pixels):
-    """Of a cell, and its derivatives along x and along slices."""
+    """Of a cell of point j, and its derivatives along x and along slices, in 1 / pixels; from the rows above."""
     return _cell(_corners(cell, j, outside, integers, pixels), numbers[index(F + j)], numbers[index(F + RUN + j)])
 
 
 @linked(**inner)
 def blend(count, shape, outside, numbers, integers, pixels, V, start):
-    """V[start + j] += eq. 5 for a run."""
+    """V[start + j] += eq. 5 for a run, from `pixels` as `read` leaves them; V is flat."""
     for k in range(count):
         j = np.int64(k)
         value, _, _ = _value(0, j, outside, numbers, integers, pixels)
@@ -181,7 +182,7 @@ def blend(count, shape, outside, numbers, integers, pixels, V, start):
 
 @linked(**inner)
 def slopes(count, shape, outside, numbers, integers, pixels, dV, start):
-    """G += dV dV/dx: eq. 7 with the right-hand derivative."""
+    """G += dV dV/dx, in 1 / pixels, by dV (flat) and `pixels`: eq. 7 with the right-hand derivative."""
     for k in range(count):
         j = np.int64(k)
         value, d_x, d_s = _value(0, j, outside, numbers, integers, pixels)
@@ -196,7 +197,7 @@ def slopes(count, shape, outside, numbers, integers, pixels, dV, start):
 
 @linked(**inner)
 def scatter(target, base, count, shape, numbers, integers, pixels, dV, start):
-    """The adjoint of `blend`: eq. 6. What stood in `pixels` is lost.
+    """The adjoint of `blend`: eq. 6, by dV into target, both flat. What stood in `pixels` is lost.
 
     Neighbouring points add to lines that overlap, and a line that has just been written in part is read late: so every
     fourth point first, then those behind them.
@@ -227,7 +228,7 @@ def scatter(target, base, count, shape, numbers, integers, pixels, dV, start):
 
 @linked(**inner)
 def pick(source, base, count, shape, outside, numbers, integers, V, start):
-    """V[start + j] += eq. 4 for a run."""
+    """V[start + j] += eq. 4 for a run, from the flat source; V is flat, too."""
     for k in range(count):
         j = np.int64(k)
         pixel = source[index(base + np.int64(integers[index(LINES + j)]))]
@@ -240,7 +241,7 @@ def pick(source, base, count, shape, outside, numbers, integers, V, start):
 
 @linked(**inner)
 def put(target, base, count, integers, dV, start):
-    """The adjoint of `pick`."""
+    """The adjoint of `pick`, by dV into target, both flat."""
     for k in range(count):
         j = np.int64(k)
         exists, _, _, _ = _exist(integers[index(FLAGS + j)], 0)

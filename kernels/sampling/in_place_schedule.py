@@ -3,36 +3,19 @@
 import numpy as np
 
 from ..compiling.blas import zero
-from ..compiling.linking import linked
 from ..compiling.parallel import Kernel
 from ..gpu.arrays.totals import ROWS
 from . import in_place
 from .forward import cpu
 from .in_place import RUN, G
 from .interpolation import NEAREST, ZEROS
-from .source_points import Points, add_dM, coordinates, index, inner, through_quotient, write_dgrid
-
-
-@linked(**inner)
-def _move_on(dU, first, C, pixels, count, sums):
-    """What points have added to `count` pixels of each channel moves on to float64."""
-    for c in range(C):
-        for i in range(count):
-            at, pixel = index(c * count + i), index(first + c * pixels + i)
-            sums[at], dU[pixel] = sums[at] + dU[pixel], dU.dtype.type(0)
-
-
-@linked(**inner)
-def _come_back(dU, first, C, pixels, count, sums):
-    """And the sum comes back."""
-    for c in range(C):
-        for i in range(count):
-            dU[index(first + c * pixels + i)] += sums[index(c * count + i)]
+from .source_points import Points, back_to_points, coordinates
+from .tiles import move_on
 
 
 def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, padding, outside,
                    run, parts, V):
-    """An item is a part of the points of an image's output."""
+    """An item is a part of the points of an image's output: V (N, C, P) of U (N, C, H, W) or (N, C, D, H, W)."""
     N, C, P = V.shape
     points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
     shape, pixels = U.shape[2:], U.size // (len(U) * C)
@@ -65,7 +48,8 @@ def _forward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, 
 
 def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, layers, kind, padding, outside,
                     run, parts, groups, reach, dV, wanted_U, wanted_points, dU, dM, dgrid):
-    """An item is a band of slices of U, which it alone writes; or, where dU is not wanted, a part of the points."""
+    """An item is a band of slices of U, which it alone writes; or, where dU is not wanted, a part of the points. Arrays
+    are as in `gradients.py`, but U and dU (N, C, H, W) or (N, C, D, H, W)."""
     N, C, P = dV.shape
     points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
     shape, pixels = U.shape[2:], U.size // (len(U) * C)
@@ -121,38 +105,17 @@ def _backward_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out,
                                              cotangents, at)
                     walked += count
                     if sums.size > 0 and walked >= leg:
-                        _move_on(target, own + top * slice_step, C, pixels, (bottom - top) * slice_step, sums)
+                        move_on(target, own + top * slice_step, C, pixels, (bottom - top) * slice_step, sums, False)
                         walked = 0
                     if not wanted_points:
                         continue
                     if padding != ZEROS:
                         in_place.through_padding(count, shape, numbers)
-                    if grid.shape[1] > 0:
-                        write_dgrid(g, scale, point, count, one_M and n > first_n, dgrid[0, group if one_M else n])
-                        continue
-                    if M.shape[1] > centre.size:
-                        through_quotient(x, centre, count, g)
-                    for a in range(M.shape[1]):
-                        add_dM(g[a], basis, point, count, target_points, dM[n, part, a])
+                    back_to_points(points, point, count, x, g, target_points, one_M and n > first_n, dM[n, part],
+                                   dgrid[0, group if one_M else n])
             if sums.size > 0 and (n == last_n - 1 or not one_U):
-                _come_back(target, own + top * slice_step, C, pixels, (bottom - top) * slice_step, sums)
-
-
-def _reach_items(first, last, U, M, basis, grid, scale, centre, D_out, H_out, W_out, P, kind, padding, run, reach):
-    """The first and last slice of U that each run of points reads."""
-    points = Points(M, basis, grid, scale, centre, (D_out, H_out, W_out))
-    layers, runs = reach.shape[1:3]
-    numbers, integers, _ = in_place.workspace(scale.dtype)
-    x = numbers[:G].reshape(-1, RUN)
-    target_points = np.empty((M.shape[2], RUN), scale.dtype)
-    for item in range(first, last):
-        image, r = divmod(item, runs)
-        n, layer = divmod(image, layers)
-        count = min(run, P - r * run)
-        coordinates(points, n, layer * P + r * run, count, target_points, x)
-        reach[n, layer, r] = in_place.reach(count, U.shape[2:], kind, padding, numbers, integers)
+                move_on(target, own + top * slice_step, C, pixels, (bottom - top) * slice_step, sums, True)
 
 
 forward = Kernel(_forward_items, **cpu)
 backward = Kernel(_backward_items, **cpu)
-reach = Kernel(_reach_items, **cpu)

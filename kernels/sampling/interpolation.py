@@ -20,17 +20,6 @@ formula = {"inline": "always", "error_model": "numpy", "fastmath": {"contract"}}
 
 
 @njit(**formula)
-def box(x):
-    """eq. 4: floor(x + 0.5) is the only pixel m with x - m from -1/2 (outside) to 1/2 (inside)."""
-    return type(x)(1)
-
-
-@njit(**formula)
-def box_slope(x):
-    return type(x)(0)
-
-
-@njit(**formula)
 def hat(x):
     """eq. 5: max(0, 1 - |x|)."""
     T = type(x)
@@ -39,6 +28,7 @@ def hat(x):
 
 @njit(**formula)
 def hat_slope(x):
+    """eq. 7: its three cases."""
     T = type(x)
     inside = T(1) if x < T(0) else T(-1)
     return inside if x >= T(-1) and x < T(1) else T(0)
@@ -87,6 +77,20 @@ def b_spline_slope(x):
 
 
 @njit(**formula)
+def weight(x, kind):
+    """k(x) and its slope, of a kind that is known here."""
+    T = type(x)
+    if kind == NEAREST:  # eq. 4: floor(x + 0.5) is the only pixel m with x - m from -1/2 (outside) to 1/2 (inside)
+        return T(1), T(0)
+    if kind == BILINEAR:
+        return hat(x), hat_slope(x)
+    if kind == BSPLINE:
+        return b_spline(x), b_spline_slope(x)
+    a = T(-0.75) if kind == BICUBIC else T(-0.5)
+    return keys(x, a), keys_slope(x, a)
+
+
+@njit(**formula)
 def padded(m, size, padding):
     """The pixel that a tap at m reads: itself inside, else as padding says; -1 is the value outside."""
     if m >= 0 and m < size:
@@ -117,6 +121,10 @@ class Interpolation:
 
     def __getstate__(self):
         return {**self.__dict__, "_pointers": {}}  # compiled code is not copied
+
+    def adjacent(self, padding, widened):
+        """Whether what a point reads are neighbours: a pixel and the next one along each axis."""
+        return self.kind in (NEAREST, BILINEAR) and padding != WRAP and not widened
 
     def radius_in(self, dtype):
         """The largest number of a dtype that is not beyond the radius: 1.7 in float32 is."""

@@ -2,11 +2,11 @@
 
     V[n, c, p] = sum over the pixels m of U[n, c, m] k(x[n, p] - m) k(y[n, p] - ...) ...                     eq. 3
 
-Coordinates are in pixels from the centre of the image (`source_points.py`): the caller has scaled M. An image is
-treated as a volume of one row per slice. Depth flattening adds up the layers of an output where a point's values are
-made, so the volume V never exists. Nearest and bilinear kernels with the paddings that keep neighbours next to each
-other have two ways of their own: in place for few channels, and for the nearest pixel of any (`in_place.py`), in tiles
-for many (`bilinear.py`). Everything else goes through tables (`separable.py`).
+Coordinates are in pixels from the centre of the image (`source_points.py`): the caller has scaled M. Depth flattening
+adds up the layers of an output where a point's values are made, so the volume V never exists. Nearest and bilinear
+kernels with the paddings that keep neighbours next to each other have two ways of their own: in place for few channels,
+and for the nearest pixel of any (`in_place.py`), in tiles for many (`bilinear.py`). Everything else goes through tables
+(`separable.py`).
 
 A worker walks the output in runs of points: coordinates, taps and weights of a run first, then its channels. It reads
 the image itself and writes dU itself, or a tile, which is a copy with a margin and its channels last (`tiles.py`).
@@ -35,8 +35,7 @@ from .gradients_gpu import gradients_on_device
 from .in_place import RUN
 from .in_place_schedule import backward as _backward_in_place
 from .in_place_schedule import forward as _forward_in_place
-from .in_place_schedule import reach as _reach_in_place
-from .interpolation import BILINEAR, NEAREST, WRAP
+from .interpolation import NEAREST
 from .tiles import entries, layout, read_tile
 
 TILE = 1 << 18  # entries of a tile, if a second-level cache is to hold two
@@ -46,7 +45,7 @@ TABLE = 4096  # entries of a table of taps
 
 
 def _read_images_items(first, last, U, volume, planes, lanes, outside, images):
-    """An item is a tile of a whole image (one row of `images`), of a block of its channels."""
+    """An item is a row of images (tiles, entries): a block of channels of a whole image of U (N, C, S, R, W)."""
     for image in range(first, last):
         n, block = divmod(image, images.shape[0] // U.shape[0])
         read_tile(U, n, block * planes * lanes, 0, U.shape[2], volume, planes, lanes, outside, images[image])
@@ -73,7 +72,7 @@ def _way(U, volume, grid, kernel, padding):
     dims = 3 if volume else 2
     widened = grid.shape[2] > dims
     radius = kernel.radius_in(U.dtype)
-    if kernel.kind in (NEAREST, BILINEAR) and padding != WRAP and not widened and _places(U, volume, kernel) < PLACES:
+    if kernel.adjacent(padding, widened) and _places(U, volume, kernel) < PLACES:
         return kernel.kind, None, None, radius, 0
     width = 1.0
     if widened and grid.size:
@@ -116,18 +115,18 @@ def _bands(images, slices, tile):
 
 
 def _margins(U, volume, planes, lanes, blocks, outside):
-    """All images with their margin, for workers that share an image."""
+    """All images of U (N, C, S, R, W) with their margin, (tiles, entries), for workers that share an image."""
     images = np.empty((len(U) * blocks, entries(planes, *U.shape[2:], volume, lanes)), U.dtype)
     _read_images(len(images), U.size, U, volume, planes, lanes, outside, images)
     return images
 
 
 def sample(U, M, basis, grid, scale, size, kernel, padding, outside=0.0, flatten=False):
-    """V (N, C) + size, or without its first axis where `flatten` sums the depth.
+    """V (N, C) + size, or without its first axis where `flatten` sums the depth. eq. 3.
 
     U (N, C, H, W) or (N, C, D, H, W). Points are either M (N, rows, K) with a basis (K, P), or (K, 0) for the target
     points themselves, and an empty grid (0, 0, dims); or a grid (N, P, dims), or (N, P, 2 dims) with widths, and an
-    empty M (0, dims, 0). U or the points may be one for all.
+    empty M (0, dims, 0). U or the points may be one for all. M, and the grid times `scale` (dims,), are in pixels.
     """
     if is_device(U):
         return sample_on_device(U, M, basis, grid, scale, size, kernel, padding, outside, flatten)
@@ -137,32 +136,31 @@ def sample(U, M, basis, grid, scale, size, kernel, padding, outside=0.0, flatten
     layers, P = (size[0], size[1] * size[2]) if flatten else (1, size[0] * size[1] * size[2])
     count, C = max(len(M), len(grid)), U.shape[1]
     N = count if len(U) == 1 else len(U)
+    V, problem = np.empty((N, C, P), U.dtype), (M, basis, grid, scale, centre, *size, layers)
+    work = U.size + V.size * layers
     if way[1] is None and _few(U, kernel):
-        parts, V = _shares(N, P), np.empty((N, C, P), U.dtype)
-        _forward_in_place(N * parts, U.size + V.size * layers, given, M, basis, grid, scale, centre, *size, layers,
-                          way[0], padding, outside, _even(-(-P // parts)), parts, V)
-        return V.reshape(N, C, *(size[1:] if flatten or not volume else size))
-    planes, lanes, blocks, run = layout(C, way[1] is not None)
-    run = _run(run, way[-1])
-    parts = _shares(N * blocks, P)
-    shared = parts > 1 or len(U) < N
-    images = _margins(U, volume, planes, lanes, blocks, outside) if shared else np.empty((0, 0), U.dtype)
-    V = np.empty((N, C, P), U.dtype)
-    _forward(N * blocks * parts, U.size + V.size * layers, U, M, basis, grid, scale, centre, *size, layers, *way,
-             padding, outside, planes, lanes, run, parts, images, V)
+        parts = _shares(N, P)
+        _forward_in_place(N * parts, work, given, *problem, way[0], padding, outside, _even(-(-P // parts)), parts, V)
+    else:
+        planes, lanes, blocks, run = layout(C, way[1] is not None)
+        parts = _shares(N * blocks, P)
+        shared = parts > 1 or len(U) < N
+        images = _margins(U, volume, planes, lanes, blocks, outside) if shared else np.empty((0, 0), U.dtype)
+        _forward(N * blocks * parts, work, U, *problem, *way, padding, outside, planes, lanes, _run(run, way[-1]),
+                 parts, images, V)
     return V.reshape(N, C, *(size[1:] if flatten or not volume else size))
 
 
-def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U, wanted_points):
-    """dU and dM, or dU and dgrid where there is a grid; None for one that is not wanted. eq. 6 and 7.
+def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted):
+    """dU and dM, or dU and dgrid where there is a grid; None for one that is not `wanted`, a pair. eq. 6 and 7.
 
     Arguments are those of `sample`, and dV, of its result's shape. M and dM are in pixels: the caller rescales them.
     On a GPU a dV that is not finite gives NaN in all of dU that shares a sum with it (`gpu/fixed_point.py`).
     """
     if is_device(U):
-        return gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted_U,
-                                   wanted_points)
+        return gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted)
     same = kernel, padding, outside, flatten
+    wanted_U, wanted_points = wanted
     on_grid = grid.shape[1] > 0
     nothing = np.zeros_like(grid if on_grid else M) if wanted_points else None
     wanted_points = wanted_points and kernel.kind != NEAREST  # which is constant between its jumps
@@ -184,18 +182,14 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
     if wanted_U and wanted_points and parts > 1 and (on_grid or outside != 0):
         # A point between two bands of U gets dgrid from both, and a padding value other than 0 would count in every
         # band: dU is computed with bands, the gradient of the points without.
-        dU, _ = sample_gradients(given, M, basis, grid, scale, size, dV, *same, True, False)
-        return dU, sample_gradients(given, M, basis, grid, scale, size, dV, *same, False, True)[1]
+        dU, _ = sample_gradients(given, M, basis, grid, scale, size, dV, *same, (True, False))
+        return dU, sample_gradients(given, M, basis, grid, scale, size, dV, *same, (False, True))[1]
     images, reach = np.empty((0, 0), U.dtype), np.empty((0, 0, 0, 2), np.int64)
     if parts > 1 and wanted_U:
         run = min(run, 256)  # a run that a band does not meet costs it nothing
         reach = np.empty((max(len(M), len(grid)), layers, -(-P // run), 2), np.int64)
-        items, work = reach.size // 2, N * layers * P
-        problem = M, basis, grid, scale, centre, *size3, P
-        if few:
-            _reach_in_place(items, work, given, *problem, way[0], padding, run, reach)
-        else:
-            _reach(items, work, U, *problem, *way, padding, run, reach)
+        _reach(reach.size // 2, N * layers * P, given, M, basis, grid, scale, centre, *size3, P, *way, padding, run,
+               reach)
     elif parts > 1 and not few:
         images = _margins(U, volume, planes, lanes, blocks, outside)
     dU = np.empty((groups if one_U else N, *given.shape[1:]) if wanted_U else (0,) * given.ndim, U.dtype)
@@ -203,13 +197,13 @@ def sample_gradients(U, M, basis, grid, scale, size, dV, kernel, padding, outsid
     dgrid = np.empty((blocks, groups if one_M else N, *grid.shape[1:]) if wanted_points else (0, 0, 0, 0),
                      np.float64 if one_M and N > ROWS else U.dtype)
     items, work, problem = groups * blocks * parts, U.size + dV.size * layers, (M, basis, grid, scale, centre, *size3)
-    dV, wanted = dV.reshape(N, C, P), (wanted_U, wanted_points)
+    dV = dV.reshape(N, C, P)
     if few:
         _backward_in_place(items, work, given, *problem, layers, way[0], padding, outside, run, parts, groups, reach,
-                           dV, *wanted, dU, dM, dgrid)
+                           dV, wanted_U, wanted_points, dU, dM, dgrid)
     else:
         _backward(items, work, U, *problem, layers, *way, padding, outside, planes, lanes, run, parts, groups, images,
-                  reach, dV, *wanted, _volume(dU), dM, dgrid)
+                  reach, dV, wanted_U, wanted_points, _volume(dU), dM, dgrid)
     dpoints = dgrid.sum(axis=0) if on_grid else dM.sum(axis=1)
     if one_M:
         dpoints = dpoints.sum(axis=0, keepdims=True)

@@ -1,4 +1,4 @@
-"""Sampling of a tile with any separable kernel k and any padding: tables of taps and weights (paper, eq. 3).
+"""Sampling of a tile with any separable kernel k and any padding: `reference` by tables of taps and weights (eq. 3).
 
     V = sum over the taps m of U[pad(m)] k(x - m),      x - r < m <= x + r,      and so along every axis
 
@@ -14,26 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from .interpolation import (
-    BICUBIC,
-    BILINEAR,
-    BORDER,
-    BSPLINE,
-    CATMULL_ROM,
-    CUSTOM,
-    FAR,
-    NEAREST,
-    ZEROS,
-    b_spline,
-    b_spline_slope,
-    box,
-    box_slope,
-    hat,
-    hat_slope,
-    keys,
-    keys_slope,
-    padded,
-)
+from . import interpolation as of
+from .interpolation import BICUBIC, BILINEAR, BORDER, BSPLINE, CATMULL_ROM, CUSTOM, FAR, NEAREST, ZEROS, padded
 from .source_points import WIDTHS, index, inner, summing
 from .tiles import steps
 
@@ -58,7 +40,7 @@ class Tables(NamedTuple):
 
 
 def formulas(floor, compiled):
-    """The formula of a coordinate; each device has a floor of its own."""
+    """What a coordinate reads; each device has a floor of its own."""
 
     @compiled
     def clamped(x, size, reach, padding):
@@ -74,34 +56,54 @@ def formulas(floor, compiled):
         fraction = fraction if fraction >= T(0) else T(0)
         return (high if x > high else low) + fraction, False
 
-    return clamped
+    @compiled
+    def width_of(width, size):
+        """By how much a kernel is widened: from 1, also for a NaN, up to the image's size."""
+        T = type(width)
+        return min(width if width > T(1) else T(1), T(size))
+
+    @compiled
+    def taps_at(x, size, reach, padding):
+        """Of a coordinate in pixels: its first tap, how far behind that it lies, the number of taps, 0 for a NaN, and
+        whether it stayed as it was."""
+        T = type(x)
+        x_j, near = clamped(x if x == x else T(0), size, reach, padding)
+        before = floor(x_j - reach)
+        used = min(np.int32(floor(x_j + reach) - before), np.int32(-floor(T(-2) * reach)))
+        return before + T(1), x_j - (before + T(1)), used if x == x else np.int32(0), near
+
+    return width_of, taps_at
 
 
-_clamped = formulas(np.floor, njit(**inner))
+_width_of, _taps_at = formulas(np.floor, njit(**inner))
+
+
+@njit(inline="always", **inner)
+def _known(kind, u, count, w, d):
+    for j in range(count):
+        w[j], d[j] = of.weight(u[j], kind)
 
 
 @njit(**inner)
 def _weigh(centre, rate, count, taps, used, reading, u, w, d, e):
-    """Weights, and their derivatives with respect to x and to s, of taps 0, 1, ... at centre - x and 1 / s = rate."""
+    """Weights w, and their derivatives d and e with respect to x and to s, (taps, run), of taps 0, 1, ... at centre - x
+    and 1 / s = rate, all in pixels; the other arrays are (run,)."""
     kind, k, slope, radius, _ = reading
     T = w.dtype.type
-    a = T(-0.75) if kind == BICUBIC else T(-0.5)
     for t in range(taps):
         w_t, d_t = w[t], d[t]
         for j in range(count):
             u[j] = (centre[j] - T(t)) * rate[j]
-        if kind == NEAREST:
-            for j in range(count):
-                w_t[j], d_t[j] = box(u[j]), box_slope(u[j])
+        if kind == NEAREST:  # a constant in each call, so that the loop has no branch, and becomes vectors
+            _known(NEAREST, u, count, w_t, d_t)
         elif kind == BILINEAR:
-            for j in range(count):
-                w_t[j], d_t[j] = hat(u[j]), hat_slope(u[j])
-        elif kind == BICUBIC or kind == CATMULL_ROM:
-            for j in range(count):
-                w_t[j], d_t[j] = keys(u[j], a), keys_slope(u[j], a)
+            _known(BILINEAR, u, count, w_t, d_t)
+        elif kind == BICUBIC:
+            _known(BICUBIC, u, count, w_t, d_t)
+        elif kind == CATMULL_ROM:
+            _known(CATMULL_ROM, u, count, w_t, d_t)
         elif kind == BSPLINE:
-            for j in range(count):
-                w_t[j], d_t[j] = b_spline(u[j]), b_spline_slope(u[j])
+            _known(BSPLINE, u, count, w_t, d_t)
         else:
             for j in range(count):
                 if t < used[j]:  # a user's k may be defined up to its radius only, which rounding may overstep
@@ -138,7 +140,8 @@ def workspace(run, taps, widened, dtype):
 
 @njit(**inner)
 def place(x, count, shape, first, slices, volume, lanes, reading, tables):
-    """Fill the tables for a run at x, in a tile of `slices` from `first` on; `shape` is (D, H, W) of the source."""
+    """Fill the tables for a run at x (WIDTHS + 3, run), in pixels, in a tile of `slices` from `first` on; `shape` is
+    (D, H, W) of the source."""
     S, R, W = shape
     slice_step, row_step = steps(R, W, volume, lanes)
     _axis(x, 0, 0, count, W, 0, W, lanes, reading, tables)
@@ -149,36 +152,27 @@ def place(x, count, shape, first, slices, volume, lanes, reading, tables):
 
 @njit(**inner)
 def _axis(points, a, axis, count, size, first, slices, step, reading, tables):
-    """The tables of one axis of `size` pixels, along coordinate a; `step` entries of the tile from pixel to pixel.
+    """The tables of one axis of `size` pixels, for row a of points (WIDTHS + 3, run), in pixels; `step` entries of the
+    tile lie from pixel to pixel.
 
     The derivatives of a coordinate that was clamped are zero.
     """
     x, width = points[a], points[WIDTHS + a]
     at, w, d, e, used = tables.at[axis], tables.w[axis], tables.d[axis], tables.e[axis], tables.used[axis]
-    radius, padding = reading.radius, reading.padding
     widened = len(e) > 0
     taps = 0  # most of any point in this run: one far point may have many
     T = x.dtype.type
     centre, rate, start, stays = tables.room[0], tables.room[1], tables.room[2], tables.room[3]
     for j in range(count):
-        s = T(1)
-        if widened:
-            s = width[j] if width[j] > T(1) else T(1)  # NaN is 1
-            s = min(s, T(size))
-        reach = T(radius) * s
-        x_j, near = _clamped(x[j], size, reach, padding)
-        before = np.floor(x_j - reach)
-        used[j] = min(max(np.int32(np.floor(x_j + reach) - before), np.int32(0)),
-                      np.int32(min(-np.floor(T(-2) * reach), T(len(w)))))  # not the width beside it
-        used[j] = used[j] if x[j] == x[j] else 0  # a NaN reads nothing
+        s = _width_of(width[j], size) if widened else T(1)
+        start[j], centre[j], count_j, near = _taps_at(x[j], size, T(reading.radius) * s, reading.padding)
+        used[j] = min(count_j, np.int32(len(w)))
         taps = max(taps, np.int64(used[j]))
-        start[j] = before + T(1)
-        centre[j] = x_j - start[j]
         rate[j] = T(1) / s
         stays[j] = T(near or reading.kind == CUSTOM)  # the sum of other kernels' weights is 1 and has no slope
     for t in range(taps):
         for j in range(count):
-            m = padded(np.int64(start[j]) + t, size, padding)
+            m = padded(np.int64(start[j]) + t, size, reading.padding)
             m -= first if m >= 0 else 0
             at[t, j] = (m + 1) * step if m < slices and m >= 0 else 0
     _weigh(centre, rate, count, taps, used, reading, tables.room[4], w, d, e)
@@ -186,15 +180,12 @@ def _axis(points, a, axis, count, size, first, slices, step, reading, tables):
         _normalise(used, count, w, d, e)
     for j in range(count):
         if stays[j] == T(0):
-            for t in range(taps):
-                d[t, j] = T(0)
-                if widened:
-                    e[t, j] = T(0)
+            d[:taps, j], e[:taps, j] = T(0), T(0)
 
 
 @njit(**inner)
 def reach(x, count, shape, volume, reading, tables):
-    """The first and last slice that a run of points reads."""
+    """The first and last slice that a run of points at x (WIDTHS + 3, run) reads."""
     _axis(x, 2 if volume else 1, 2, count, shape[0], 0, shape[0], 1, reading, tables)
     at, used = tables.at[2], tables.used[2]
     low, high = np.int64(shape[0]), np.int64(-1)
@@ -213,7 +204,7 @@ def _four(table, axis, j):
 
 @njit(**inner)
 def blend(tile, base, tables, count, lanes, values):
-    """values (run lanes,) += V of eq. 3, from the plane of the tile that begins at `base`."""
+    """values (run lanes,) += V of eq. 3, from the plane of the flat tile that begins at entry `base`."""
     at, w, used = tables.at, tables.w, tables.used
     T = tile.dtype.type
     four = at.shape[1] >= 4
@@ -247,7 +238,7 @@ def blend(tile, base, tables, count, lanes, values):
 
 @njit(**inner)
 def scatter(values, base, tables, count, lanes, tile):
-    """The adjoint of `blend`: dU of eq. 6 into the tile, with dV in `values`."""
+    """The adjoint of `blend`: dU of eq. 6 into the tile, with dV in values (run lanes,)."""
     at, w, used = tables.at, tables.w, tables.used
     four = at.shape[1] >= 4
     for j in range(count):
@@ -272,7 +263,8 @@ def scatter(values, base, tables, count, lanes, tile):
 
 @njit(**inner)
 def slopes(tile, values, base, tables, count, volume, lanes, add, g):
-    """g[a] = dV dV/dx_a, or added to it, summed over the channels of the tile: eq. 7; of widths from row WIDTHS on."""
+    """g[a] (run,) = dV dV/dx_a, or added to it, in 1 / pixels, summed over the channels of the tile, with dV in values
+    (run lanes,): eq. 7; of widths from row WIDTHS on."""
     _slopes(tile, values, base, tables, tables.d, count, volume, lanes, add, g)
     if tables.e.shape[1] > 0:
         _slopes(tile, values, base, tables, tables.e, count, volume, lanes, add, g[WIDTHS:])
@@ -280,7 +272,7 @@ def slopes(tile, values, base, tables, count, volume, lanes, add, g):
 
 @njit(**summing)
 def _slopes(tile, values, base, tables, d, count, volume, lanes, add, g):
-    """With the derivatives d of the weights, of one kind or the other."""
+    """With the derivatives d (3, taps, run) of the weights, of one kind or the other."""
     T = tile.dtype.type
     at, w, used = tables.at, tables.w, tables.used
     four = at.shape[1] >= 4

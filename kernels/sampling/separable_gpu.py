@@ -76,40 +76,27 @@ def _weight_on_device(T, functions):
             return T(k(u)), T(slope(u))
 
         return inside
-    box, hat, keys, spline = map(device_function, (of.box, of.hat, of.keys, of.b_spline))
-    box_slope, hat_slope, keys_slope, spline_slope = map(
-        device_function, (of.box_slope, of.hat_slope, of.keys_slope, of.b_spline_slope))
+    weight = device_function(of.weight)
 
     @device_function
-    def weight(u, kind, radius):
-        if kind == of.NEAREST:
-            return box(u), box_slope(u)
-        if kind == of.BILINEAR:
-            return hat(u), hat_slope(u)
-        if kind == of.BSPLINE:
-            return spline(u), spline_slope(u)
-        a = T(-0.75) if kind == of.BICUBIC else T(-0.5)
-        return keys(u, a), keys_slope(u, a)
+    def known(u, kind, radius):
+        return weight(u, kind)
 
-    return weight
+    return known
 
 
 def on_device(T, dims, way, functions, add):
-    """The functions for dtype T, a way, and a user's (k, slope) or None; `scatter` calls `add`."""
+    """The functions (eq. 3, 6 and 7) for dtype T, a way, and a user's (k, slope) or None; `scatter` calls `add`."""
     floor, weight, read_by = device_floor(T), _weight_on_device(T, functions), device_function(of.padded)
-    clamped = formulas(floor, device_function)
+    width_of, taps_at = formulas(floor, device_function)
     custom = functions is not None
 
     @device_function
     def axis(x, size, width, problem):
         kind, radius, padding = problem.kind, problem.radius, problem.padding
-        s = min(width if width > T(1) else T(1), T(size)) if way == WIDENED else T(1)  # NaN is 1
-        reach = radius * s
-        x_j, near = clamped(x if x == x else T(0), size, reach, padding)
-        before = floor(x_j - reach)
-        used = min(np.int64(floor(x_j + reach) - before), np.int64(-floor(T(-2) * reach)))
-        used = used if x == x else np.int64(0)  # a NaN reads nothing
-        centre, rate = x_j - (before + T(1)), T(1) / s
+        s = width_of(width, size) if way == WIDENED else T(1)
+        first, centre, used, near = taps_at(x, size, radius * s, padding)
+        used, rate = np.int64(used), T(1) / s
         total, slope, growth = T(0), T(0), T(0)
         if way == WIDENED:
             for t in range(used):
@@ -119,7 +106,7 @@ def on_device(T, dims, way, functions, add):
         if total == T(0):
             total, slope, growth = T(1), T(0), T(0)
         stays = near or custom  # the sum of other kernels' weights is 1 and has no slope
-        return Along(np.int64(before) + 1, centre, rate, used, stays, total, slope, growth, size, kind, padding, radius)
+        return Along(np.int64(first), centre, rate, used, stays, total, slope, growth, size, kind, padding, radius)
 
     @device_function
     def tap(along, t):

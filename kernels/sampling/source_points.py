@@ -1,4 +1,5 @@
-"""Where the points of the output lie in the source: M_theta B, or a grid; and back, from coordinates to M (sec. 3.2).
+"""Where the points of the output lie in the source: M_theta B, or a grid; and back, from coordinates to M (sec. 3.2):
+`reference.source_points` and `source_points_gradient`, with denominators, in pixels.
 
 Coordinates are in pixels, in the order of the paper, (x, y) or (x, y, z): rows of an array that holds a run of points.
 M has a row for each, and one more if it is projective: a denominator. An empty B stands for (x_t, y_t[, z_t], 1), in
@@ -12,6 +13,7 @@ from numba import njit
 
 from ..compiling.linking import linked
 
+FAR_OUT = 1e9  # pixels: nothing flows back from farther away, where a quotient is about to be infinite: no 0 times it
 WIDTHS = 4  # rows of coordinates before those of widths
 
 index = np.uint64  # an unsigned index spares Numba's test for negative ones, which would prevent vectors
@@ -61,7 +63,7 @@ def _four_rows(B, k):
 
 @linked(**inner)
 def coordinates(points, n, start, count, target, x):
-    """x[a, j], the coordinates of the output's points start, start + 1, ... of image n: eq. 1, in pixels.
+    """x[a, j] (rows, run), the coordinates of the output's points start, start + 1, ... of image n: eq. 1, in pixels.
 
     The row behind them has 1 / denominator; the widths of widened kernels stand in x from row WIDTHS on. `target`
     (K, run) takes the target points where there is no other basis, and keeps them for `add_dM`.
@@ -109,7 +111,7 @@ def through_quotient(x, centre, count, g):
     z, last = x[dims], g[dims]
     for a in range(dims):
         for j in range(count):
-            z[j] = z[j] if abs(x[a, j]) < T(1e9) else T(0)  # nothing flows from far outside: no 0 times infinity
+            z[j] = z[j] if abs(x[a, j]) < T(FAR_OUT) else T(0)
     for j in range(count):
         last[j] = T(0)
     for a in range(dims):
@@ -121,7 +123,7 @@ def through_quotient(x, centre, count, g):
 
 @linked(**summing)
 def add_dM(g, basis, start, count, target, dM):
-    """dM += sum over points of g B^T, for one row of M."""
+    """dM (K,) += sum over points of g B^T, for one row of M; g (run,), basis and target as in `coordinates`."""
     T = g.dtype.type
     K = dM.size
     B, first = (target, 0) if basis.shape[1] == 0 else (basis, start)
@@ -134,20 +136,27 @@ def add_dM(g, basis, start, count, target, dM):
             s1 += g[j] * b1[p]
             s2 += g[j] * b2[p]
             s3 += g[j] * b3[p]
-        dM[k] += s0
-        if k + 1 < K:
-            dM[k + 1] += s1
-        if k + 2 < K:
-            dM[k + 2] += s2
-        if k + 3 < K:
-            dM[k + 3] += s3
+        sums = s0, s1, s2, s3
+        for i in range(min(4, K - k)):
+            dM[k + i] += sums[i]
 
 
 @linked(**inner)
-def write_dgrid(g, scale, start, count, add, dgrid):
-    """The gradients of coordinates, and of widths behind them, into a grid (P, dims or 2 dims), or added to it."""
+def back_to_points(points, start, count, x, g, target, add, dM, dgrid):
+    """From the gradients g of coordinates x, rows of `count` points from `start` on, to those of M or the grid.
+
+    They are added to dM (rows, K), in pixels. Where there is a grid they are written, with those of widths, into dgrid
+    (P, dims or 2 dims), or added to it; widths are in pixels. `target` is what `coordinates` has left there.
+    """
+    M, basis, grid, scale, centre, _ = points
     T = g.dtype.type
-    dims = scale.size
+    dims = centre.size
+    if grid.shape[1] == 0:
+        if M.shape[1] > dims:
+            through_quotient(x, centre, count, g)
+        for a in range(M.shape[1]):
+            add_dM(g[a], basis, start, count, target, dM[a])
+        return
     for a in range(dgrid.shape[1]):
         row, factor = (g[a], scale[a]) if a < dims else (g[WIDTHS + a - dims], T(1))
         for j in range(count):

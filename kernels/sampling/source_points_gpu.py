@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..gpu.launch import device_function
+from .source_points import FAR_OUT
 
 PLANE, BASIS, GRID = range(3)  # where a thread of the GPU takes its points from
 
@@ -79,7 +80,7 @@ def on_device(T, dims, source):
 
     @device_function
     def point(M, basis, grid, n, p, problem):
-        """Point p of image n, from M (N, rows, K) and basis (K, points), or from grid (N, points, columns)."""
+        """Point p of image n, eq. 1 in pixels: by M (N, rows, K), basis (K, points); or grid (N, points, columns)."""
         rows, K = problem.rows, problem.K
         D, H, W = problem.shape
         c_x, c_y, c_z = T(0.5) * T(W - 1), T(0.5) * T(H - 1), T(0.5) * T(D - 1)
@@ -109,9 +110,9 @@ def on_device(T, dims, source):
         """From the gradients of quotients to those of their numerators, and of the denominator."""
         x, y, z, rate, _ = here
         D, H, W = shape
-        far = T(1e9)
+        far = T(FAR_OUT)
         near = abs(x) < far and abs(y) < far and (dims == 2 or abs(z) < far)
-        if not near or rate == T(0):  # nothing flows from far outside: no 0 times infinity
+        if not near or rate == T(0):
             return T(0), T(0), T(0), T(0)
         f_x, f_y, f_z = g[0] * rate, g[1] * rate, g[2] * rate
         last = f_x * (x - T(0.5) * T(W - 1)) + f_y * (y - T(0.5) * T(H - 1))

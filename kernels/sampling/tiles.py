@@ -56,7 +56,8 @@ def turned(source, start, source_step, rows, columns, target, at, target_step):
 
 @linked(**inner)
 def read_tile(U, n, c, first, slices, volume, planes, lanes, outside, tile):
-    """Slices of an image with their margin. Slices of other bands count as outside."""
+    """Slices of image n of U (N, C, S, R, W), from channel c on, with their margin, into the flat tile. Slices of other
+    bands count as outside."""
     C, S, R, W = U.shape[1:]
     source = U.reshape(-1)
     before, behind = (1, 2) if volume else (0, 0)
@@ -94,8 +95,21 @@ def write_tile(tile, n, c, first, slices, volume, planes, lanes, dU):
 
 
 @linked(**inner)
+def move_on(dU, first, C, pixels, count, sums, back):
+    """What points have added to `count` entries of each channel of the flat dU, from `first` on with `pixels` between
+    channels, moves on to float64, sums (C count,); or, on the way back, the sums come to it."""
+    for c in range(C):
+        for i in range(count):
+            at, pixel = index(c * count + i), index(first + c * pixels + i)
+            if back:
+                dU[pixel] += sums[at]
+            else:
+                sums[at], dU[pixel] = sums[at] + dU[pixel], dU.dtype.type(0)
+
+
+@linked(**inner)
 def read_run(V, n, c, start, count, lanes, values):
-    """Channels c, c + 1, ... of a run of points, channels last; what does not exist reads zero."""
+    """Channels c, c + 1, ... of a run of points of V (N, C, P), into values (run lanes,), or 0 where there is none."""
     C, P = V.shape[1:]
     known = min(lanes, C - c)
     turned(V.reshape(-1), (n * C + c) * P + start, P, known, count, values, 0, lanes)
@@ -106,6 +120,6 @@ def read_run(V, n, c, start, count, lanes, values):
 
 @linked(**inner)
 def write_run(values, n, c, start, count, lanes, V):
-    """The values of a run of points, channels last, into V (N, C, P)."""
+    """values (run lanes,) of a run of points, channels last, into V (N, C, P)."""
     C, P = V.shape[1:]
     turned(values, 0, lanes, count, min(lanes, C - c), V.reshape(-1), (n * C + c) * P + start, P)

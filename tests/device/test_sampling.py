@@ -88,7 +88,7 @@ def there(arrays):
 def results(U, points, size, dV, options, flatten=False):
     """V, dU and dpoints, of either device, as NumPy arrays."""
     V = schedule.sample(U, *points, size, *options, flatten)
-    found = V, *schedule.sample_gradients(U, *points, size, dV, *options, flatten, True, True)
+    found = V, *schedule.sample_gradients(U, *points, size, dV, *options, flatten, (True, True))
     return [a.numpy() if isinstance(a, DeviceArray) else a for a in found]
 
 
@@ -155,7 +155,7 @@ def test_a_gradient_alone_is_the_same(rng, kernel, padding, kind):
     U, dV = to_device(rng.normal(size=shape)), to_device(rng.normal(size=(*shape[:2], *size)))
 
     def gradients(*wanted):
-        found = schedule.sample_gradients(U, *points, size, dV, *options(kernel, padding), False, *wanted)
+        found = schedule.sample_gradients(U, *points, size, dV, *options(kernel, padding), False, wanted)
         return [None if a is None else a.numpy().tobytes() for a in found]
 
     dU, dpoints = gradients(True, True)
@@ -352,5 +352,5 @@ def test_nearest_has_no_gradient_to_points(rng):
     shape, size = IMAGE
     points = there(source(rng, "plane", 2, shape, size, np.float32))
     U, dV = (to_device(rng.normal(size=s).astype(np.float32)) for s in (shape, (*shape[:2], *size)))
-    dM = schedule.sample_gradients(U, *points, size, dV, Interpolation(NEAREST), ZEROS, 0.0, False, False, True)[1]
+    dM = schedule.sample_gradients(U, *points, size, dV, Interpolation(NEAREST), ZEROS, 0.0, False, (False, True))[1]
     assert dM.shape == (2, 2, 3) and not dM.numpy().any()

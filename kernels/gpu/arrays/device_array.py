@@ -31,6 +31,14 @@ def implements(*keys: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]
     return declare
 
 
+def _handed_on(name: str) -> Callable[..., Any]:
+    """A method with NumPy's arguments, by its name in the table."""
+    def method(self: "DeviceArray", *arguments: Any, **options: Any) -> Any:
+        return HANDLED[name](self, *arguments, **options)
+
+    return method
+
+
 class Allocator:
     """Hands out memories and takes them back to hand them out again, sorted by size.
 
@@ -125,8 +133,8 @@ def _packed(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
 class DeviceArray(NDArrayOperatorsMixin):
     """An array on the device, with what the operations use of a NumPy array.
 
-    `address` is what kernels take for its first entry; `strides` count entries, not bytes. `contiguous` arrays lie in
-    C order without gaps.
+    `address` is what kernels take for its first entry, byte `start` of the memory; `strides` count entries, not bytes.
+    `contiguous` arrays lie in C order without gaps.
     """
 
     __slots__ = ("memory", "start", "shape", "strides", "dtype", "size", "contiguous", "address", "base")
@@ -176,40 +184,13 @@ class DeviceArray(NDArrayOperatorsMixin):
     def transpose(self, *axes: Any) -> "DeviceArray":
         return HANDLED["transpose"](self, axes[0] if len(axes) == 1 else axes or None)
 
-    def swapaxes(self, a: int, b: int) -> "DeviceArray":
-        return HANDLED["swapaxes"](self, a, b)
-
-    def astype(self, dtype: Any) -> "DeviceArray":
-        return HANDLED["astype"](self, dtype)
-
-    def copy(self) -> "DeviceArray":
-        return HANDLED["copy"](self)
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> "DeviceArray":
-        return HANDLED["sum"](self, axis, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> "DeviceArray":
-        return HANDLED["mean"](self, axis, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> "DeviceArray":
-        return HANDLED["max"](self, axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> "DeviceArray":
-        return HANDLED["min"](self, axis, keepdims=keepdims)
-
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> "DeviceArray":
-        return HANDLED["argmax"](self, axis, keepdims=keepdims)
-
-    def all(self, axis: Any = None, keepdims: bool = False) -> "DeviceArray":
-        return HANDLED["all"](self, axis, keepdims=keepdims)
-
-    def __getitem__(self, index: Any) -> "DeviceArray":
-        return HANDLED["getitem"](self, index)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        HANDLED["setitem"](self, index, value)
+    swapaxes, astype, copy = _handed_on("swapaxes"), _handed_on("astype"), _handed_on("copy")
+    sum, mean, max, min = _handed_on("sum"), _handed_on("mean"), _handed_on("max"), _handed_on("min")
+    argmax, all = _handed_on("argmax"), _handed_on("all")
+    __getitem__, __setitem__ = _handed_on("getitem"), _handed_on("setitem")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        """What NumPy asks for a ufunc of arrays of any shapes that broadcast, or for its method `at`."""
         _refuse_numpy(ufunc.__name__, inputs)
         if method == "at" and ufunc is np.add:
             return HANDLED["add_at"](*inputs)

@@ -14,7 +14,8 @@ from numba import njit
 
 from ..extremes import maximum, minimum
 from ..integer_division import check_count, split
-from ..launch import cuda, cuda_kernel, over
+from ..kinds import flat
+from ..launch import cuda, cuda_kernel, device_function, over
 from .device_array import DeviceArray, empty
 
 AXES = 4
@@ -85,24 +86,23 @@ _OFFERED += [(T, S, "cast", "aa") for T, S in CASTS]
 _KNOWN = frozenset(_OFFERED)
 
 
-def _formula(T: Any, S: Any, name: str) -> Any:
+def _entry(T: Any, S: Any, name: str, form: str) -> Any:
+    """The formula of entry p of one operand and q of the other, one of which may be a number."""
     make = (lambda S: lambda a, b: T(a)) if name == "cast" else FORMULAS.get(name) or TESTS[name]
-    return njit(error_model="numpy")(make(S))  # compiled in the simulator too: infinities, not exceptions
+    f = njit(error_model="numpy")(make(S))  # compiled in the simulator too: infinities, not exceptions
+    return device_function({"aa": lambda a, p, b, q, number: f(a[p], b[q]),
+                            "an": lambda a, p, b, q, number: f(a[p], number),
+                            "na": lambda a, p, b, q, number: f(number, b[q])}[form])
 
 
 @cuda_kernel("T~ S~ S~ S int", offered=_OFFERED)
 def _packed(T, S, name, form):
     """out = f(a, b), n entries, where all lie without gaps."""
-    f = _formula(T, S, name)
+    entry = _entry(T, S, name, form)
 
     def packed(out, a, b, number, n):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
-            if form == "aa":
-                out[i] = f(a[i], b[i])
-            elif form == "an":
-                out[i] = f(a[i], number)
-            else:
-                out[i] = f(number, b[i])
+            out[i] = entry(a, i, b, i, number)
     return packed
 
 
@@ -122,19 +122,13 @@ def _at(index, steps):
 
 @cuda_kernel("T~ S~ S~ S int" + 4 * STEPS, offered=_OFFERED)
 def _strided(T, S, name, form):
-    """out = f(a, b), n entries, of `sizes` along four axes, each array with its own steps."""
-    f = _formula(T, S, name)
+    """out = f(a, b), n entries, of `sizes` (4,) along the axes, each array with its own steps (4,), in entries."""
+    entry = _entry(T, S, name, form)
 
     def strided(out, a, b, number, n, sizes, out_steps, a_steps, b_steps):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
             index = _index(i, sizes)
-            into, p, q = _at(index, out_steps), _at(index, a_steps), _at(index, b_steps)
-            if form == "aa":
-                out[into] = f(a[p], b[q])
-            elif form == "an":
-                out[into] = f(a[p], number)
-            else:
-                out[into] = f(number, b[q])
+            out[_at(index, out_steps)] = entry(a, _at(index, a_steps), b, _at(index, b_steps), number)
     return strided
 
 
@@ -162,8 +156,11 @@ def broadcast_to(array: DeviceArray, shape: tuple[int, ...]) -> DeviceArray:
     return array.view(shape, (0,) * lead + steps)
 
 
-def merged(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[list[int], list[list[int]]]:
-    """Sizes and strides with neighbouring axes merged where all arrays step through them as through one."""
+def merged(axes: int, shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[list[int], list[list[int]]]:
+    """Sizes and strides with neighbouring axes merged where all arrays step through them as through one.
+
+    Fewer axes than `axes` get leading ones of one entry; more are for the caller to treat.
+    """
     sizes: list[int] = []
     steps: list[list[int]] = [[] for _ in strides]
     for axis, n in enumerate(shape):
@@ -178,7 +175,8 @@ def merged(shape: tuple[int, ...], *strides: tuple[int, ...]) -> tuple[list[int]
             sizes.append(n)
             for step, stride in zip(steps, now, strict=True):
                 step.append(stride)
-    return sizes, steps
+    lead = axes - len(sizes)
+    return [1] * lead + sizes, [[0] * lead + step for step in steps]
 
 
 def _run(constants: tuple, out: DeviceArray, operands: tuple[DeviceArray, ...], *numbers: Any) -> DeviceArray:
@@ -190,15 +188,13 @@ def _run(constants: tuple, out: DeviceArray, operands: tuple[DeviceArray, ...], 
         _packed[constants](*over(out.size), *arrays, *numbers, out.size)
         return out
     check_count("a strided device array", out.size, out.shape)
-    sizes, steps = merged(out.shape, *(array.strides for array in arrays))
+    sizes, steps = merged(AXES, out.shape, *(array.strides for array in arrays))
     if len(sizes) > AXES:
         for i in range(out.shape[0]):
             _run(constants, out[i], tuple(operand[i] for operand in operands), *numbers)
         return out
-    lead = AXES - len(sizes)
-    flat = [value for each in steps for value in (0,) * lead + tuple(each)]
     kernel = _strided if len(operands) == 2 else _choose
-    kernel[constants](*over(out.size), *arrays, *numbers, out.size, *(1,) * lead, *sizes, *flat)
+    kernel[constants](*over(out.size), *arrays, *numbers, out.size, *flat((tuple(sizes), *map(tuple, steps))))
     return out
 
 
@@ -274,8 +270,7 @@ def choose(which: DeviceArray, a: Any, b: Any) -> DeviceArray:
 
 def full(shape: Any, value: Any, dtype: Any) -> DeviceArray:
     """An array of one value."""
-    out = empty(shape, dtype)
-    return fill(out, value)
+    return fill(empty(shape, dtype), value)
 
 
 def fill(out: DeviceArray, value: Any) -> DeviceArray:

@@ -58,23 +58,20 @@ def view(x: DeviceArray, index: Any) -> tuple[DeviceArray, list[tuple[int, np.nd
         parts.append(Ellipsis)
     at = next(i for i, part in enumerate(parts) if part is Ellipsis)
     parts[at:at + 1] = [slice(None)] * (x.ndim - used)
-    shape: list[int] = []
-    strides: list[int] = []
+    kept: list[tuple[int, int]] = []  # size and stride of the view's axes
     arrays: list[tuple[int, np.ndarray]] = []
     offset = axis = 0
     for part in parts:
         if part is None:
-            shape.append(1)
-            strides.append(0)
+            kept.append((1, 0))
             continue
         if _mask(part):
             if part.shape != x.shape[axis:axis + part.ndim]:
                 raise IndexError(f"indexing: a mask should be of the axes' shape {x.shape[axis:axis + part.ndim]}, "
                                  f"received {part.shape}")
             for places in part.nonzero():
-                arrays.append((len(shape), places))
-                shape.append(x.shape[axis])
-                strides.append(x.strides[axis])
+                arrays.append((len(kept), places))
+                kept.append((x.shape[axis], x.strides[axis]))
                 axis += 1
             continue
         n, step = x.shape[axis], x.strides[axis]
@@ -85,20 +82,18 @@ def view(x: DeviceArray, index: Any) -> tuple[DeviceArray, list[tuple[int, np.nd
                 raise ValueError(f"indexing: the step of a slice should be positive on the device, received {stride}")
             count = max(0, -(-(last - first) // stride))
             offset += first * step if count else 0
-            shape.append(count)
-            strides.append(step * stride)
+            kept.append((count, step * stride))
         elif isinstance(part, np.ndarray) and part.ndim:
             if part.dtype.kind not in "iu":
                 raise IndexError(f"indexing: places should be integers, received {part.dtype}")
             _check(part, n)
-            arrays.append((len(shape), np.where(part < 0, part + n, part)))
-            shape.append(n)
-            strides.append(step)
+            arrays.append((len(kept), np.where(part < 0, part + n, part)))
+            kept.append((n, step))
         else:
             place = int(part)
             _check(np.asarray(place), n)
             offset += (place + n if place < 0 else place) * step
-    return x.view(tuple(shape), tuple(strides), offset), arrays
+    return x.view(tuple(n for n, _ in kept), tuple(step for _, step in kept), offset), arrays
 
 
 def _mask(part: Any) -> bool:
@@ -110,18 +105,18 @@ def _check(places: np.ndarray, n: int) -> None:
         raise IndexError(f"indexing: places should be from {-n} to {n - 1}, received {places.min()} to {places.max()}")
 
 
-def _lined_up(x: DeviceArray, arrays: list[tuple[int, np.ndarray]]) -> tuple[DeviceArray, int, np.ndarray]:
-    """x with the indexed axes side by side, the first of them, and one array of places in them, counted as one axis.
-
-    As in NumPy, axes that are not neighbours go to the front.
-    """
+def _lined_up(x: DeviceArray, arrays: list[tuple[int, np.ndarray]]
+              ) -> tuple[DeviceArray, np.ndarray, tuple[int, ...], int, int]:
+    """x with the indexed axes side by side, as in NumPy at the front where they are not neighbours; places in them,
+    counted as one axis; the shape of what is taken; the places that there are, and the entries behind each."""
     axes = [axis for axis, _ in arrays]
     places = np.broadcast_arrays(*(array for _, array in arrays))
     first = axes[0]
     if axes != list(range(first, first + len(axes))):
         x, first = transposed(x, (*axes, *(a for a in range(x.ndim) if a not in axes))), 0
-    sizes = x.shape[first:first + len(axes)]
-    return x, first, np.ravel_multi_index(places, sizes) if len(axes) > 1 else places[0]
+    sizes, behind = x.shape[first:first + len(axes)], x.shape[first + len(axes):]
+    found = np.ravel_multi_index(places, sizes) if len(axes) > 1 else places[0]
+    return x, found, (*x.shape[:first], *found.shape, *behind), math.prod(sizes), math.prod(behind)
 
 
 def getitem(x: DeviceArray, index: Any) -> DeviceArray:
@@ -129,16 +124,12 @@ def getitem(x: DeviceArray, index: Any) -> DeviceArray:
     seen, arrays = view(x, index)
     if not arrays:
         return seen
-    seen, first, places = _lined_up(seen, arrays)
-    seen = contiguous(seen)
-    count = places.size
-    length = math.prod(seen.shape[first:first + len(arrays)])
-    inner = math.prod(seen.shape[first + len(arrays):])
-    out = empty((*seen.shape[:first], *places.shape, *seen.shape[first + len(arrays):]), x.dtype)
+    seen, places, shape, length, inner = _lined_up(seen, arrays)
+    out = empty(shape, x.dtype)
     if out.size:
         check_count("indexing", out.size, out.shape)
-        _take[x.dtype.type](*over(out.size), out, seen, to_device(places.ravel().astype(np.int64)), out.size, count,
-                            length, inner)
+        numbers = to_device(places.ravel().astype(np.int64))
+        _take[x.dtype.type](*over(out.size), out, contiguous(seen), numbers, out.size, places.size, length, inner)
     return out
 
 
@@ -171,23 +162,18 @@ def add_at(out: DeviceArray, index: Any, dy: DeviceArray) -> None:
     if not arrays:
         mapped("add", seen, dy, out=seen)
         return
-    lined, first, places = _lined_up(seen, arrays)
-    whole = lined.contiguous
-    target = lined if whole else contiguous(lined)
-    outer = math.prod(target.shape[:first])
-    length = math.prod(target.shape[first:first + len(arrays)])
-    inner = math.prod(target.shape[first + len(arrays):])
-    shape = (*target.shape[:first], *places.shape, *target.shape[first + len(arrays):])
-    flat = places.ravel()
+    lined, places, shape, length, inner = _lined_up(seen, arrays)
+    target, flat = contiguous(lined), places.ravel()
     order = np.argsort(flat, kind="stable").astype(np.int64)
     targets, starts = np.unique(flat[order], return_index=True)
     if dy.size:
-        check_count("indexing", outer * len(targets) * inner, target.shape)
+        n = target.size // length * len(targets)
+        check_count("indexing", n, target.shape)
         _add_taken[out.dtype.type](
-            *over(outer * len(targets) * inner), target, contiguous(broadcast_to(dy, shape)), to_device(order),
+            *over(n), target, contiguous(broadcast_to(dy, shape)), to_device(order),
             to_device(targets.astype(np.int64)), to_device(np.append(starts, flat.size).astype(np.int64)),
-            outer * len(targets) * inner, len(targets), flat.size, length, inner)
-    if not whole:
+            n, len(targets), flat.size, length, inner)
+    if target is not lined:
         mapped("copy", target, out=lined)
 
 

@@ -73,23 +73,22 @@ implements(np.stack)(indexing.stack)
 implements("copy")(functools.partial(mapped, "copy"))
 for name in ("sum", "max", "min"):
     implements(name, getattr(np, name))(functools.partial(reductions.reduced, name))
+implements("all", np.all)(
+    lambda x, axis=None, keepdims=False: mapped("greater", reductions.reduced("min", x, axis, keepdims), 0))
+implements(np.count_nonzero)(
+    lambda x, axis=None: reductions.reduced("sum", x if x.dtype == np.bool_ else mapped("not_equal", x, 0), axis))
+implements(np.clip)(lambda x, low, high: mapped("minimum", mapped("maximum", x, low), high))
+implements(np.may_share_memory)(lambda a, b: is_device(a) and is_device(b) and elementwise.overlap(a, b))
+implements(np.array_equal)(lambda a, b: a.shape == b.shape and (not a.size or bool(mapped("equal", a, b).all())))
 implements(np.shape)(lambda x: x.shape)
 implements(np.ndim)(lambda x: x.ndim)
 implements(np.zeros)(lambda shape, dtype=np.float64, **layout: elementwise.full(shape, 0, dtype))
 implements(np.ones)(lambda shape, dtype=np.float64, **layout: elementwise.full(shape, 1, dtype))
+implements(np.empty)(lambda shape, dtype=np.float64, **layout: empty(shape, dtype))
+implements(np.full)(lambda shape, value, dtype=None, **layout: elementwise.full(shape, value, dtype))
 implements(np.empty_like)(lambda x: empty(x.shape, x.dtype))
 implements(np.zeros_like)(lambda x: elementwise.full(x.shape, 0, x.dtype))
 implements(np.ones_like)(lambda x: elementwise.full(x.shape, 1, x.dtype))
-
-
-@implements("all", np.all)
-def _all(x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
-    return mapped("greater", reductions.reduced("min", x, axis, keepdims), 0)
-
-
-@implements(np.count_nonzero)
-def _count_nonzero(x: DeviceArray, axis: Any = None) -> DeviceArray:
-    return reductions.reduced("sum", x if x.dtype == np.bool_ else mapped("not_equal", x, 0), axis)
 
 
 @implements("reshape", np.reshape)
@@ -98,23 +97,14 @@ def _reshape(x: DeviceArray, shape: Any) -> DeviceArray:
     return indexing.reshape(x, tuple(int(n) for n in sizes))
 
 
-@implements("transpose", np.transpose)
-def _transpose(x: DeviceArray, axes: Any = None) -> DeviceArray:
-    return reductions.transposed(x, tuple(a % x.ndim for a in axes) if axes is not None else tuple(range(x.ndim))[::-1])
+def _reordered(function: Any) -> Any:
+    """Axes in another order: that of an empty array whose sizes, 0, 1, ..., name them, by NumPy's own function."""
+    return lambda x, *order: reductions.transposed(x, function(np.empty(range(x.ndim)), *order).shape)
 
 
-@implements("swapaxes", np.swapaxes)
-def _swapaxes(x: DeviceArray, a: int, b: int) -> DeviceArray:
-    axes = list(range(x.ndim))
-    axes[a], axes[b] = axes[b], axes[a]
-    return reductions.transposed(x, tuple(axes))
-
-
-@implements(np.moveaxis)
-def _moveaxis(x: DeviceArray, source: int, destination: int) -> DeviceArray:
-    axes = list(range(x.ndim))
-    axes.insert(destination % x.ndim, axes.pop(source % x.ndim))
-    return reductions.transposed(x, tuple(axes))
+implements("transpose", np.transpose)(_reordered(np.transpose))
+implements("swapaxes", np.swapaxes)(_reordered(np.swapaxes))
+implements(np.moveaxis)(_reordered(np.moveaxis))
 
 
 @implements(np.expand_dims)
@@ -123,28 +113,3 @@ def _expand_dims(x: DeviceArray, axis: Any) -> DeviceArray:
     ndim = x.ndim + len(axes)
     new = {a % ndim for a in axes}
     return indexing.getitem(x, tuple(None if a in new else slice(None) for a in range(ndim)))
-
-
-@implements(np.may_share_memory)
-def _may_share_memory(a: Any, b: Any) -> bool:
-    return isinstance(a, DeviceArray) and isinstance(b, DeviceArray) and elementwise.overlap(a, b)
-
-
-@implements(np.clip)
-def _clip(x: DeviceArray, low: Any, high: Any) -> DeviceArray:
-    return mapped("minimum", mapped("maximum", x, low), high)
-
-
-@implements(np.array_equal)
-def _array_equal(a: DeviceArray, b: DeviceArray) -> bool:
-    return a.shape == b.shape and bool(mapped("equal", a, b).all()) if a.size else a.shape == b.shape
-
-
-@implements(np.empty)
-def _empty(shape: Any, dtype: Any = np.float64, **layout: Any) -> DeviceArray:
-    return empty(shape, dtype)
-
-
-@implements(np.full)
-def _full(shape: Any, value: Any, dtype: Any = None, **layout: Any) -> DeviceArray:
-    return elementwise.full(shape, value, dtype)

@@ -47,7 +47,7 @@ def offset(i, sizes, steps):
 @cuda_kernel("T* S~ int int int int[3] int[3] int[3] int[3]",
              offered=[(T, S, name, 256) for name in START for T, S in OFFERED])
 def _reduce(T, S, name, threads):
-    """out[part, r] joins a share of the entries behind result r. Both lie along three axes: their sizes, and steps."""
+    """out[part, r] joins a share of the entries behind result r; both have three sizes, and steps in entries."""
     start, join = START[name](T), njit(JOIN[name])
     joined = tree(T, threads, JOIN[name])
 
@@ -103,17 +103,9 @@ def checked_axes(x: DeviceArray, axis: Any) -> tuple[int, ...]:
     return tuple(sorted(a % x.ndim for a in axes))
 
 
-def _padded(sizes: list[int], steps: list[int]) -> tuple[list[int], list[int]]:
-    lead = AXES - len(sizes)
-    return [1] * lead + sizes, [0] * lead + steps
-
-
 def reduced(name: str, x: DeviceArray, axis: Any = None, keepdims: bool = False) -> DeviceArray:
     """The sum, max or min over one axis, several or all. Whole numbers and truth values are added up as int64."""
-    axes = checked_axes(x, axis)
-    shape = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
-    kept = [a for a in range(x.ndim) if a not in axes]
-    final = shape if keepdims else tuple(x.shape[a] for a in kept)
+    axes, kept, final = _divided(x, axis, keepdims)
     if x.dtype in (np.int32, np.uint8):
         x = cast(x, np.int64)
     S = x.dtype.type
@@ -125,13 +117,11 @@ def reduced(name: str, x: DeviceArray, axis: Any = None, keepdims: bool = False)
     out = empty((results,), T)
     if results == 0:
         return out.view(final, strides_of(final))
-    outer = merged(*_of(x, kept))
-    inner = merged(*_of(x, axes))
-    if max(len(outer[0]), len(inner[0])) > AXES:
+    outer, inner = transposed(x, kept), transposed(x, axes)
+    (r, (s,)), (b, (t,)) = merged(AXES, outer.shape, outer.strides), merged(AXES, inner.shape, inner.strides)
+    if max(len(r), len(b)) > AXES:
         x = contiguous(transposed(x, (*kept, *axes)))
-        outer, inner = ([results], [[behind]]), ([behind], [[1]])
-    r, s = _padded(outer[0], outer[1][0])
-    b, t = _padded(inner[0], inner[1][0])
+        r, s, b, t = [1, 1, results], [0, 0, behind], [1, 1, behind], [0, 0, 1]
     part = PART if results < PARTS else 16 * PART  # many results keep a GPU busy by themselves
     parts = max(1, min(PARTS, -(-behind // part)))
     share = -(-behind // parts) if behind else 0
@@ -145,12 +135,16 @@ def reduced(name: str, x: DeviceArray, axis: Any = None, keepdims: bool = False)
     return out.view(final, strides_of(final))
 
 
-def _of(x: DeviceArray, axes: Any) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    return tuple(x.shape[a] for a in axes), tuple(x.strides[a] for a in axes)
+def _divided(x: DeviceArray, axis: Any, keepdims: bool) -> tuple[tuple[int, ...], list[int], tuple[int, ...]]:
+    """The axes of a reduction, the others, and the shape of its result."""
+    axes = checked_axes(x, axis)
+    kept = [a for a in range(x.ndim) if a not in axes]
+    full = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
+    return axes, kept, full if keepdims else tuple(x.shape[a] for a in kept)
 
 
-def transposed(x: DeviceArray, axes: tuple[int, ...]) -> DeviceArray:
-    """The axes in another order, without a copy."""
+def transposed(x: DeviceArray, axes: Any) -> DeviceArray:
+    """The axes in another order, or the first entries of some of them, without a copy."""
     return x.view(tuple(x.shape[a] for a in axes), tuple(x.strides[a] for a in axes))
 
 
@@ -164,15 +158,8 @@ def argmax(x: DeviceArray, axis: int | None = None, keepdims: bool = False) -> D
     """The place of the largest entry along an axis, or in all, int64; the first of equal ones, a NaN before them."""
     if x.dtype in (np.int32, np.uint8, np.bool_):
         x = cast(x, np.int64)
-    if axis is None:
-        rows, shape = 1, (1,) * x.ndim if keepdims else ()
-    else:
-        (axis,) = checked_axes(x, axis)
-        others = [a for a in range(x.ndim) if a != axis]
-        shape = tuple(1 if a == axis else n for a, n in enumerate(x.shape)) if keepdims else tuple(
-            x.shape[a] for a in others)
-        x = transposed(x, (*others, axis))
-        rows = math.prod(shape)
+    axes, kept, shape = _divided(x, axis, keepdims)
+    x, rows = transposed(x, (*kept, *axes)), math.prod(shape)
     if x.size == 0:
         raise ValueError(f"argmax: the array should have entries, received {x.shape}")
     out = empty((rows,), np.int64)

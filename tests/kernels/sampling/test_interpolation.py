@@ -61,7 +61,15 @@ def test_knots():
         assert apply(it.keys_slope, x, (a,)).tolist() == [0, 0, -a, 0, a, 0, 0]
     assert apply(it.hat, x).tolist() == [0, 0, 0, 1, 0, 0, 0]
     assert apply(it.hat_slope, x).tolist() == [0, 0, 1, -1, 0, 0, 0]  # from the right: at -1 up, at 0 down, at 1 flat
-    assert apply(it.box, x).tolist() == [1] * 7 and apply(it.box_slope, x).tolist() == [0] * 7
+
+
+@pytest.mark.parametrize("kind, k, slope, arguments", [
+    (it.BILINEAR, it.hat, it.hat_slope, ()), (it.BICUBIC, it.keys, it.keys_slope, (-0.75,)),
+    (it.CATMULL_ROM, it.keys, it.keys_slope, (-0.5,)), (it.BSPLINE, it.b_spline, it.b_spline_slope, ())])
+def test_a_kind_has_its_weight_and_its_slope(kind, k, slope, arguments):
+    for x in np.linspace(-1.9, 1.9, 20):
+        assert it.weight(x, kind) == (apply(k, [x], arguments)[0], apply(slope, [x], arguments)[0])
+    assert it.weight(0.3, it.NEAREST) == (1, 0)
 
 
 @pytest.mark.parametrize("name", FORMULAS)

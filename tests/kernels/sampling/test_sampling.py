@@ -66,7 +66,7 @@ def test_dU_where_padding_turns_back(rng, kernel, padding):
     U, dV = rng.normal(size=(1, 1, 4, 5)), rng.normal(size=(1, 1, 30, 30))
     given = np.empty((0, 2, 0)), np.empty((0, 0)), points, np.ones(2), (30, 30)
     V, shift = (schedule.sample(u, *given, *options(kernel, padding)) for u in (U, np.zeros_like(U)))
-    dU, _ = schedule.sample_gradients(U, *given, dV, *options(kernel, padding), False, True, False)
+    dU, _ = schedule.sample_gradients(U, *given, dV, *options(kernel, padding), False, (True, False))
     close(np.vdot(dU, U), np.vdot(dV, V - shift), 1e-12)
 
 
@@ -105,7 +105,7 @@ def test_single_precision(rng, kernel, padding):
             assert V.dtype == np.float32
             close(V, expected, 1e-5)
             found, exact = (schedule.sample_gradients(U.astype(T), *given_grid(x, shape, T, widths), size, dV.astype(T),
-                                                      *options(kernel, padding), False, True, True)
+                                                      *options(kernel, padding), False, (True, True))
                             for T in (np.float32, np.float64))
             for a, b in zip(found, exact, strict=True):
                 assert a.dtype == np.float32
@@ -152,7 +152,7 @@ def test_dU_and_dM(rng, kernel, padding):
 
             for source in (given_M(M), given_M(M, points)):
                 dU, dM = schedule.sample_gradients(U, *source, size, dV.reshape(*shape[:2], *size),
-                                                   *options(kernel, padding), False, True, True)
+                                                   *options(kernel, padding), False, (True, True))
                 along = rng.normal(size=shape)
                 assert (dU * along).sum() == pytest.approx(loss(along, M) - loss(0 * along, M), rel=1e-10, abs=1e-10)
                 along = rng.normal(size=M.shape) * 0.1
@@ -171,12 +171,12 @@ def test_a_denominator_of_1_changes_nothing(rng, shape, size, kernel):
     for basis in (None, points):
         affine, projective = given_M(M, basis), given_M(np.concatenate([M, last], axis=1), basis)
         close(schedule.sample(U, *projective, size, *way), schedule.sample(U, *affine, size, *way), 1e-13)
-        found, expected = (schedule.sample_gradients(U, *source, size, dV, *way, False, True, True)
+        found, expected = (schedule.sample_gradients(U, *source, size, dV, *way, False, (True, True))
                            for source in (projective, affine))
         close(found[0], expected[0], 1e-13)
         close(found[1][:, :-1], expected[1], 1e-12)
         x = coordinates(M, points, shape)
-        _, dx = schedule.sample_gradients(U, *given_grid(x, shape, np.float64), size, dV, *way, False, True, True)
+        _, dx = schedule.sample_gradients(U, *given_grid(x, shape, np.float64), size, dV, *way, False, (True, True))
         flow = dx / given_grid(x, shape, np.float64)[3] * (x - centre(shape))
         close(found[1][:, -1], -flow.sum(axis=2) @ points.T, 1e-12)
 
@@ -193,7 +193,7 @@ def test_nothing_flows_from_a_horizon(rng, shape, size, padding):
     for basis in (None, points):
         source = given_M(np.concatenate([M, last], axis=1), basis)
         (_, found), (_, expected), (_, nothing) = (
-            schedule.sample_gradients(U, *source, size, d, *way, False, True, True) for d in (dV, left, 0 * dV))
+            schedule.sample_gradients(U, *source, size, d, *way, False, (True, True)) for d in (dV, left, 0 * dV))
         close(found, expected, 1e-13)
         assert not nothing.any()
 
@@ -206,7 +206,7 @@ def test_dU_and_dgrid(rng, kernel, padding):
         for widths in (None, drawn_widths(rng, x)):
             source = given_grid(x, shape, np.float64, widths)
             dU, dgrid = schedule.sample_gradients(U, *source, size, dV.reshape(*shape[:2], *size),
-                                                  *options(kernel, padding), False, True, True)
+                                                  *options(kernel, padding), False, (True, True))
 
             def loss(U, x, widths, dV=dV):
                 return (spec(U, x, kernel, padding, widths) * dV).sum()
@@ -237,8 +237,8 @@ def test_flattening_is_the_sum_over_the_depth(rng, shape, size, kernel, padding)
         flat = schedule.sample(U, *source, size, *options(kernel, padding), flatten=True)
         assert flat.shape == dV.shape
         close(flat, V.sum(axis=2), 1e-13)
-        found = schedule.sample_gradients(U, *source, size, dV, *options(kernel, padding), True, True, True)
-        expected = schedule.sample_gradients(U, *source, size, copies, *options(kernel, padding), False, True, True)
+        found = schedule.sample_gradients(U, *source, size, dV, *options(kernel, padding), True, (True, True))
+        expected = schedule.sample_gradients(U, *source, size, copies, *options(kernel, padding), False, (True, True))
         for a, b in zip(found, expected, strict=True):
             close(a, b, 1e-12)
 
@@ -252,7 +252,7 @@ def test_a_gradient_alone_is_the_same(rng, shape, size, kernel, padding):
     dV = rng.normal(size=(*shape[:2], *size))
     for source in (given_M(M), given_grid(x, shape, np.float64)):
         def gradients(*wanted, source=source):
-            return schedule.sample_gradients(U, *source, size, dV, *options(kernel, padding), False, *wanted)
+            return schedule.sample_gradients(U, *source, size, dV, *options(kernel, padding), False, wanted)
 
         both, (dU, no_points), (no_U, dpoints) = gradients(True, True), gradients(True, False), gradients(False, True)
         assert no_points is None and no_U is None and gradients(False, False) == (None, None)
@@ -276,7 +276,8 @@ def test_one_image_or_one_transformation_for_all(rng, shape, size, kernel, paddi
             copies = np.repeat(U[:1], N, axis=0) if images == 1 else U
             V = schedule.sample(U[:images], *few, size, *options(kernel, padding))
             assert V.tobytes() == schedule.sample(copies, *many, size, *options(kernel, padding)).tobytes()
-            found = schedule.sample_gradients(U[:images], *few, size, dV, *options(kernel, padding), False, True, True)
-            expected = schedule.sample_gradients(copies, *many, size, dV, *options(kernel, padding), False, True, True)
+            same = size, dV, *options(kernel, padding), False, (True, True)
+            found = schedule.sample_gradients(U[:images], *few, *same)
+            expected = schedule.sample_gradients(copies, *many, *same)
             close(found[0], expected[0].sum(axis=0, keepdims=True) if images == 1 else expected[0], 1e-12)
             close(found[1], expected[1].sum(axis=0, keepdims=True) if points == 1 else expected[1], 1e-12)

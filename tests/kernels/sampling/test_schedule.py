@@ -37,7 +37,7 @@ def everything(U, source, size, dV, kernel, padding):
     """All results of the kernels: V, and the gradients together and each alone."""
     found = [schedule.sample(U, *source, size, *options(kernel, padding))]
     for wanted in ((True, True), (True, False), (False, True)):
-        found += schedule.sample_gradients(U, *source, size, dV, *options(kernel, padding), False, *wanted)
+        found += schedule.sample_gradients(U, *source, size, dV, *options(kernel, padding), False, wanted)
     return [a.tobytes() for a in found if a is not None]
 
 
@@ -106,7 +106,8 @@ def test_bands_own_their_slices(rng, monkeypatch, shape, size, kernel, padding):
         found = []
         for items in (1, 6, 100):
             monkeypatch.setattr(schedule, "ITEMS", items)
-            found.append(schedule.sample_gradients(U, *source, size, dV, *options(kernel, padding), False, True, True))
+            found.append(schedule.sample_gradients(U, *source, size, dV, *options(kernel, padding), False,
+                                                   (True, True)))
         for dU, dpoints in found:
             assert dU.tobytes() == found[-1][0].tobytes() or (len(size) == 3 and dU is found[0][0])
             np.testing.assert_allclose(dU, found[0][0], rtol=0, atol=1e-11)
@@ -119,7 +120,7 @@ def test_a_tile_larger_than_a_cache_is_read_in_bands(rng, monkeypatch):
     shape, size = (2, 3, 50, 5), (7, 6)
     U, M, dV = rng.normal(size=shape), transformations(rng, 2, shape, size), rng.normal(size=(2, 3, *size))
     assert schedule._bands(6, 50, 1000) == 6  # of eight slices at least
-    dU, _ = schedule.sample_gradients(U, *given_M(M), size, dV, *options("bspline", "centres"), False, True, True)
+    dU, _ = schedule.sample_gradients(U, *given_M(M), size, dV, *options("bspline", "centres"), False, (True, True))
     x = coordinates(M, target(size), shape)
     along = rng.normal(size=shape)
     value = (spec(along, x, "bspline", "centres") * dV.reshape(2, 3, -1)).sum()
