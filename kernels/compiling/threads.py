@@ -13,7 +13,6 @@ called. There kernels work on the one thread that is left, and give the same bit
 """
 
 import functools
-import importlib
 import os
 import threading
 from collections.abc import Callable
@@ -22,6 +21,8 @@ from typing import Any
 import numba
 from numba.core.compiler_lock import global_compiler_lock
 from threadpoolctl import ThreadpoolController
+
+from .blas import load_blas
 
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read when Numba loads OpenMP, with the first kernel
@@ -43,7 +44,7 @@ def teams_may_meet() -> bool:
 @functools.cache
 def blas_libraries() -> list[Any]:
     """All of this process, among them the one that compiled code calls."""
-    importlib.import_module("scipy.linalg.cython_blas")  # the BLAS behind np.dot in compiled code, so it must be loaded
+    load_blas()
     return ThreadpoolController().select(user_api="blas").lib_controllers
 
 
