@@ -6,7 +6,8 @@
 
 import numpy as np
 from llvmlite import binding, ir
-from numba.core import cgutils, types
+from numba import types
+from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
 
 from .linking import linked

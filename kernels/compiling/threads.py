@@ -13,9 +13,11 @@ called. There kernels work on the one thread that is left, and give the same bit
 """
 
 import functools
+import gc
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -76,6 +78,20 @@ def one_blas_thread(kernel: Callable[..., Any]) -> Callable[..., Any]:
                     _set(_before)
 
     return limited
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Nobody else compiles, no process is forked, and garbage stays: the compiler makes objects by the million, and to
+    search them for cycles again and again takes a tenth of its time."""
+    with global_compiler_lock:
+        on = gc.isenabled()
+        gc.disable()
+        try:
+            yield
+        finally:
+            if on:
+                gc.enable()
 
 
 def _before_fork() -> None:

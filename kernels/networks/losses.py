@@ -115,6 +115,7 @@ _TYPES = [(T, FULL) for T in (np.float32, np.float64)]
 
 @cuda_kernel("T* T* int int int", offered=_EITHER)
 def _softmax_device(T, threads, log):
+    """x and y (rows, classes), or, with `inner` rows side by side, (rows / inner, classes, inner)."""
     largest_of, sum_of = tree(T, threads, lambda a, b: max(a, b)), tree(T, threads)
     lowest = T(-math.inf)
 
@@ -141,6 +142,7 @@ def _softmax_device(T, threads, log):
 
 @cuda_kernel("T* T* T* int int int", offered=_EITHER)
 def _softmax_dx_device(T, threads, log):
+    """Arrays as for `_softmax_device`, (rows, classes)."""
     sum_of = tree(T, threads)
 
     def softmax_dx(y, dy, dx, rows, classes, inner):
@@ -161,6 +163,7 @@ def _softmax_dx_device(T, threads, log):
 
 @cuda_kernel("T* int64* T* T* int int", offered=_TYPES)
 def _cross_entropy_device(T, threads):
+    """logits and slope (N, classes), labels and losses (N,)."""
     largest_of, sum_of = tree(T, threads, lambda a, b: max(a, b)), tree(T, threads)
     lowest, nan = T(-math.inf), T(math.nan)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..compiling.parallel import Kernel
-from ..gpu.arrays.device_array import empty, is_device
+from ..gpu.arrays.device_array import is_device
 from ..gpu.arrays.numpy_functions import contiguous
 from ..gpu.launch import cuda, cuda_kernel, over
 
@@ -12,12 +12,10 @@ SMALL = 1 << 15  # entries up to which starting the threads costs more than they
 
 def relu(x):
     """max(x, 0), NaN for NaN, and where x was positive (or NaN), one byte each: all that the gradient needs."""
+    y, positive = np.empty(x.shape, x.dtype, like=x), np.empty(x.shape, np.bool_, like=x)
     if is_device(x):
-        y, positive = empty(x.shape, x.dtype), empty(x.shape, np.bool_)
         _relu_device[x.dtype.type](*over(x.size), contiguous(x), y, positive, x.size)
-        return y, positive
-    y, positive = np.empty(x.shape, x.dtype), np.empty(x.shape, np.bool_)
-    if x.size <= SMALL:
+    elif x.size <= SMALL:
         np.maximum(x, 0, out=y)
         np.not_equal(y, 0, out=positive)
     else:
@@ -27,12 +25,10 @@ def relu(x):
 
 def relu_dx(dy, positive):
     """dy where x was positive, 0 elsewhere."""
+    dx = np.empty(dy.shape, dy.dtype, like=dy)
     if is_device(dy):
-        dx = empty(dy.shape, dy.dtype)
         _relu_dx_device[dy.dtype.type](*over(dy.size), contiguous(dy), positive, dx, dy.size)
-        return dx
-    dx = np.empty(dy.shape, dy.dtype)
-    if dy.size <= SMALL:
+    elif dy.size <= SMALL:
         dx[...] = 0
         np.copyto(dx, dy, where=positive)
     else:
