@@ -104,7 +104,7 @@ def zero(target, at, count):
 
 @intrinsic
 def turn16(typingctx, target, at, target_step, source, start, source_step):
-    """target[at + j target_step + i] = source[start + i source_step + j] for i, j < 16: transposed in registers.
+    """target[at + j target_step + i] = source[start + i source_step + j] of 16 x 16 entries: transposed in registers.
 
     Blocks of 8, 4, 2 and 1 beside the diagonal change places, in all rows at once.
     """
