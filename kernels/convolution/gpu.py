@@ -104,21 +104,12 @@ def _launch(products: list[list[int]], is_dweight: bool, a: DeviceArray, b: Devi
 @functools.lru_cache(1024)
 def _over_windows(is_dweight, x, weight, y, stride, padding):
     """Forward, or dweight, for the shapes (N, C, ...) of x, weight and y."""
-    taps, pixels, size = _taps(x, weight), _pixels(x, y, stride, padding), _volume(x[2:])
-    P, K = prod(y[2:]), prod(weight[1:])
+    (size, window, outputs, stride), padding = map(_volume, (x[2:], weight[2:], y[2:], stride)), _volume(padding, 0)
+    taps = Axis(window, (1, 1, 1), (0, 0, 0), prod(size), _walk(prod(window), window))
+    pixels = Axis(outputs, stride, tuple(-p for p in padding), prod(x[1:]), _walk(prod(y[1:]), outputs))
+    P, K = prod(outputs), prod(weight[1:])
     return flat(Product(y[1], K, y[0] * P, P, K, size, pixels, taps) if is_dweight else
                 Product(y[1], y[0] * P, K, K, P, size, taps, pixels))
-
-
-def _taps(x, weight):
-    window = _volume(weight[2:])
-    return Axis(window, (1, 1, 1), (0, 0, 0), prod(x[2:]), _walk(prod(window), window))
-
-
-def _pixels(x, y, stride, padding):
-    size = _volume(y[2:])
-    origin = tuple(-p for p in _volume(padding, 0))
-    return Axis(size, _volume(stride), origin, prod(x[1:]), _walk(prod(y[1:]), size))
 
 
 @functools.lru_cache(1024)

@@ -19,9 +19,7 @@ def softmax(x, axis):
     """y = exp(x) / sum of exp(x) along `axis`."""
     if is_device(x):
         return _along(_softmax_device, axis, False, x)
-    if x.size == 0:  # there is no maximum
-        return x.copy()
-    y = np.exp(x - x.max(axis=axis, keepdims=True))
+    y = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))  # for want of entries there is no maximum
     y /= total(y, axis, keepdims=True)
     return y
 
@@ -37,9 +35,7 @@ def log_softmax(x, axis):
     """y = x - log of the sum of exp(x) along `axis`."""
     if is_device(x):
         return _along(_softmax_device, axis, True, x)
-    if x.size == 0:
-        return x.copy()
-    largest = x.max(axis=axis, keepdims=True)
+    largest = x.max(axis=axis, keepdims=True, initial=-np.inf)
     return x - largest - np.log(total(np.exp(x - largest), axis, keepdims=True))
 
 

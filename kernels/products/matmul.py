@@ -38,9 +38,7 @@ def batched_matmul(x, y):
     return _on_device(x, y, None) if is_device(x) else _stacks(x, y)
 
 
-@one_blas_thread
-def _stacks(x, y):
-    return x @ y
+_stacks = one_blas_thread(np.matmul)
 
 
 @one_blas_thread
