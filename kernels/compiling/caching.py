@@ -22,6 +22,7 @@ from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
 from numba.core.registry import cpu_target
+from numba.core.sigutils import normalize_signature
 
 from .threads import compiling
 
@@ -137,7 +138,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
 
 def c_function(function: Callable[..., Any], signature: Any, **options: Any) -> Any:
     """cfunc(signature, **options)(function), from the disk where it is kept."""
-    found: Any = CFunc(function, (signature.args, signature.return_type), {}, options)
+    found: Any = CFunc(function, normalize_signature(signature), {}, options)
     found._cache = Cache(function)
     with compiling():
         found.compile()
