@@ -165,8 +165,11 @@ def test_no_other_file_imports_a_private_name():
     known = {(file, name.partition("()")[0]) for file, name, _ in NAMES}
     for file, tree in TREES.items():
         for path in filter(private, imported(tree)):
-            assert any(at == file and f"{name}.".startswith(f"{path}.") for at, name in known), \
-                f"{file} imports {path}: use what is public, or what the file has that is listed here"
+            through = {f"{path}.{node.attr}" for node in ast.walk(tree) if isinstance(node, ast.Attribute)
+                       and ast.unparse(node.value) == path.rpartition(".")[2]}
+            for used in through | {path}:
+                assert any(at == file and f"{name}.".startswith(f"{used}.") for at, name in known), \
+                    f"{file} uses {used}: take what is public, or what the file has that is listed here"
 
 
 def test_no_other_file_uses_a_private_attribute():
