@@ -55,7 +55,7 @@ class Product(NamedTuple):
 
 
 def convolve(x, weight, bias, size, stride, padding):
-    """y, with planes of `size`; bias may be None."""
+    """y (N, F, *size), with planes of `size` pixels; bias may be None."""
     y = empty((len(x), len(weight), *size), x.dtype)
     _launch([_over_windows(False, x.shape, weight.shape, y.shape, stride, padding)], False, weight, x, bias, y)
     return y
@@ -85,7 +85,7 @@ TILES_OF = {False: tuple(SPEED), True: tuple(tile for tile in SPEED if tile != L
 
 def _launch(products: list[list[int]], is_dweight: bool, a: DeviceArray, b: DeviceArray, bias: DeviceArray | None,
             out: DeviceArray) -> None:
-    """out = a b + bias, a part of it by each of `products`: a `Product` as numbers in a row."""
+    """out = a b + bias, some of its entries by each of `products`: a `Product` as numbers in a row."""
     if out.size == 0:
         return
     T: Any = out.dtype.type

@@ -181,7 +181,10 @@ def _lines(x, tiling):
 
 
 def _multiply(depths, matrix, X, Y, result, add):
-    """One of Y = conj(W) X, DX = W DY and DW = conj(DY) X for every frequency, added up over the depths that meet."""
+    """One of Y = conj(W) X, DX = W DY and DW = conj(DY) X for every frequency, added up over the depths that meet.
+
+    Each of the three is a spectrum (V U 2, C D, copies N tiles), as `_spectrum` gives it.
+    """
     kD, D, D_out, meet = depths
     n, filters, channels = X.shape[2], matrix.shape[2], 2 * X.shape[1] // D  # the latter two with re and im
     order = {"y": "WXY", "x": "WYX", "matrix": "XYW"}[result]

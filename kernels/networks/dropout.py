@@ -12,7 +12,7 @@ import numba as nb
 import numpy as np
 
 from ..compiling.parallel import Kernel
-from ..gpu.arrays.device_array import is_device
+from ..gpu.arrays.device_array import empty, is_device
 from ..gpu.arrays.numpy_functions import contiguous
 from ..gpu.launch import cuda, cuda_kernel, over
 
@@ -22,7 +22,7 @@ PART = 1024  # counters that a worker takes at once
 def dropout(x, rate, key):
     """x / (1 - rate), or 0 with probability `rate`; `key` has 64 bits. Of dy it gives dx."""
     threshold, scale, quarter = math.ceil(rate * (1 << 24)), 1 / (1 - rate), -(-x.size // 4)
-    y = np.empty(x.shape, x.dtype, like=x)
+    y = (empty if is_device(x) else np.empty)(x.shape, x.dtype)
     if is_device(x):
         _dropout_device[x.dtype.type](*over(quarter), contiguous(x), y, x.size, quarter, np.uint64(key), threshold,
                                       scale)

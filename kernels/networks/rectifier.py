@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..compiling.parallel import Kernel
-from ..gpu.arrays.device_array import is_device
+from ..gpu.arrays.device_array import empty, is_device
 from ..gpu.arrays.numpy_functions import contiguous
 from ..gpu.launch import cuda, cuda_kernel, over
 
@@ -12,7 +12,8 @@ SMALL = 1 << 15  # entries up to which starting the threads costs more than they
 
 def relu(x):
     """max(x, 0), NaN for NaN, and where x was positive (or NaN), one byte each: all that the gradient needs."""
-    y, positive = np.empty(x.shape, x.dtype, like=x), np.empty(x.shape, np.bool_, like=x)
+    new = empty if is_device(x) else np.empty
+    y, positive = new(x.shape, x.dtype), new(x.shape, np.bool_)
     if is_device(x):
         _relu_device[x.dtype.type](*over(x.size), contiguous(x), y, positive, x.size)
     elif x.size <= SMALL:
@@ -25,7 +26,7 @@ def relu(x):
 
 def relu_dx(dy, positive):
     """dy where x was positive, 0 elsewhere."""
-    dx = np.empty(dy.shape, dy.dtype, like=dy)
+    dx = (empty if is_device(dy) else np.empty)(dy.shape, dy.dtype)
     if is_device(dy):
         _relu_dx_device[dy.dtype.type](*over(dy.size), contiguous(dy), positive, dx, dy.size)
     elif dy.size <= SMALL:

@@ -40,7 +40,7 @@ def adam(arrays, step, learning_rate, beta1, beta2, eps, weight_decay, decoupled
 
 def zeros_like(p):
     """What is remembered of a parameter before the first step."""
-    return np.zeros(p.shape, p.dtype, like=p)
+    return to_device(np.zeros(p.shape, p.dtype)) if is_device(p) else np.zeros_like(p)
 
 
 def copy_like(saved, array):
