@@ -71,9 +71,9 @@ def compiled_kernels() -> tuple[list[Compiled], dict[Path, int]]:
     Entries that serve other sources or processors count among the bytes only. Raises RuntimeError where no folder can
     be written, or where this version of Numba keeps its cache in another way: an index is read by Numba's own class.
     """
-    from nanostn.kernels.compiling import parallel
+    from nanostn.kernels.compiling.caching import Cache, compiled
 
-    cache = parallel._spread._cache
+    cache = Cache(compiled)  # as good as any function of the kernels: it finds their folders
     if cache.unusable:
         raise RuntimeError(f"compiled kernels are not kept ({cache.unusable}): NUMBA_CACHE_DIR may name a folder")
     found = []

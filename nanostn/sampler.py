@@ -24,7 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba.core.errors import NumbaError
+from numba import NumbaError
 
 from nanostn.autograd import Gradients
 from nanostn.checks import argument_error, checked_flag, checked_size, describe, is_float32, same_float, sizes

@@ -15,7 +15,6 @@ from numba.core import caching, registry
 from nanostn import functional
 from nanostn.compilation import _words, announced_compilation, compiled_kernels
 from nanostn.kernels.compiling import caching as ours
-from nanostn.kernels.compiling import parallel
 from nanostn.kernels.convolution import direct
 from nanostn.kernels.networks import updates
 from nanostn.tensor import Tensor
@@ -96,8 +95,11 @@ def test_without_the_extra_for_gpus_kernels_are_listed(compiled):
 
 
 def test_where_nothing_is_kept_that_is_said(monkeypatch):
+    def refused(self, function):
+        raise RuntimeError("no folder")
+
     monkeypatch.setattr(ours.Cache, "kept", lambda self: 1 / 0)
-    monkeypatch.setattr(parallel._spread._cache, "unusable", "no folder")
+    monkeypatch.setattr(ours.FunctionCache, "__init__", refused)
     with pytest.raises(RuntimeError, match="compiled kernels are not kept .no folder.*NUMBA_CACHE_DIR"):
         compiled_kernels()
 

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.skipif(not README.exists(), reason="reads the files of 
 LINES = 350  # of a file
 EVENING = 1500  # lines up to the sampler, in the order that the README gives
 PARAMETERS = 12  # of a function
+TOLD = 5  # parameters of a kernel, beyond which shapes or units are told
 
 # Kernels, whose signatures must hold arrays and numbers only (`kernels/compiling/parallel.py`), and what BLAS is asked
 # for.
@@ -63,6 +64,28 @@ def test_no_function_has_more_than_12_parameters():
              if isinstance(node, ast.FunctionDef) and len(parameters(node)) > PARAMETERS}
     assert found - WIDER_FUNCTIONS == set(), f"these have more than {PARAMETERS} parameters"
     assert WIDER_FUNCTIONS - found == set(), "these need not be named any more"
+
+
+SHAPE = re.compile(r"\(\w[\w .*/\[\]]*,( ?[\w .*/\[\]]+,?)*\)")  # (N, C, H, W), (rows, columns), (C,)
+UNIT = re.compile(r"\b(pixels?|entry|entries|normalised|bytes?|bits?|samples?)\b")
+
+
+def functions(tree, around=""):
+    """Each function with what is said of it: by its docstring, and by those of the functions around it."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef):
+            said = f"{ast.get_docstring(node) or ''}\n{around}"
+            yield node, said
+            yield from functions(node, said)
+        else:
+            yield from functions(node, around)
+
+
+def test_kernels_of_many_parameters_tell_shapes_or_units():
+    silent = [f"{file}:{node.name}" for file, text in sources("kernels").items()
+              for node, said in functions(ast.parse(text))
+              if len(parameters(node)) > TOLD and not SHAPE.search(said) and not UNIT.search(said)]
+    assert silent == [], f"these have more than {TOLD} parameters: what are the shapes or units of their arrays?"
 
 
 def test_the_way_to_the_sampler_is_an_evening():

@@ -5,13 +5,23 @@
 """
 
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from llvmlite import binding, ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import get_cython_function_address, intrinsic
 
 from .linking import linked
 
-_size, _char, _pointer = ir.IntType(64), ir.IntType(8), ir.IntType(8).as_pointer()
+_size, _int, _char, _pointer = ir.IntType(64), ir.IntType(32), ir.IntType(8), ir.IntType(8).as_pointer()
+
+
+def load_blas() -> None:
+    """SciPy's BLAS, under the names by which `gemm` calls it: known before such a kernel is linked, or read from disk.
+
+    A name without a function ends the process. The names are the same everywhere, so kernels on disk can hold them.
+    """
+    for name in ("sgemm", "dgemm"):
+        binding.add_symbol(f"nanostn_{name}", get_cython_function_address("scipy.linalg.cython_blas", name))
 
 
 def _entry(context, builder, array_type, array, index):
@@ -25,7 +35,8 @@ def gemm(typingctx, rows, columns, inner, a, a_start, a_step, a_transposed, b, b
     """C = A B, or C += A B where `add`; A (rows, inner), B (inner, columns), C (rows, columns), stored row by row.
 
     The matrix in array x begins at entry x_start of its memory, and its rows are x_step entries apart; a transposed one
-    is stored as its transpose. Arrays are of one dtype, sizes and starts int64.
+    is stored as its transpose. Arrays are of one dtype, sizes and starts int64. Whoever runs a kernel that calls it has
+    asked for `one_blas_thread`, which loads BLAS.
     """
     def generate(context, builder, signature, args):
         rows, columns, inner, a, a_start, a_step, a_transposed = args[:7]
@@ -39,19 +50,21 @@ def gemm(typingctx, rows, columns, inner, a, a_start, a_step, a_transposed, b, b
         def slot(value):
             return builder.bitcast(cgutils.alloca_once_value(builder, value), _pointer)
 
+        def count(size):
+            return slot(builder.trunc(size, _int))
+
         def form(transposed):
-            return builder.select(transposed, ir.Constant(_char, ord("t")), ir.Constant(_char, ord("n")))
+            return slot(builder.select(transposed, ir.Constant(_char, ord("t")), ir.Constant(_char, ord("n"))))
 
         one, zero = ir.Constant(number, 1.0), ir.Constant(number, 0.0)
-        # BLAS counts by columns, so it is asked for C^T = B^T A^T.
-        blas = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.IntType(32), [
-            _char, _char, _char, _size, _size, _size, _pointer, _pointer, _size, _pointer, _size, _pointer, _pointer,
-            _size]), "numba_xxgemm")
+        # BLAS counts by columns, so it is asked for C^T = B^T A^T; as a function of Fortran it takes pointers only.
+        blas = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), [_pointer] * 13),
+                                              "nanostn_sgemm" if kind == types.float32 else "nanostn_dgemm")
         builder.call(blas, [
-            ir.Constant(_char, ord("s" if kind == types.float32 else "d")), form(b_transposed), form(a_transposed),
-            columns, rows, inner, slot(one), address(signature.args[7], b, b_start), b_step,
-            address(signature.args[3], a, a_start), a_step, slot(builder.select(add, one, zero)),
-            address(signature.args[11], c, c_start), c_step])
+            form(b_transposed), form(a_transposed), count(columns), count(rows), count(inner), slot(one),
+            address(signature.args[7], b, b_start), count(b_step), address(signature.args[3], a, a_start),
+            count(a_step), slot(builder.select(add, one, zero)), address(signature.args[11], c, c_start),
+            count(c_step)])
         return context.get_dummy_value()
 
     size = types.int64
@@ -91,7 +104,7 @@ def zero(target, at, count):
 
 @intrinsic
 def turn16(typingctx, target, at, target_step, source, start, source_step):
-    """target[at + j target_step + i] = source[start + i source_step + j] for i, j < 16: transposed in registers.
+    """target[at + j target_step + i] = source[start + i source_step + j] of 16 x 16 entries: transposed in registers.
 
     Blocks of 8, 4, 2 and 1 beside the diagonal change places, in all rows at once.
     """

@@ -9,13 +9,11 @@ that it depends on. What cannot be read is compiled again; what cannot be writte
 """
 
 import functools
-import gc
 import hashlib
 import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,10 @@ import numba
 from numba import njit
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.ccallback import CFunc
-from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.sigutils import normalize_signature
+
+from .threads import compiling
 
 FOLDER = Path(__file__).parents[1]  # kernels/
 
@@ -137,22 +136,10 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     return declare
 
 
-@contextmanager
-def _no_garbage_collection() -> Iterator[None]:
-    """The compiler makes objects by the million, and to search them for cycles again and again takes a tenth of it."""
-    on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if on:
-            gc.enable()
-
-
 def c_function(function: Callable[..., Any], signature: Any, **options: Any) -> Any:
     """cfunc(signature, **options)(function), from the disk where it is kept."""
     found: Any = CFunc(function, normalize_signature(signature), {}, options)
     found._cache = Cache(function)
-    with global_compiler_lock, _no_garbage_collection():  # no process is forked in between (`threads.py`)
+    with compiling():
         found.compile()
     return found

@@ -12,7 +12,6 @@ from typing import Any
 from numba.core import compiler, typing
 from numba.core.codegen import JITCodeLibrary
 from numba.core.registry import CPUDispatcher
-from numba.core.sigutils import normalize_signature
 from numba.core.types.misc import unliteral
 
 
@@ -46,8 +45,8 @@ class Linked(CPUDispatcher):
         name, known = self.py_func.__name__, [form.signature for form in self._forms.values()]
         return typing.make_concrete_template(f"CallTemplate({name})", key=name, signatures=known), signature, args, {}
 
-    def get_overload(self, sig: Any) -> Any:
-        return self._forms[normalize_signature(sig)[0]].entry_point
+    def get_overload(self, sig: tuple) -> Any:
+        return self._forms[sig].entry_point  # of these arguments' types: so Numba asks for what it will call
 
     def _form(self, args: tuple) -> Any:
         flags = compiler.Flags()

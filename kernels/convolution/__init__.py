@@ -35,6 +35,7 @@ def convolve(x, weight, bias, stride, padding, method="auto"):
 
 
 def _by_windows(kernels, x, weight, bias, stride, padding):
+    """`convolve` of images (N, C, H, W) or volumes (N, C, D, H, W) by the functions of a module."""
     window = weight.shape[2:]
     size = tuple(map(output_size, x.shape[2:], window, stride, padding))
     y = kernels.convolve(x, weight, bias, size, stride, padding)
@@ -49,6 +50,7 @@ def _by_windows(kernels, x, weight, bias, stride, padding):
 
 
 def _as_volumes(x, weight, bias, stride, padding, method):
+    """`convolve` of x (N, C, H, W), as (N, C, 1, H, W)."""
     y, back = convolve(x[:, :, None], weight[:, :, None], bias, (1, *stride), (0, *padding), method)
 
     def gradients(dy, wants_dx, wants_dweight):

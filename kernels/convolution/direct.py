@@ -26,7 +26,7 @@ from ..compiling.linking import linked
 from ..compiling.parallel import Kernel, even
 from ..compiling.threads import one_blas_thread
 from ..products.openblas import small
-from .windows import columns_inside
+from .windows import columns_inside, inside
 
 ENTRIES = 1 << 17  # of `rows`, with which BLAS's own copies of them fit a cache too
 COLUMNS = 128  # of a product at least, where that many are at hand
@@ -44,7 +44,7 @@ class Division(NamedTuple):
 
 
 def divide(N, depths, K, F, H_out, W_out, window, stride):
-    """How the work with K = kD kW C copies and F filters is divided."""
+    """How the work on y (N, F, depths, H_out, W_out) is divided, with K = kD kW C copies of the pixels."""
     line = max(1, K * W_out)
     rows = max(1, min(H_out, max((ENTRIES // line - window) // stride + 1, -(-COLUMNS // max(1, W_out)))))
     if small() >= 2 * window * line * F:  # with fewer rows, those that two items copy cost more than BLAS's own copies
@@ -60,7 +60,7 @@ def divide(N, depths, K, F, H_out, W_out, window, stride):
 
 @one_blas_thread
 def convolve(x, weight, bias, size, stride, padding):
-    """y, with volumes of `size`."""
+    """y (N, F, D_out, H_out, W_out), the latter three given as `size`."""
     N, C = x.shape[:2]
     F, _, kD, kH, kW = weight.shape
     y = np.empty((N, F, *size), x.dtype)
@@ -87,7 +87,7 @@ def convolve_dweight(x, dy, window, stride, padding):
 
 @one_blas_thread
 def convolve_dx(dy, weight, size, stride, padding):
-    """dx, with volumes of `size`."""
+    """dx (N, C, D, H, W), the latter three given as `size`."""
     N, _, D_out, H_out, W_out = dy.shape
     F, C, kD, kH, kW = weight.shape
     dx = np.empty((N, C, *size), dy.dtype)
@@ -136,35 +136,38 @@ def _shifted(source, begin, left, right, stride, W_out, rows, at):
 
 
 @linked(nogil=True)
-def _copies(x, samples, depth, depths, top, P, geometry, W_out, rows):
-    """rows[(i, k, c), (row, sample, q)] for the window's `depths` that lie in x, the first of them at `depth`.
+def _copies(x, samples, o, top, P, geometry, W_out, rows):
+    """rows[(i, k, c), (row, sample, q)] for the depths i of window o that lie in x; returns the first, and how many do.
 
-    P rows of windows, the first of which begins at row `top` of x. What a row spoils, the next one overwrites.
+    P rows of windows, from row `top` of y on. What a row spoils, the next one overwrites.
     """
     _, C, D, H, W = x.shape
     kH, kW, vertical, horizontal = geometry[0, 1], geometry[0, 2], geometry[1, 1], geometry[1, 2]
     source = x.reshape(-1)
+    begin_depth = o * geometry[1, 0] - geometry[2, 0]
+    first, end = inside(begin_depth, geometry[0, 0], D)
     at = 0
-    for i in range(depths):
+    for i in range(first, end):
         for k in range(kW):
             shift = k - geometry[2, 2]
             left, right = columns_inside(k, W, W_out, horizontal, geometry[2, 2])
             for c in range(C):
                 for remainder in range(min(vertical, kH)):
                     for m in range(P + (kH - 1 - remainder) // vertical):
-                        h = top + remainder + m * vertical
+                        h = (top + m) * vertical - geometry[2, 1] + remainder
                         for n in range(samples[0], samples[1]):
                             if h < 0 or h >= H:
                                 zero(rows, at, W_out)
                             else:
-                                begin = (((n * C + c) * D + depth + i) * H + h) * W + shift
+                                begin = (((n * C + c) * D + begin_depth + i) * H + h) * W + shift
                                 _shifted(source, begin, left, right, horizontal, W_out, rows, at)
                             at += W_out
+    return first, max(0, end - first)
 
 
 @linked(nogil=True)
 def _add_copies(rows, samples, d, top, P, geometry, W_out, first_row, end_row, dx):
-    """The adjoint of `_copies` for one depth of dx and its rows from first to end."""
+    """The adjoint of `_copies` for depth d of dx and its rows (of pixels) from first to end."""
     _, C, D, H, W = dx.shape
     kH, kW, vertical, horizontal = geometry[0, 1], geometry[0, 2], geometry[1, 1], geometry[1, 2]
     target = dx.reshape(-1)
@@ -175,7 +178,7 @@ def _add_copies(rows, samples, d, top, P, geometry, W_out, first_row, end_row, d
         for c in range(C):
             for remainder in range(min(vertical, kH)):
                 for m in range(P + (kH - 1 - remainder) // vertical):
-                    h = top + remainder + m * vertical
+                    h = (top + m) * vertical - geometry[2, 1] + remainder
                     for n in range(samples[0], samples[1]):
                         if h >= first_row and h < end_row:
                             begin = (((n * C + c) * D + d) * H + h) * W + shift
@@ -189,32 +192,20 @@ def _add_copies(rows, samples, d, top, P, geometry, W_out, first_row, end_row, d
 
 
 @linked(nogil=True)
-def _gathered(dy, samples, o, top, bottom, tile):
-    """tile[f, (p, sample, q)] = dy[sample, f, o, p, q] for rows p from top to bottom."""
-    _, F, D_out, H_out, W_out = dy.shape
-    source = dy.reshape(-1)
-    at = 0
-    for f in range(F):
-        for p in range(top, bottom):
-            for n in range(samples[0], samples[1]):
-                begin = (((n * F + f) * D_out + o) * H_out + p) * W_out
-                for q in range(W_out):
-                    tile[np.uint64(at + q)] = source[np.uint64(begin + q)]
-                at += W_out
-
-
-@linked(nogil=True)
-def _scattered(tile, samples, o, top, bottom, y):
-    """The way back."""
+def _gathered(y, samples, o, top, bottom, tile, back=False):
+    """tile[f, (p, sample, q)] = y[sample, f, o, p, q] for rows p from top to bottom, or the way `back`."""
     _, F, D_out, H_out, W_out = y.shape
-    target = y.reshape(-1)
+    flat = y.reshape(-1)
     at = 0
     for f in range(F):
         for p in range(top, bottom):
             for n in range(samples[0], samples[1]):
                 begin = (((n * F + f) * D_out + o) * H_out + p) * W_out
                 for q in range(W_out):
-                    target[np.uint64(begin + q)] = tile[np.uint64(at + q)]
+                    if back:
+                        flat[np.uint64(begin + q)] = tile[np.uint64(at + q)]
+                    else:
+                        tile[np.uint64(at + q)] = flat[np.uint64(begin + q)]
                 at += W_out
 
 
@@ -228,19 +219,10 @@ def _item(item, division, N, depths, H_out):
     return (group * together, min(N, (group + 1) * together)), both - group * depths, top, min(H_out, top + rows)
 
 
-@linked(nogil=True)
-def _depths_inside(o, D, geometry):
-    """The first depth of a window that lies in x, and how many do."""
-    begin = o * geometry[1, 0] - geometry[2, 0]
-    first = max(0, -begin)
-    return first, max(0, min(geometry[0, 0], D - begin) - first)
-
-
 def _forward_items(first, last, x, weight, bias, geometry, division, y):
     """An item is a `Division`'s part of y (N, F, D_out, H_out, W_out); weight is flat, j f (i k c)."""
     N, F, D_out, H_out, W_out = y.shape
-    C, D = x.shape[1], x.shape[2]
-    kH, stride = geometry[0, 1], geometry[1, 1]
+    C, kH, stride = x.shape[1], geometry[0, 1], geometry[1, 1]
     K, of_depth = geometry[0, 0] * geometry[0, 2] * C, geometry[0, 2] * C
     most = division[0] * W_out
     rows = np.empty(K * _height(division[2], kH, stride) * most + 16, x.dtype)
@@ -248,9 +230,7 @@ def _forward_items(first, last, x, weight, bias, geometry, division, y):
     for item in range(first, last):
         samples, o, top, bottom = _item(item, division, N, D_out, H_out)
         P, run = bottom - top, (samples[1] - samples[0]) * W_out
-        i, depths = _depths_inside(o, D, geometry)
-        _copies(x, samples, o * geometry[1, 0] - geometry[2, 0] + i, depths, top * stride - geometry[2, 1], P, geometry,
-                W_out, rows)
+        i, depths = _copies(x, samples, o, top, P, geometry, W_out, rows)
         line = _height(P, kH, stride) * run
         # The result's rows are where they belong already, if there is one sample.
         alone = division[0] == 1
@@ -264,14 +244,13 @@ def _forward_items(first, last, x, weight, bias, geometry, division, y):
             gemm(F, P * run, depths * of_depth, weight, j * F * K + i * of_depth, K, False,
                  rows, _view(j, P, stride, kH) * run, line, False, target, at, step, True)
         if not alone:
-            _scattered(tile, samples, o, top, bottom, y)
+            _gathered(y, samples, o, top, bottom, tile, True)
 
 
 def _dweight_items(first, last, x, dy, geometry, division, shares):
     """An item is a share: (j, f, i, k, c) of dweight, then dbias."""
     N, F, D_out, H_out, W_out = dy.shape
-    C, D = x.shape[1], x.shape[2]
-    kH, stride = geometry[0, 1], geometry[1, 1]
+    C, kH, stride = x.shape[1], geometry[0, 1], geometry[1, 1]
     K, of_depth = geometry[0, 0] * geometry[0, 2] * C, geometry[0, 2] * C
     most = division[0] * W_out
     items = division[1] * D_out * division[3]
@@ -283,9 +262,7 @@ def _dweight_items(first, last, x, dy, geometry, division, shares):
         for item in range(items * share // len(shares), items * (share + 1) // len(shares)):
             samples, o, top, bottom = _item(item, division, N, D_out, H_out)
             P, run = bottom - top, (samples[1] - samples[0]) * W_out
-            i, depths = _depths_inside(o, D, geometry)
-            _copies(x, samples, o * geometry[1, 0] - geometry[2, 0] + i, depths, top * stride - geometry[2, 1], P,
-                    geometry, W_out, rows)
+            i, depths = _copies(x, samples, o, top, P, geometry, W_out, rows)
             line = _height(P, kH, stride) * run
             alone = division[0] == 1
             source = dy.reshape(-1) if alone else tile
@@ -337,7 +314,7 @@ def _dx_items(first, last, dy, weight, geometry, division, parts, dx):
                     gemm(K, P * run, F, weight, (i * kH + j) * K * F, F, False,
                          source, at, D_out * H_out * W_out if alone else P * run, False,
                          rows, _view(j, P, stride, kH) * run, line, True)
-            _add_copies(rows, samples, d, top * stride - padding, P, geometry, W_out, first_row, end_row, dx)
+            _add_copies(rows, samples, d, top, P, geometry, W_out, first_row, end_row, dx)
 
 
 _forward = Kernel(_forward_items)

@@ -55,9 +55,9 @@ class Product(NamedTuple):
 
 
 def convolve(x, weight, bias, size, stride, padding):
-    """y, with planes of `size`; bias may be None."""
+    """y (N, F, *size), with planes of `size` pixels; bias may be None."""
     y = empty((len(x), len(weight), *size), x.dtype)
-    _launch([_forward(x.shape, weight.shape, y.shape, stride, padding)], False, weight, x, bias, y)
+    _launch([_over_windows(False, x.shape, weight.shape, y.shape, stride, padding)], False, weight, x, bias, y)
     return y
 
 
@@ -67,7 +67,7 @@ def convolve_dweight(x, dy, window, stride, padding):
     if K == 0:  # a product without columns would not be launched, nor the bias summed
         return empty((F, C, *window), x.dtype), dy.sum(axis=(0, *range(2, dy.ndim)))
     both = empty(F * K + F, x.dtype)
-    _launch([_dweight(x.shape, (F, C, *window), dy.shape, stride, padding)], True, dy, x, None, both)
+    _launch([_over_windows(True, x.shape, (F, C, *window), dy.shape, stride, padding)], True, dy, x, None, both)
     strides = (K, *(prod(window[axis:]) for axis in range(len(window) + 1)))
     return both.view((F, C, *window), strides), both.view((F,), (1,), F * K)
 
@@ -85,7 +85,7 @@ TILES_OF = {False: tuple(SPEED), True: tuple(tile for tile in SPEED if tile != L
 
 def _launch(products: list[list[int]], is_dweight: bool, a: DeviceArray, b: DeviceArray, bias: DeviceArray | None,
             out: DeviceArray) -> None:
-    """out = a b + bias, a part of it by each of `products`: a `Product` as numbers in a row."""
+    """out = a b + bias, some of its entries by each of `products`: a `Product` as numbers in a row."""
     if out.size == 0:
         return
     T: Any = out.dtype.type
@@ -102,28 +102,14 @@ def _launch(products: list[list[int]], is_dweight: bool, a: DeviceArray, b: Devi
 
 
 @functools.lru_cache(1024)
-def _forward(x, weight, y, stride, padding):
-    taps, pixels, size = _taps(x, weight), _pixels(x, y, stride, padding), _volume(x[2:])
-    P, K = prod(y[2:]), prod(weight[1:])
-    return flat(Product(y[1], y[0] * P, K, K, P, size, taps, pixels))
-
-
-@functools.lru_cache(1024)
-def _dweight(x, weight, y, stride, padding):
-    taps, pixels, size = _taps(x, weight), _pixels(x, y, stride, padding), _volume(x[2:])
-    P, K = prod(y[2:]), prod(weight[1:])
-    return flat(Product(y[1], K, y[0] * P, P, K, size, pixels, taps))
-
-
-def _taps(x, weight):
-    window = _volume(weight[2:])
-    return Axis(window, (1, 1, 1), (0, 0, 0), prod(x[2:]), _walk(prod(window), window))
-
-
-def _pixels(x, y, stride, padding):
-    size = _volume(y[2:])
-    origin = tuple(-p for p in _volume(padding, 0))
-    return Axis(size, _volume(stride), origin, prod(x[1:]), _walk(prod(y[1:]), size))
+def _over_windows(is_dweight, x, weight, y, stride, padding):
+    """Forward, or dweight, for the shapes (N, C, ...) of x, weight and y."""
+    (size, window, outputs, stride), padding = map(_volume, (x[2:], weight[2:], y[2:], stride)), _volume(padding, 0)
+    taps = Axis(window, (1, 1, 1), (0, 0, 0), prod(size), _walk(prod(window), window))
+    pixels = Axis(outputs, stride, tuple(-p for p in padding), prod(x[1:]), _walk(prod(y[1:]), outputs))
+    P, K = prod(outputs), prod(weight[1:])
+    return flat(Product(y[1], K, y[0] * P, P, K, size, pixels, taps) if is_dweight else
+                Product(y[1], y[0] * P, K, K, P, size, taps, pixels))
 
 
 @functools.lru_cache(1024)

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiling.blas import gemm, move16, turn16
+from ..compiling.blas import gemm, move16, turn16, zero
 from ..compiling.linking import linked
 from ..compiling.parallel import Kernel
 from ..compiling.threads import one_blas_thread
@@ -165,7 +165,7 @@ def _spectrum(x, tile, tiling, copies):
 
 
 def _pixels(S, tile, tiling, copies, bias, x):
-    """x = bias + what the tiles of a spectrum add up to; a worker owns images."""
+    """x (N, C, D, H, W) = bias + what the tiles of a spectrum add up to; a worker owns images."""
     N, C, D, H, W = x.shape
     _, back, down = _transforms(tile, tuple(tiling[1].tolist()), copies, x.dtype)
     images = max(1, PIECE // int(tiling[0].prod()))
@@ -181,7 +181,10 @@ def _lines(x, tiling):
 
 
 def _multiply(depths, matrix, X, Y, result, add):
-    """One of Y = conj(W) X, DX = W DY and DW = conj(DY) X for every frequency, added up over the depths that meet."""
+    """One of Y = conj(W) X, DX = W DY and DW = conj(DY) X for every frequency, added up over the depths that meet.
+
+    Each of the three is a spectrum (V U 2, C D, copies N tiles), as `_spectrum` gives it.
+    """
     kD, D, D_out, meet = depths
     n, filters, channels = X.shape[2], matrix.shape[2], 2 * X.shape[1] // D  # the latter two with re and im
     order = {"y": "WXY", "x": "WYX", "matrix": "XYW"}[result]
@@ -213,7 +216,7 @@ def _products_items(first, last, a, a_transposed, b, b_transposed, c, terms, ste
 
 
 def _transform_items(first, last, x, tiling, across, down, S):
-    """An item is a channel and a piece of the tiles."""
+    """An item is a channel and a piece of the tiles; x (N, C, H, W), S and the matrices as `_transforms` gives them."""
     C = x.shape[1]
     copies, lines, height, width = down.shape[0], down.shape[1], down.shape[2] // 2, across.shape[1]
     run = _whole_vectors(height * width)
@@ -241,7 +244,7 @@ def _transform_items(first, last, x, tiling, across, down, S):
 
 
 def _transform_back_items(first, last, S, back, down, bias, images, x, tiling):
-    """An item is a channel and some images."""
+    """An item is a channel and so many images of x (N, C, H, W)."""
     N, C, H, W = x.shape
     copies, lines, height, width = down.shape[0], down.shape[1], down.shape[2] // 2, back.shape[1]
     run = _whole_vectors(height * width)
@@ -307,8 +310,7 @@ def _cut(x, c, begin, count, tiling, run, pixels):
             to = t * run + h * width
             row = top + h
             if row < 0 or row >= H:
-                for w in range(width):
-                    pixels[np.uint64(to + w)] = x.dtype.type(0)
+                zero(pixels, to, width)
                 continue
             at = (plane * H + row) * W + left
             if at >= 0 and at + width + 15 <= source.size:
@@ -317,10 +319,8 @@ def _cut(x, c, begin, count, tiling, run, pixels):
             else:
                 for w in range(first, last):
                     pixels[np.uint64(to + w)] = source[np.uint64(at + w)]
-            for w in range(first):
-                pixels[np.uint64(to + w)] = x.dtype.type(0)
-            for w in range(last, width):
-                pixels[np.uint64(to + w)] = x.dtype.type(0)
+            zero(pixels, to, first)
+            zero(pixels, to + last, width - last)
 
 
 @linked(nogil=True)

@@ -13,6 +13,7 @@ from ..gpu.launch import cuda, cuda_kernel, over
 
 @cuda_kernel("T* T* int64* int64* int int int int int int int")
 def _paste(T):
+    """Piece k of all images, n pixels: pieces (N, count, size, wide), images (N, height, width)."""
     def paste(images, pieces, tops, lefts, n, k, count, size, wide, height, width):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
             rest, column = split(i, wide)

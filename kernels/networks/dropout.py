@@ -22,20 +22,19 @@ PART = 1024  # counters that a worker takes at once
 def dropout(x, rate, key):
     """x / (1 - rate), or 0 with probability `rate`; `key` has 64 bits. Of dy it gives dx."""
     threshold, scale, quarter = math.ceil(rate * (1 << 24)), 1 / (1 - rate), -(-x.size // 4)
+    y = (empty if is_device(x) else np.empty)(x.shape, x.dtype)
     if is_device(x):
-        y = empty(x.shape, x.dtype)
         _dropout_device[x.dtype.type](*over(quarter), contiguous(x), y, x.size, quarter, np.uint64(key), threshold,
                                       scale)
-        return y
-    y = np.empty(x.shape, x.dtype)
-    _dropout(-(-quarter // PART), 8 * x.size, x.reshape(-1), y.reshape(-1), quarter, np.uint64(key), threshold,
-             x.dtype.type(scale))
+    else:
+        _dropout(-(-quarter // PART), 8 * x.size, x.reshape(-1), y.reshape(-1), quarter, np.uint64(key), threshold,
+                 x.dtype.type(scale))
     return y
 
 
 @nb.njit(inline="always")
 def philox(c0, c1, c2, c3, k0, k1):
-    """Four random words from a counter and a key of 32-bit words: ten rounds, each with a key of its own."""
+    """Four random words from a counter and a key, in words of 32 bits: ten rounds, each with a key of its own."""
     for _ in range(10):
         first, second = np.uint64(c0) * np.uint64(0xD2511F53), np.uint64(c2) * np.uint64(0xCD9E8D57)
         c0, c1, c2, c3 = (np.uint32(second >> np.uint64(32)) ^ c1 ^ k0, np.uint32(second),
@@ -74,6 +73,7 @@ _dropout = Kernel(_dropout_parts)
 
 @cuda_kernel("T* T* int int uint64 int T")
 def _dropout_device(T):
+    """A thread decides on an entry of each quarter of x, n entries."""
     def dropout(x, y, n, quarter, key, threshold, scale):
         for i in range(cuda.grid(1), quarter, cuda.gridsize(1)):
             a, b, c, d = _kept(i, key, threshold)

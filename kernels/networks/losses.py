@@ -19,9 +19,7 @@ def softmax(x, axis):
     """y = exp(x) / sum of exp(x) along `axis`."""
     if is_device(x):
         return _along(_softmax_device, axis, False, x)
-    if x.size == 0:  # there is no maximum
-        return x.copy()
-    y = np.exp(x - x.max(axis=axis, keepdims=True))
+    y = np.exp(x - x.max(axis=axis, keepdims=True, initial=-np.inf))  # for want of entries there is no maximum
     y /= total(y, axis, keepdims=True)
     return y
 
@@ -37,9 +35,7 @@ def log_softmax(x, axis):
     """y = x - log of the sum of exp(x) along `axis`."""
     if is_device(x):
         return _along(_softmax_device, axis, True, x)
-    if x.size == 0:
-        return x.copy()
-    largest = x.max(axis=axis, keepdims=True)
+    largest = x.max(axis=axis, keepdims=True, initial=-np.inf)
     return x - largest - np.log(total(np.exp(x - largest), axis, keepdims=True))
 
 
@@ -115,6 +111,7 @@ _TYPES = [(T, FULL) for T in (np.float32, np.float64)]
 
 @cuda_kernel("T* T* int int int", offered=_EITHER)
 def _softmax_device(T, threads, log):
+    """x and y (rows, classes), or, with `inner` rows side by side, (rows / inner, classes, inner)."""
     largest_of, sum_of = tree(T, threads, lambda a, b: max(a, b)), tree(T, threads)
     lowest = T(-math.inf)
 
@@ -141,6 +138,7 @@ def _softmax_device(T, threads, log):
 
 @cuda_kernel("T* T* T* int int int", offered=_EITHER)
 def _softmax_dx_device(T, threads, log):
+    """Arrays as for `_softmax_device`, (rows, classes)."""
     sum_of = tree(T, threads)
 
     def softmax_dx(y, dy, dx, rows, classes, inner):
@@ -161,6 +159,7 @@ def _softmax_dx_device(T, threads, log):
 
 @cuda_kernel("T* int64* T* T* int int", offered=_TYPES)
 def _cross_entropy_device(T, threads):
+    """logits and slope (N, classes), labels and losses (N,)."""
     largest_of, sum_of = tree(T, threads, lambda a, b: max(a, b)), tree(T, threads)
     lowest, nan = T(-math.inf), T(math.nan)
 

@@ -66,7 +66,7 @@ def normalise(x, mean, scale, gamma, beta):
 
 
 def normalise_dx(x, dy, mean, scale, gamma, batch, wanted):
-    """dx (None where it is not wanted), dgamma, dbeta; with `batch`, mean and scale are of x and move with it."""
+    """dx (None if not wanted), dgamma (C,) and dbeta (C,); with `batch`, mean and scale are of x and move with it."""
     share = x.shape[1] / max(x.size, 1)
     if is_device(x):
         T, C = x.dtype.type, x.shape[1]
@@ -157,6 +157,7 @@ def _parts_device(T, threads):
 
 @cuda_kernel("T* T* T* T* T* T* T* int int T T T")
 def _batch_device(T):
+    """`batch_statistics` from counts, means and squares (parts, C) of `_parts_device`; the others (C,)."""
     def batch(counts, means, squares, running_mean, running_var, mean, scale, parts, C, momentum, eps, unbiased):
         for c in range(cuda.grid(1), C, cuda.gridsize(1)):
             count, shift, square = T(0), T(0), T(0)
@@ -176,6 +177,7 @@ def _batch_device(T):
 
 @cuda_kernel("T* T* T* T* int T")
 def _running_device(T):
+    """`running_statistics`; all (C,)."""
     def running(running_mean, running_var, mean, scale, C, eps):
         for c in range(cuda.grid(1), C, cuda.gridsize(1)):
             mean[c], scale[c] = running_mean[c], T(1) / math.sqrt(running_var[c] + eps)
@@ -184,6 +186,7 @@ def _running_device(T):
 
 @cuda_kernel("T* T* T* T* T* T* int int int")
 def _normalise_device(T):
+    """x and y (N, C, plane), the others (C,)."""
     def normalise(x, mean, scale, gamma, beta, y, N, C, plane):
         c = cuda.blockIdx.x
         middle, factor, shift = mean[c], scale[c] * gamma[c], beta[c]

@@ -8,12 +8,14 @@ The place of the maximum is kept as i kW + j: one byte for each output up to win
 All arrays are C-contiguous; window, stride and padding are pairs (vertical, horizontal).
 """
 
+import math
+
 import numpy as np
 
 from ..compiling.linking import linked
 from ..compiling.parallel import Kernel
 from ..convolution.windows import halves, inside, output_size, pairs, windows_over
-from ..gpu.arrays.device_array import empty, is_device
+from ..gpu.arrays.device_array import is_device
 from ..gpu.extremes import larger
 from . import pooling_gpu
 
@@ -21,57 +23,50 @@ from . import pooling_gpu
 def max_pool(x, window, stride, padding):
     """The largest entry of each window, and its place; the first of equal ones, NaN before everything."""
     shape = x.shape[:2] + tuple(map(output_size, x.shape[2:], window, stride, padding))
-    place_type = np.uint8 if window[0] * window[1] <= 256 else np.int32
-    if is_device(x):
-        y, place = empty(shape, x.dtype), empty(shape, place_type)
-        pooling_gpu.launch(pooling_gpu.max_pool[place_type], (x, y, place), x, y, window, stride, padding)
-        return y, place
-    y, place = np.empty(shape, x.dtype), np.empty(shape, place_type)
-    _max_pool(x.shape[0] * x.shape[1] * shape[2], x.size + y.size, x, np.array([window, stride, padding]), y, place)
+    y = np.empty(shape, x.dtype, like=x)
+    place = np.empty(shape, np.uint8 if window[0] * window[1] <= 256 else np.int32, like=x)
+    _pool(_max_pool, pooling_gpu.max_pool[place.dtype.type], (x, y, place), x, y, window, stride, padding)
     return y, place
 
 
 def max_pool_dx(dy, place, H, W, window, stride, padding):
-    """dx[n, c, h, w] = sum of dy over the windows whose maximum is there."""
-    shape = dy.shape[:2] + (H, W)
-    if is_device(dy):
-        dx = empty(shape, dy.dtype)
-        kernel = pooling_gpu.max_pool_dx[place.dtype.type]
-        pooling_gpu.launch(kernel, (dy, place, dx), dx, dy, window, stride, padding)
-        return dx
-    dx = np.empty(shape, dy.dtype)
-    _max_pool_dx(dx.shape[0] * dx.shape[1] * H, dy.size + dx.size, dy, place,
-                 np.array([window, stride, padding]), dx)
+    """dx[n, c, h, w] = sum of dy over the windows whose maximum is there; dx (N, C, H, W)."""
+    dx = np.empty(dy.shape[:2] + (H, W), dy.dtype, like=dy)
+    kernel = pooling_gpu.max_pool_dx[place.dtype.type]
+    _pool(_max_pool_dx, kernel, (dy, place, dx), dx, dy, window, stride, padding)
     return dx
 
 
 def avg_pool(x, window, stride, padding):
     """The mean of each window, where padding counts as zeros."""
     shape = x.shape[:2] + tuple(map(output_size, x.shape[2:], window, stride, padding))
-    if is_device(x):
-        y = empty(shape, x.dtype)
-        pooling_gpu.launch(pooling_gpu.avg_pool, (x, y), x, y, window, stride, padding)
-        return y
-    y = np.empty(shape, x.dtype)
-    _avg_pool(x.shape[0] * x.shape[1] * shape[2], x.size + y.size, x, np.array([window, stride, padding]), y)
+    y = np.empty(shape, x.dtype, like=x)
+    _pool(_avg_pool, pooling_gpu.avg_pool, (x, y), x, y, window, stride, padding)
     return y
 
 
 def avg_pool_dx(dy, H, W, window, stride, padding):
-    """dx[n, c, h, w] = sum of dy over the windows that contain it, divided by the size of a window."""
-    shape = dy.shape[:2] + (H, W)
-    if is_device(dy):
-        dx = empty(shape, dy.dtype)
-        pooling_gpu.launch(pooling_gpu.avg_pool_dx, (dy, dx), dx, dy, window, stride, padding)
-        return dx
-    dx = np.empty(shape, dy.dtype)
-    _avg_pool_dx(dx.shape[0] * dx.shape[1] * H, dy.size + dx.size, dy, np.array([window, stride, padding]), dx)
+    """dx[n, c, h, w] = sum of dy over the windows that contain it, divided by their size; dx (N, C, H, W)."""
+    dx = np.empty(dy.shape[:2] + (H, W), dy.dtype, like=dy)
+    _pool(_avg_pool_dx, pooling_gpu.avg_pool_dx, (dy, dx), dx, dy, window, stride, padding)
     return dx
+
+
+def _pool(on_cores, on_device, arrays, image, output, window, stride, padding):
+    """The last of `arrays` (N, C, rows, columns) is written, on the CPU by rows; `image` and `output` are of them."""
+    if is_device(image):
+        pooling_gpu.launch(on_device, arrays, image, output, window, stride, padding)
+    else:
+        on_cores(math.prod(arrays[-1].shape[:3]), image.size + output.size, *arrays,
+                 np.array([window, stride, padding]))
 
 
 @linked(nogil=True)
 def _largest_of_four(source, above, below, count, largest, places, at):
-    """A row of windows of 2 x 2, many at a time: what wins above, what wins below, and which of the two."""
+    """A row of `count` windows of 2 x 2, many at a time: what wins above, what wins below, and which of the two.
+
+    The rows begin at entries `above` and `below` of the flat source, and the result's at entry `at`.
+    """
     for q in range(count):
         a, b = source[np.uint64(above + 2 * q)], source[np.uint64(above + 2 * q + 1)]
         c, d = source[np.uint64(below + 2 * q)], source[np.uint64(below + 2 * q + 1)]
@@ -85,7 +80,7 @@ def _largest_of_four(source, above, below, count, largest, places, at):
 
 @linked(nogil=True)
 def _spread_to_two(values, places, at, count, first, target, row, W):
-    """The row of dx that holds the places first and first + 1 of windows of 2 x 2."""
+    """The row of dx that holds the places first and first + 1 of windows of 2 x 2: W entries from entry `row` on."""
     zero = target.dtype.type(0)
     for q in range(count):
         value, place = values[np.uint64(at + q)], places[np.uint64(at + q)]
@@ -95,7 +90,8 @@ def _spread_to_two(values, places, at, count, first, target, row, W):
         target[np.uint64(row + w)] = zero
 
 
-def _max_pool_rows(first_row, end_row, x, geometry, y, place):
+def _max_pool_rows(first_row, end_row, x, y, place, geometry):
+    """An item is a row of y (N, C, H_out, W_out)."""
     N, C, H, W = x.shape
     _, _, H_out, W_out = y.shape
     window, stride, padding = pairs(geometry)
@@ -126,7 +122,8 @@ def _max_pool_rows(first_row, end_row, x, geometry, y, place):
             places[np.uint64(row * W_out + q)] = found
 
 
-def _max_pool_dx_rows(first_row, end_row, dy, place, geometry, dx):
+def _max_pool_dx_rows(first_row, end_row, dy, place, dx, geometry):
+    """An item is a row of dx (N, C, H, W)."""
     N, C, H_out, W_out = dy.shape
     H, W = dx.shape[2:]
     window, stride, padding = pairs(geometry)
@@ -156,7 +153,7 @@ def _max_pool_dx_rows(first_row, end_row, dy, place, geometry, dx):
                     target[np.uint64(row * W + left + j)] += value if j == found else zero
 
 
-def _avg_pool_rows(first_row, end_row, x, geometry, y):
+def _avg_pool_rows(first_row, end_row, x, y, geometry):
     N, C, H, W = x.shape
     _, _, H_out, W_out = y.shape
     window, stride, padding = pairs(geometry)
@@ -177,7 +174,7 @@ def _avg_pool_rows(first_row, end_row, x, geometry, y):
             target[np.uint64(row * W_out + q)] = total * share
 
 
-def _avg_pool_dx_rows(first_row, end_row, dy, geometry, dx):
+def _avg_pool_dx_rows(first_row, end_row, dy, dx, geometry):
     N, C, H_out, W_out = dy.shape
     H, W = dx.shape[2:]
     window, stride, padding = pairs(geometry)

@@ -12,12 +12,11 @@ SMALL = 1 << 15  # entries up to which starting the threads costs more than they
 
 def relu(x):
     """max(x, 0), NaN for NaN, and where x was positive (or NaN), one byte each: all that the gradient needs."""
+    new = empty if is_device(x) else np.empty
+    y, positive = new(x.shape, x.dtype), new(x.shape, np.bool_)
     if is_device(x):
-        y, positive = empty(x.shape, x.dtype), empty(x.shape, np.bool_)
         _relu_device[x.dtype.type](*over(x.size), contiguous(x), y, positive, x.size)
-        return y, positive
-    y, positive = np.empty(x.shape, x.dtype), np.empty(x.shape, np.bool_)
-    if x.size <= SMALL:
+    elif x.size <= SMALL:
         np.maximum(x, 0, out=y)
         np.not_equal(y, 0, out=positive)
     else:
@@ -27,12 +26,10 @@ def relu(x):
 
 def relu_dx(dy, positive):
     """dy where x was positive, 0 elsewhere."""
+    dx = (empty if is_device(dy) else np.empty)(dy.shape, dy.dtype)
     if is_device(dy):
-        dx = empty(dy.shape, dy.dtype)
         _relu_dx_device[dy.dtype.type](*over(dy.size), contiguous(dy), positive, dx, dy.size)
-        return dx
-    dx = np.empty(dy.shape, dy.dtype)
-    if dy.size <= SMALL:
+    elif dy.size <= SMALL:
         dx[...] = 0
         np.copyto(dx, dy, where=positive)
     else:

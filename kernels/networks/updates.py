@@ -21,9 +21,7 @@ def sgd(arrays, learning_rate, momentum, weight_decay, nesterov):
     v <- momentum v + g + weight_decay p;  p <- p - learning_rate v  (nesterov: g + weight_decay p + momentum v).
     """
     options = float(learning_rate), float(momentum), float(weight_decay), bool(nesterov)
-    for p, g, velocity in _on_cpu(arrays):
-        _sgd(p.size, 3 * p.size, p.reshape(-1), g.reshape(-1), velocity.reshape(-1), *options)
-    _launch(_sgd_device, arrays, options)
+    _step(_sgd, _sgd_device, arrays, options)
 
 
 def adam(arrays, step, learning_rate, beta1, beta2, eps, weight_decay, decoupled):
@@ -37,9 +35,7 @@ def adam(arrays, step, learning_rate, beta1, beta2, eps, weight_decay, decoupled
     decay, kept = (0.0, 1 - learning_rate * weight_decay) if decoupled else (float(weight_decay), 1.0)
     options = (learning_rate / (1 - beta1**step), float(beta1), float(beta2), 1 / math.sqrt(1 - beta2**step),
                float(eps), decay, kept)
-    for p, g, m, v in _on_cpu(arrays):
-        _adam(p.size, 4 * p.size, p.reshape(-1), g.reshape(-1), m.reshape(-1), v.reshape(-1), *options)
-    _launch(_adam_device, arrays, options)
+    _step(_adam, _adam_device, arrays, options)
 
 
 def zeros_like(p):
@@ -53,12 +49,11 @@ def copy_like(saved, array):
     return to_device(saved) if is_device(array) else saved
 
 
-def _on_cpu(arrays):
-    return [entry for entry in arrays if not is_device(entry[0])]
-
-
-def _launch(kernel, arrays, options):
-    """Eight parameters of one dtype at a time; where fewer are left the last one again, which no block works on."""
+def _step(on_cores, on_device, arrays, options):
+    """On a GPU eight parameters of one dtype at a time; where fewer are left the last again, but no block is on it."""
+    for entry in arrays:
+        if not is_device(entry[0]):
+            on_cores(entry[0].size, len(entry) * entry[0].size, *(array.reshape(-1) for array in entry), *options)
     for dtype in (np.float32, np.float64):
         entries = [entry for entry in arrays if is_device(entry[0]) and entry[0].dtype == dtype]
         for first in range(0, len(entries), TOGETHER):
@@ -67,13 +62,13 @@ def _launch(kernel, arrays, options):
             eight = some + some[-1:] * (TOGETHER - len(some))
             with np.errstate(over="ignore"):  # a rate beyond float32 is infinite, as it is on the CPU
                 numbers = [dtype(option) if isinstance(option, float) else option for option in options]
-            kernel[dtype]((blocks, len(some)), threads, *itertools.chain(*zip(*eight, strict=True)),
+            on_device[dtype]((blocks, len(some)), threads, *itertools.chain(*zip(*eight, strict=True)),
                           *(entry[0].size for entry in eight), *numbers)
 
 
 @nb.njit(inline="always")
 def _sgd_step(p, g, velocity, rate, momentum, decay, nesterov):
-    """p and velocity after the step."""
+    """An entry p and its velocity after the step."""
     slope = g + decay * p
     velocity = momentum * velocity + slope
     return p - rate * (slope + momentum * velocity if nesterov else velocity), velocity
@@ -81,7 +76,7 @@ def _sgd_step(p, g, velocity, rate, momentum, decay, nesterov):
 
 @nb.njit(inline="always")
 def _adam_step(p, g, m, v, rate, beta1, beta2, correction, eps, decay, kept):
-    """p, m and v after the step."""
+    """An entry p, its m and its v after the step."""
     one = type(p)(1)
     slope = g + decay * p
     m = m + (one - beta1) * (slope - m)
@@ -90,6 +85,7 @@ def _adam_step(p, g, m, v, rate, beta1, beta2, correction, eps, decay, kept):
 
 
 def _sgd_items(first, last, p, g, velocity, learning_rate, momentum, weight_decay, nesterov):
+    """An item is an entry."""
     T = p.dtype.type
     rate, momentum_, decay = T(learning_rate), T(momentum), T(weight_decay)
     for item in range(first, last):
@@ -98,6 +94,7 @@ def _sgd_items(first, last, p, g, velocity, learning_rate, momentum, weight_deca
 
 
 def _adam_items(first, last, p, g, m, v, rate, beta1, beta2, correction, eps, weight_decay, kept):
+    """An item is an entry."""
     T = p.dtype.type
     rate_, b1, b2, correction_, eps_ = T(rate), T(beta1), T(beta2), T(correction), T(eps)
     decay, kept_ = T(weight_decay), T(kept)
@@ -123,7 +120,7 @@ def _sgd_device(T):
 
 @cuda_kernel(f"{f'T*[{TOGETHER}] ' * 4} int[{TOGETHER}] T T T T T T T")
 def _adam_device(T):
-    """As `_sgd_device`; the options are those of `_adam_step`."""
+    """As `_sgd_device`, of sizes[k] entries; the options are those of `_adam_step`."""
     def adam(ps, gs, ms, vs, sizes, rate, beta1, beta2, correction, eps, decay, kept):
         k = np.uint32(cuda.blockIdx.y)
         p, g, m, v = ps[k], gs[k], ms[k], vs[k]

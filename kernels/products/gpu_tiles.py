@@ -76,7 +76,10 @@ class Plan(NamedTuple):
 
 @functools.lru_cache(4096)
 def plan(rows: int, columns: int, inner: int, T: Any, batch: int = 1, among: tuple[Tile, ...] = tuple(SPEED)) -> Plan:
-    """The tile among these that wastes least, empty multiprocessors included, and the parts."""
+    """The tile among these that wastes least, empty multiprocessors included, and the parts.
+
+    For a stack of `batch` results (rows, columns) of sums of `inner` entries each.
+    """
     full, shortest = (32, 8) if simulated() else (FULL, SHORTEST)
     most = max(1, min(MOST, inner // shortest))
 
@@ -124,7 +127,7 @@ def groups(tile):
 
 @functools.cache
 def multiply(tile):
-    """A step: sums += a^T b, where a's and b's lines begin at `at_a` and `at_b` for this thread."""
+    """A step: sums += a^T b, where a's and b's lines begin at entries `at_a` and `at_b` for this thread."""
     DEPTH, TALL, WIDE = tile.depth, tile.tall, tile.wide
     A_LINE, B_LINE = tile.lines
     (A_GROUP, A_STEP), (B_GROUP, B_STEP) = groups(tile)

@@ -38,9 +38,7 @@ def batched_matmul(x, y):
     return _on_device(x, y, None) if is_device(x) else _stacks(x, y)
 
 
-@one_blas_thread
-def _stacks(x, y):
-    return x @ y
+_stacks = one_blas_thread(np.matmul)
 
 
 @one_blas_thread
@@ -117,7 +115,7 @@ def _stack(x: DeviceArray) -> tuple[DeviceArray, int]:
 
 @cuda_kernel("T~ T~ T* T* int int int int int[3] int[3] bool")
 def _entries(T):
-    """A thread for each entry of a stack of small matrices. Steps: from a matrix, row and column to the next."""
+    """A thread for each entry of a stack of small matrices. Steps: entries from a matrix, row and column on."""
     def entries(a, b, bias, out, size, rows, columns, inner, a_steps, b_steps, biased):
         (a_step, a_row, a_k), (b_step, b_k, b_column) = a_steps, b_steps
         for entry in range(cuda.grid(1), size, cuda.gridsize(1)):
@@ -138,7 +136,7 @@ def _entries(T):
 def _product(T, tile, a_along, b_along):
     """out[part, n] = a[n] b[n] + bias over a part of k. What is `along` k has its neighbours in memory there.
 
-    Steps: from a matrix, row and column to the next."""
+    Steps: entries from a matrix, row and column to the next."""
     ROWS, COLUMNS, DEPTH, TALL, WIDE = tile
     THREADS, (A_LINE, B_LINE), (A_LOADS, B_LOADS) = tile.threads, tile.lines, tile.loads
     A_SIZE, B_SIZE, SUMS = 2 * DEPTH * A_LINE, 2 * DEPTH * B_LINE, TALL * WIDE

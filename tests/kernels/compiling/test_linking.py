@@ -8,7 +8,7 @@ from numba import float64, njit, types
 from numba.core import config
 from numba.core.errors import TypingError
 
-from nanostn.kernels.compiling import caching
+from nanostn.kernels.compiling import caching, threads
 from nanostn.kernels.compiling.linking import Linked, linked
 
 from .passes import passes_of_the_compiler
@@ -103,7 +103,7 @@ def test_garbage_is_not_collected_while_a_kernel_is_compiled(monkeypatch, on):
         def __exit__(self, *_):
             outside.append(gc.isenabled())
 
-    monkeypatch.setattr(caching, "global_compiler_lock", Lock())
+    monkeypatch.setattr(threads, "global_compiler_lock", Lock())
     monkeypatch.setattr(caching.CFunc, "compile", lambda self: inside.append(gc.isenabled()) or 1 / len(self._pyfunc()))
     inside, outside = [], []
     before = gc.isenabled()
