@@ -11,6 +11,7 @@ import shutil
 import sys
 import tarfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 
 from nanostn.checkpoints import UNFINISHED, remove_unfinished
@@ -21,12 +22,14 @@ BLOCK = 4096      # of the disk; a file takes one at least, and there may be mil
 AT_ONCE = 1 << 20
 
 
-def unpack(archive: str | os.PathLike, folder: str | os.PathLike, limit: int = LIMIT) -> list[Path]:
+def unpack(archive: str | os.PathLike, folder: str | os.PathLike, limit: int = LIMIT,
+           check: Callable[[Path], object] | None = None) -> list[Path]:
     """Unpack a .tar.gz into `folder` and return what then lies there: the archive's files and folders at its top.
 
-    ValueError with the archive's name where it is truncated, damaged or no .tar.gz, where it holds a link, a device or
-    a path that leads outside, where it would become larger than `limit` bytes, or where something of a name of its own
-    is there already; in `folder` nothing has changed then.
+    `check(place)` may look at them where they lie until then, and raise an error. ValueError with the archive's name
+    where it is truncated, damaged or no .tar.gz, where it holds a link, a device or a path that leads outside, where
+    it would become larger than `limit` bytes, or where something of a name of its own is there already. Whatever is
+    raised, in `folder` nothing has changed then.
     """
     archive, folder = Path(archive), Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -40,6 +43,8 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike, limit: int = L
         if taken := [top.name for top in tops if os.path.lexists(folder / top.name)]:
             raise argument_error("unpack", str(folder), f"a folder without the contents of {archive.name}",
                                  f"one that holds {taken[0]!r} already", "move it away")
+        if check is not None:
+            check(temporary)
         return [top.rename(folder / top.name) for top in tops]
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -64,7 +69,7 @@ def _write_members(archive: Path, folder: Path, limit: int) -> None:
                 pass  # gzip compares its checksum where its data end
     except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, UnicodeError) as error:
         raise argument_error("unpack", str(archive), "a whole .tar.gz archive", f"one cut short or damaged ({error})",
-                             "fetch it again") from None
+                             "remove it and fetch it again") from None
 
 
 class _Reading:

@@ -8,7 +8,7 @@ import pytest
 from nanostn.checkpoints import UNFINISHED
 from nanostn.datasets.archives import unpack
 
-SPOILT = "a whole .tar.gz archive, received one cut short or damaged .*; fetch it again"
+SPOILT = "a whole .tar.gz archive, received one cut short or damaged .*; remove it and fetch it again"
 
 
 def member(name, type=tarfile.REGTYPE, size=0, target=""):
@@ -113,6 +113,17 @@ def test_what_is_there_already_stays(tmp_path):
     with pytest.raises(ValueError, match=r"without the contents of some.tar.gz, received one that holds 'train'"):
         unpack(archive, place)
     assert visible(place) == ["train", "train/mine"]
+
+
+def test_contents_that_are_not_as_they_should_be(tmp_path):
+    def check(place):
+        assert visible(place) == ["notes.txt", "train", "train/1.png", "train/" + "long" * 40]
+        raise ValueError("one image is missing")
+
+    archive = packed(tmp_path / "some.tar.gz", *GOOD)
+    with pytest.raises(ValueError, match="one image is missing"):
+        unpack(archive, tmp_path / "place", check=check)
+    assert visible(tmp_path / "place") == []
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
