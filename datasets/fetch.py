@@ -8,17 +8,22 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from nanostn.checks import argument_error, describe
 
+from . import cub, gtsrb
 from .archives import unpack
 from .mnist import SOURCE as MNIST
 from .remote import RemoteFile, Source
 
-SOURCES: dict[str, Source] = {"mnist": MNIST}
-DRAWN = ("digits",)
+SOURCES: dict[str, Source] = {"mnist": MNIST, "cub": cub.SOURCE}
+DRAWN = ("digits", "drawn-birds", "drawn-signs")
+# What someone put there; where it lies, for a data directory.
+PLACED = {name: partial(data.folder_of, name) for data, name in ((cub, "cub-sample"), (gtsrb, "gtsrb"),
+                                                                 (gtsrb, "gtsrb-sample"))}
 PART = ".part"
 TIMEOUT = 30              # seconds without a byte
 AT_ONCE = 1 << 18
@@ -32,7 +37,7 @@ def fetch(name: str, data_dir: str | os.PathLike | None = None, sources: Mapping
     """
     if name not in sources:
         raise argument_error("fetch", "name", "one of " + ", ".join(sources), describe(name),
-                             f"{' and '.join(DRAWN)} are drawn, not fetched")
+                             f"{', '.join(DRAWN)} are drawn, not fetched")
     try:
         import pooch
         import tqdm  # noqa: F401, for the bar
@@ -155,6 +160,7 @@ def available(data_dir: str | os.PathLike | None = None, sources: Mapping[str, S
     their place unnoticed.
     """
     at_hand = dict.fromkeys(DRAWN, "drawn by the program")
+    at_hand |= {name: str(folder) for name, place in PLACED.items() if (folder := place(data_dir))}
     for name, source in sources.items():
         folder = source.folder(data_dir)
         found = [file.found(folder) for file in source.files]

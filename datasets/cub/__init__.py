@@ -18,10 +18,11 @@ from nanostn.checks import argument_error, describe
 from ..locations import data_directory
 from .crops import batch, crop, located, windows
 from .drawn import drawn_birds
-from .files import Photographs, read
+from .files import SOURCE, Photographs, read
 from .parts import BODY, HEAD, share_held
 
-__all__ = ["BODY", "HEAD", "Photographs", "batch", "crop", "folder_of", "load", "located", "share_held", "windows"]
+__all__ = ["BODY", "HEAD", "Photographs", "SOURCE", "batch", "crop", "folder_of", "load", "located", "names",
+           "share_held", "windows"]
 
 names = ("cub", "cub-sample", "drawn-birds")
 FOLDERS = {"cub": ("cub/CUB_200_2011", "cub", "CUB_200_2011", ""), "cub-sample": ("cub44", "")}

@@ -16,9 +16,12 @@ import numpy as np
 from nanostn.checks import argument_error
 
 from .. import pictures
+from ..locations import data_directory
+from ..remote import RemoteFile, Source
 from .parts import NAMES
 
-AGAIN = "unpack CUB_200_2011.tgz again"
+AGAIN = "is the data set whole?"
+ARCHIVE, PHOTOGRAPHS = "CUB_200_2011", 11788
 
 
 class Photographs(NamedTuple):
@@ -140,3 +143,24 @@ def located(path: Path, numbers: np.ndarray) -> np.ndarray:
         raise argument_error("cub", f"{path}, image {numbers[strange[0]]},",
                              f"parts 1 to {len(NAMES)} with x, y and visible, 0 or 1", "others", AGAIN)
     return rows[:, :, 1:]
+
+
+def unpacked(folder: Path) -> bool | None:
+    """Whether the data set, or a part of it, lies in its folder, at a glance."""
+    places = folder / ARCHIVE, folder
+    return True if any((place / "images.txt").is_file() for place in places) else False if places[0].exists() else None
+
+
+def check(folder: Path) -> None:
+    """A ValueError unless all photographs of the data set lie in its folder."""
+    place, known = folder / ARCHIVE if (folder / ARCHIVE).is_dir() else folder, 0
+    if (place / "images.txt").is_file():
+        known = sum((place / "images" / name).is_file() for name in named(place / "images.txt").values())
+    if known != PHOTOGRAPHS:
+        raise argument_error("cub", str(place), f"a folder with {PHOTOGRAPHS:,} photographs",
+                             f"{known:,} of images.txt", "fetch them again with `nanostn data fetch cub`")
+
+
+MIRRORS = ("https://data.caltech.edu/records/65de6-vp158/files/",)
+SOURCE = Source(lambda data_dir: data_directory(data_dir) / "cub", MIRRORS,
+                (RemoteFile(f"{ARCHIVE}.tgz", "md5:97eceeb196236b17998738112f37df78", unpacked, check, archive=True),))
