@@ -4,9 +4,10 @@
 
 Everything else is drawn by lot and tells nothing: colours, size, place, pose, proportions, which way the bird looks,
 the twigs and leaves around it. A marking is a few pixels wide, and neither suffices: who finds the head and looks
-closely knows one in four classes, who finds the body as well knows them all.
+closely is left with four classes, who finds the body as well knows which of them it is.
 """
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def drawn_birds(folder: Path | None = None, train: int = TRAIN, test: int = TEST
     if (folder / "images.txt").is_file():
         return folder
     pictures.pillow()
+    print(f"drawing {len(CLASSES) * (train + test)} birds into {folder}, once", file=sys.stderr, flush=True)
     tables: dict[str, list[str]] = {"train_test_split": [], "image_class_labels": [], "bounding_boxes": [],
                                     "part_locs": [], "classes": [], "images": []}
     try:

@@ -84,13 +84,15 @@ def test_the_same_bits_and_an_interrupted_drawing_goes_on(folder, tmp_path, monk
     assert drawn.drawn_birds(tmp_path / "again", 2, 1) == tmp_path / "again"
 
 
-def test_they_are_drawn_into_the_cache_directory(tmp_path, monkeypatch):
+def test_they_are_drawn_into_the_cache_directory_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(drawn, "cache_directory", lambda: tmp_path)
     monkeypatch.setattr(drawn, "CLASSES", drawn.CLASSES[:2])
     monkeypatch.setattr(drawn.drawn_birds, "__defaults__", (None, 1, 1))
     train, test = cub.load("drawn-birds")
     assert len(train.files) == len(test.files) == 2 and train.files[0].is_relative_to(tmp_path / "drawn-birds-v1")
     assert pictures.read("cub", train.files[0]).std() > 10
+    assert len(cub.load("drawn-birds")[0].files) == 2
+    assert capsys.readouterr().err == f"drawing 4 birds into {tmp_path / 'drawn-birds-v1'}, once\n"
 
 
 def test_where_nothing_can_be_written(tmp_path):
