@@ -84,7 +84,7 @@ def test_packed_pictures(tmp_path):
 
 @pytest.mark.parametrize("changes, message", [
     ({"label": np.arange(2)}, r"label for each of its 3 pictures, received \(2,\)"),
-    ({"first": np.array([0, 5, 4, 9])}, "jpeg .* and first"),
+    ({"jpeg": np.zeros(9, np.uint8), "first": np.array([0, 5, 4, 9])}, "jpeg .* and first"),
     ({"first": np.array([0, 10, 20, 30])}, "jpeg .* and first"),
     ({"jpeg": np.zeros(9, np.uint8), "first": np.array([0, 3, 6, 9])}, r"picture 0 of .*some\.npz should be a picture"),
     ({"jpeg": np.array([{}])}, "one that cannot be read"),  # nothing is unpickled
