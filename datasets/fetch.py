@@ -16,9 +16,12 @@ from nanostn.checks import argument_error, describe
 from .archives import unpack
 from .mnist import SOURCE as MNIST
 from .remote import RemoteFile, Source
+from .svhn import SOURCES as SVHN
+from .svhn import sample as svhn_sample
 
-SOURCES: dict[str, Source] = {"mnist": MNIST}
-DRAWN = ("digits",)
+SOURCES: dict[str, Source] = {"mnist": MNIST, **SVHN}
+SAMPLES = {"svhn-sample": svhn_sample.found}                  # given by hand, fetched from nowhere
+DRAWN = ("digits", "drawn-numbers")
 PART = ".part"
 TIMEOUT = 30              # seconds without a byte
 AT_ONCE = 1 << 18
@@ -161,4 +164,7 @@ def available(data_dir: str | os.PathLike | None = None, sources: Mapping[str, S
         if any(state is not None for state in found):
             at_hand[name] = str(folder) + ("" if all(found) else
                                            f", incomplete or damaged (nanostn data fetch {name})")
+    for name, find in SAMPLES.items():
+        if place := find(data_dir):
+            at_hand[name] = str(place)
     return at_hand

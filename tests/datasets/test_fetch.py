@@ -61,7 +61,7 @@ def mirrored(files, *mirrors):
 def test_fetches_from_the_second_mirror_where_the_first_fails(made, server, tmp_path, capsys):
     _, files, arrays = made
     home = tmp_path / "new" / "home"
-    assert available(home, {"mnist": source(files)}) == {"digits": "drawn by the program"}
+    assert set(available(home, {"mnist": source(files)}).values()) == {"drawn by the program"}
     assert fetch("mnist", home, mirrored(files, server + "nowhere/", server)) == home / "mnist"
     assert available(home, {"mnist": source(files)})["mnist"] == str(home / "mnist")
     assert (mnist(home, files)[0] == arrays[0]).all()
@@ -121,7 +121,7 @@ def test_a_folder_that_cannot_be_made(made, tmp_path):
 
 
 def test_unknown_name(tmp_path):
-    with pytest.raises(ValueError, match="fetch: name should be one of mnist.*, received 'digits'; digits are drawn"):
+    with pytest.raises(ValueError, match="fetch: name should be one of mnist.*, received 'digits'; .* are drawn"):
         fetch("digits", tmp_path)
 
 
