@@ -18,12 +18,15 @@ from . import cub, gtsrb
 from .archives import unpack
 from .mnist import SOURCE as MNIST
 from .remote import RemoteFile, Source
+from .svhn import SOURCES as SVHN
+from .svhn import sample as svhn_sample
 
-SOURCES: dict[str, Source] = {"mnist": MNIST, "cub": cub.SOURCE}
-DRAWN = ("digits", "drawn-birds", "drawn-signs")
+SOURCES: dict[str, Source] = {"mnist": MNIST, "cub": cub.SOURCE, **SVHN}
+DRAWN = ("digits", "drawn-birds", "drawn-numbers", "drawn-signs")
 # What someone put there; where it lies, for a data directory.
-PLACED = {name: partial(data.folder_of, name) for data, name in ((cub, "cub-sample"), (gtsrb, "gtsrb"),
-                                                                 (gtsrb, "gtsrb-sample"))}
+PLACED = {"svhn-sample": svhn_sample.found,
+          **{name: partial(data.folder_of, name) for data, name in ((cub, "cub-sample"), (gtsrb, "gtsrb"),
+                                                                    (gtsrb, "gtsrb-sample"))}}
 PART = ".part"
 TIMEOUT = 30              # seconds without a byte
 AT_ONCE = 1 << 18

@@ -57,26 +57,29 @@ class Images:
         return images
 
 
-def stored(path: Path, shape: tuple[int, ...], labels: int, made_from: str, rows: Rows) -> tuple[Images, np.ndarray]:
+def stored(path: Path, size: tuple[int, int, int], labels: int, made_from: str,
+           source: Callable[[], tuple[int, Rows]]) -> tuple[Images, np.ndarray]:
     """The pictures (N, H, W, C) and labels (N, L) of the store `path`; where there is none it is built.
 
-    `shape` is (N, H, W, C), `labels` L. `rows(n)` yields the pictures and labels from number n on, each as an array
-    that fits; if they end too early or go on too long, ValueError. `made_from` says in words what from and how: a store
-    of this name that was made from something else, or is damaged, is built anew. An interrupted build continues.
+    `size` is (H, W, C), `labels` L. `source()` gives N and `rows`, where `rows(n)` yields the pictures and labels from
+    number n on, each as an array that fits; if they end too early or go on too long, ValueError. `made_from` says in
+    words what from and how: a store of this name that was made from something else, or is damaged, is built anew. An
+    interrupted build continues.
     """
     path = Path(path)
     attributes = f"nanostn store {VERSION}; {made_from}"
-    found = _opened(path, shape, labels, attributes)
+    found = _opened(path, size, labels, attributes)
     if found is None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _build(path, shape, labels, attributes, rows)
-        found = _opened(path, shape, labels, attributes)
+        count, rows = source()
+        _build(path, (count, *size), labels, attributes, rows)
+        found = _opened(path, size, labels, attributes)
         if found is None:
             raise argument_error("store", str(path), "as it was written", "a damaged file", "is the disk in order?")
     return found
 
 
-def _opened(path: Path, shape: tuple[int, ...], labels: int, made_from: str) -> tuple[Images, np.ndarray] | None:
+def _opened(path: Path, size: tuple[int, ...], labels: int, made_from: str) -> tuple[Images, np.ndarray] | None:
     """What a whole store holds, or None where there is none, or another one, or a damaged one."""
     import h5py
 
@@ -84,13 +87,14 @@ def _opened(path: Path, shape: tuple[int, ...], labels: int, made_from: str) -> 
         return None
     try:
         file = h5py.File(path, "r", rdcc_nbytes=0)  # no cache: a chunk is read once in an epoch
-    except OSError:
-        return None
-    if _written(file, shape, labels, made_from) != shape[0]:
+        count = len(file["labels"])
+        if _written(file, (count, *size), labels, made_from) == count:
+            numbers = file["labels"][:]
+            return Images(path, file, numbers), numbers
         file.close()
-        return None
-    numbers = file["labels"][:]
-    return Images(path, file, numbers), numbers
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError):  # of h5py, on a damaged file
+        pass
+    return None
 
 
 def _written(file: Any, shape: tuple[int, ...], labels: int, made_from: str) -> int:

@@ -2,6 +2,8 @@
 
 import gzip
 import hashlib
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,3 +30,11 @@ def made(tmp_path):
         (tmp_path / "mnist" / name).write_bytes(content)
         files.append(IdxFile(name, len(content), shape, *(hashlib.sha256(c).hexdigest() for c in (content, unpacked))))
     return tmp_path, tuple(files), arrays
+
+
+def data_at_hand(name):
+    """A file or folder of $NANOSTN_DATA, or the test is skipped."""
+    place = Path(os.environ.get("NANOSTN_DATA") or "nowhere") / name
+    if not place.exists():
+        pytest.skip(f"needs {name} in NANOSTN_DATA")
+    return place

@@ -33,7 +33,7 @@ class Rows:
 
 
 def opened(path, rows, count=N, made_from="a test"):
-    return stored(path, (count, H, W, C), 2, made_from, rows)
+    return stored(path, (H, W, C), 2, made_from, lambda: (count, rows))
 
 
 def test_reads_what_was_written_in_any_order(tmp_path, rng):
