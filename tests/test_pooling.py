@@ -70,6 +70,35 @@ def test_the_first_of_the_largest(rng, special, pool, options, dtype):
     np.testing.assert_array_equal(x.grad, dx)
 
 
+def test_ceil_mode_by_hand():
+    """A last window that reaches beyond the image, or begins behind it and is left out; of 2 x 2 pixels too."""
+    x = Tensor(np.array([[[[1, 5, 2, 0, 9], [4, 3, 8, 7, -1], [0, 0, 0, 0, -2]]]], np.float32), requires_grad=True)
+    y = max_pool2d(x, 2, ceil_mode=True)
+    np.testing.assert_array_equal(y.data, [[[[5, 8, 9], [0, 0, -2]]]])
+    y.backward(np.array([[[[1, 2, 3], [4, 5, 6]]]], np.float32))
+    np.testing.assert_array_equal(x.grad, [[[[0, 1, 0, 0, 3], [0, 0, 2, 0, 0], [4, 0, 5, 0, 6]]]])
+    assert max_pool2d(x, 1, stride=3, ceil_mode=True).shape == (1, 1, 1, 2)  # rows 0, and 3, which is not there
+    volume = Tensor(-np.arange(27, dtype=np.float32).reshape(1, 1, 3, 3, 3))
+    np.testing.assert_array_equal(max_pool3d(volume, 2, ceil_mode=True).data,
+                                  [[[[[0, -2], [-6, -8]], [[-18, -20], [-24, -26]]]]])
+    with pytest.raises(ValueError, match="max_pool2d: ceil_mode should be True or False, received 1"):
+        max_pool2d(x, 2, ceil_mode=1)
+
+
+@pytest.mark.parametrize("options", [(2, None, 0), (3, 2, 0), (3, 2, 1), ((2, 4), (3, 3), (1, 2))])
+@pytest.mark.parametrize("size", [(8, 7), (9, 10)])
+def test_ceil_mode_like_pytorch(rng, options, size):
+    torch = pytest.importorskip("torch")
+    x = rng.integers(-3, 3, (2, 3, *size)).astype(np.float32)  # with ties
+    ours, theirs = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, z = max_pool2d(ours, *options, ceil_mode=True), torch.nn.functional.max_pool2d(theirs, *options, ceil_mode=True)
+    np.testing.assert_array_equal(y.data, z.detach().numpy())
+    dy = rng.integers(1, 9, y.shape).astype(np.float32)
+    y.backward(dy)
+    z.backward(torch.tensor(dy))
+    np.testing.assert_array_equal(ours.grad, theirs.grad.numpy())
+
+
 def test_padding_never_wins():
     x = Tensor(np.full((1, 1, 3, 2), -7.0, np.float32))
     assert (max_pool2d(x, 2, padding=1).data == -7).all()

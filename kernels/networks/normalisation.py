@@ -2,20 +2,24 @@
 
     y = gamma (x - mean) scale + beta,    scale = 1 / sqrt(var + eps)
 
-x (N, C) or (N, C, ...), C-contiguous; the others (C,). On a GPU sums over a channel are made in parts, by blocks that
-depend on the shape only, and the parts are added in their order. A thread sums differences from the first entry that it
-sees, so that no mean, however far from zero, swallows the variance.
+x (N, C) or (N, C, ...), C-contiguous; the others (C,). On the CPU a worker owns channels: what it reads to sum up is
+still in its cache when it is read again. SHORT entries are summed as they come, in several sums side by side, and these
+sums in float64. On a GPU sums over a channel are made in parts, by blocks that depend on the shape only, and the parts
+are added in their order. A thread sums differences from the first entry that it sees, so that no mean, however far from
+zero, swallows the variance.
 """
 
 import math
 
 import numpy as np
 
+from ..compiling.linking import linked
+from ..compiling.parallel import Kernel
 from ..gpu.arrays.device_array import empty, is_device
-from ..gpu.arrays.totals import average, total
 from ..gpu.block_sums import sum_parts, tree
 from ..gpu.launch import FULL, block, cuda, cuda_kernel, over
 
+SHORT = 4096  # entries
 PARTS = 64  # of a channel, at most
 EACH = 16  # entries that a thread sums, at least, where there are several parts
 
@@ -34,11 +38,9 @@ def batch_statistics(x, running_mean, running_var, momentum, eps):
         _batch_device[T](*over(C), counts, means, squares, running_mean, running_var, mean, scale, parts, C, momentum,
                          eps, unbiased)
         return mean, scale
-    axes = (0, *range(2, x.ndim))
     T = x.dtype.type
-    mean = average(x, axes)
-    difference = x - mean.reshape(_along(x))
-    var = average(difference * difference, axes)
+    mean, var = np.empty_like(running_mean), np.empty_like(running_var)
+    _statistics(len(mean), x.size, _planes(x), 1 / count, mean, var)
     running_mean += T(momentum) * (mean - running_mean)
     running_var += T(momentum) * (var * T(unbiased) - running_var)
     return mean, 1 / np.sqrt(var + T(eps))
@@ -61,8 +63,9 @@ def normalise(x, mean, scale, gamma, beta):
         blocks, threads, sizes, _ = _grid(x, 4, 1 << 20)
         _normalise_device[x.dtype.type](blocks, threads, x, mean, scale, gamma, beta, y, *sizes)
         return y
-    shape = _along(x)
-    return (x - mean.reshape(shape)) * (scale * gamma).reshape(shape) + beta.reshape(shape)
+    y = np.empty_like(x)
+    _normalise(x.shape[0] * x.shape[1], 2 * x.size, _planes(x), mean, scale * gamma, beta, _planes(y))
+    return y
 
 
 def normalise_dx(x, dy, mean, scale, gamma, batch, wanted):
@@ -82,22 +85,103 @@ def normalise_dx(x, dy, mean, scale, gamma, batch, wanted):
         blocks, threads, sizes, _ = _grid(x, 4, 1 << 20)
         _dx_device[T](blocks, threads, x, dy, mean, scale, gamma, dgamma, dbeta, dx, share, bool(batch), *sizes)
         return dx, dgamma, dbeta
-    axes, shape = (0, *range(2, x.ndim)), _along(x)
-    centred = (x - mean.reshape(shape)) * scale.reshape(shape)
-    dbeta, dgamma = total(dy, axes), total(dy * centred, axes)
-    dx = None
-    if wanted:
-        dx = dy
-        if batch:
-            part = x.dtype.type(share)
-            dx = dy - part * dbeta.reshape(shape) - centred * (part * dgamma).reshape(shape)
-        dx = dx * (gamma * scale).reshape(shape)
-    return dx, dgamma, dbeta
+    dgamma, dbeta = np.empty_like(gamma), np.empty_like(gamma)
+    dx = np.empty_like(x if wanted else x[:0])
+    _gradients(len(gamma), 2 * x.size + dx.size, _planes(x), _planes(dy), np.stack([mean, scale, gamma]),
+               share if batch else 0.0, _planes(dx), dgamma, dbeta)
+    return dx if wanted else None, dgamma, dbeta
 
 
-def _along(x):
-    """The shape in which an array (C,) broadcasts with x."""
-    return (-1,) + (1,) * (x.ndim - 2)
+def _planes(x):
+    """x as (N, C, entries of a plane)."""
+    return x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+
+
+# Sums may be made in any order, else they are made one by one; which order is the compiler's choice, for good.
+_ANY_ORDER = {"nogil": True, "fastmath": {"reassoc"}}
+
+
+@linked(**_ANY_ORDER)
+def _sum(x, at, count):
+    total = x.dtype.type(0)
+    for i in range(count):
+        total += x[np.uint64(at + i)]
+    return total
+
+
+@linked(**_ANY_ORDER)
+def _sum_of_squares(x, at, count, mean):
+    total = x.dtype.type(0)
+    for i in range(count):
+        difference = x[np.uint64(at + i)] - mean
+        total += difference * difference
+    return total
+
+
+@linked(**_ANY_ORDER)
+def _sum_of_products(x, dy, at, count, mean):
+    total = x.dtype.type(0)
+    for i in range(count):
+        total += (x[np.uint64(at + i)] - mean) * dy[np.uint64(at + i)]
+    return total
+
+
+def _statistics_items(first, last, x, share, mean, var):
+    """An item is a channel of x (N, C, plane), of whose entries each is a `share`."""
+    N, C, plane = x.shape
+    source = x.reshape(-1)
+    for c in range(first, last):
+        total, squares = 0.0, 0.0
+        for n in range(N):
+            for at in range(0, plane, SHORT):
+                total += _sum(source, (n * C + c) * plane + at, min(SHORT, plane - at))
+        middle = x.dtype.type(total * share)
+        for n in range(N):
+            for at in range(0, plane, SHORT):
+                squares += _sum_of_squares(source, (n * C + c) * plane + at, min(SHORT, plane - at), middle)
+        mean[c], var[c] = middle, squares * share
+
+
+def _normalise_items(first, last, x, mean, factor, beta, y):
+    """An item is a plane (n, c)."""
+    C, plane = x.shape[1], x.shape[2]
+    source, target = x.reshape(-1), y.reshape(-1)
+    for item in range(first, last):
+        c = item % C
+        middle, slope, shift = mean[c], factor[c], beta[c]
+        for i in range(item * plane, (item + 1) * plane):
+            target[np.uint64(i)] = (source[np.uint64(i)] - middle) * slope + shift
+
+
+def _gradients_items(first, last, x, dy, known, share, dx, dgamma, dbeta):
+    """An item is a channel; `known` are mean, scale and gamma (3, C). A `share` of 0: they do not move with x."""
+    N, C, plane = x.shape
+    source, cotangent, target = x.reshape(-1), dy.reshape(-1), dx.reshape(-1)
+    T = x.dtype.type
+    for c in range(first, last):
+        middle, scale, gamma = known[0, c], known[1, c], known[2, c]
+        total, product = 0.0, 0.0
+        for n in range(N):
+            for at in range(0, plane, SHORT):
+                begin, count = (n * C + c) * plane + at, min(SHORT, plane - at)
+                total += _sum(cotangent, begin, count)
+                product += _sum_of_products(source, cotangent, begin, count, middle)
+        dgamma[c], dbeta[c] = product * scale, total
+        if target.size == 0:
+            continue
+        factor, shift, slope = gamma * scale, T(share * total), T(share * product * scale * scale)
+        for n in range(N):
+            begin = (n * C + c) * plane
+            if share == 0:
+                for i in range(begin, begin + plane):
+                    target[np.uint64(i)] = cotangent[np.uint64(i)] * factor
+            else:
+                for i in range(begin, begin + plane):
+                    difference = source[np.uint64(i)] - middle
+                    target[np.uint64(i)] = (cotangent[np.uint64(i)] - shift - difference * slope) * factor
+
+
+_statistics, _normalise, _gradients = Kernel(_statistics_items), Kernel(_normalise_items), Kernel(_gradients_items)
 
 
 def _power(n):

@@ -46,6 +46,18 @@ def test_as_on_the_cpu(rng, T, case):
     same_as_cpu(rng, T, case)
 
 
+@pytest.mark.parametrize("options", [((2, 2), (2, 2), (0, 0)), ((3, 3), (2, 2), (0, 1))])
+def test_windows_that_reach_beyond_the_image(rng, options):
+    x = rng.integers(-3, 3, (1, 2, 6, 7)).astype(np.float32)
+    y, place = pooling.max_pool(x, *options, ceil_mode=True)
+    y_there, place_there = pooling.max_pool(to_device(x), *options, ceil_mode=True)
+    dx = pooling.max_pool_dx(y, place, 6, 7, *options)
+    dx_there = pooling.max_pool_dx(y_there, place_there, 6, 7, *options)
+    assert y.shape == (1, 2, 3, 4)
+    for a, b in ((y, y_there), (place, place_there), (dx, dx_there)):
+        np.testing.assert_array_equal(a, b.numpy())
+
+
 def test_nan_and_the_first_of_equal_ones():
     x = np.arange(16, dtype=np.float32).reshape(1, 1, 2, 8)
     x[0, 0, 1, 2] = x[0, 0, 0, 5] = np.nan
