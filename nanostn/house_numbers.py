@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 
 from nanostn.checks import argument_error, checked_number
+from nanostn.datasets.svhn import LONGEST, NONE
 from nanostn.nn import Conv2d, Dense, Dropout, Flatten, MaxPool2d, Module, ReLU, Sequential, SpatialTransformer
 from nanostn.tensor import Tensor
 from nanostn.transformations import Affine
 
 MODELS = {"cnn": 0, "st-cnn-single": 1, "st-cnn-multi": 4}  # and how many transformers each has
-PLACES, CLASSES = 5, 11                                     # of a number; ten digits and the null class
-NULL = 10                                                   # where a number has ended
+CLASSES = NONE + 1                                          # ten digits and the null class
 # Filters of 5 x 5 with padding 2, and whether max-pooling by 2 follows.
 CONVOLUTIONS = (48, True), (64, False), (128, True), (160, False), (192, True), (192, False), (192, True), (192, False)
 POOLED = 16                                                 # a side is so many times shorter behind all of them
@@ -41,10 +41,10 @@ class Heads(Module):
     """Five softmaxes side by side: features (N, inputs) to scores (N, 5, 11)."""
 
     def __init__(self, inputs: int, **options: Any):
-        self.scores = Dense(inputs, PLACES * CLASSES, **options)
+        self.scores = Dense(inputs, LONGEST * CLASSES, **options)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.scores(x).reshape(len(x), PLACES, CLASSES)
+        return self.scores(x).reshape(len(x), LONGEST, CLASSES)
 
 
 def build(model: str, side: int, width: float = 1.0, dropout: float = 0.5, seed: int = 0,
@@ -114,9 +114,9 @@ def prepared(images: np.ndarray) -> np.ndarray:
 def errors(found: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Of numbers (N, 5), the percentage of which any place is wrong, and that of the digits that are wrong."""
     wrong = found != truth
-    return 100 * float(wrong.any(axis=1).mean()), 100 * float(wrong[truth != NULL].mean())
+    return 100 * float(wrong.any(axis=1).mean()), 100 * float(wrong[truth != NONE].mean())
 
 
 def as_text(number: np.ndarray) -> str:
     """The digits of a number (5,); a place that has none, though a later one has, is a dash."""
-    return "".join("-" if place == NULL else str(place) for place in number).rstrip("-")
+    return "".join("-" if place == NONE else str(place) for place in number).rstrip("-")

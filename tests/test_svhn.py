@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nanostn import drawing, no_grad
+from nanostn import datasets, drawing, no_grad
 from nanostn.checkpoints import load
 from nanostn.cli import main
 from nanostn.composition import composed
-from nanostn.datasets.svhn import Numbers
+from nanostn.datasets.svhn import NONE, Numbers
 from nanostn.experiments import options, revive, svhn
 from nanostn.nn import Module, SpatialTransformer
 from nanostn.tables import TABLES, Cell, show
@@ -20,7 +20,6 @@ from nanostn.tensor import Tensor
 from nanostn.transformations import Affine
 
 EXPERIMENT = svhn.EXPERIMENT
-NONE = 10
 TINY = ["train", "svhn", "--data", "drawn-numbers", "--width", "0.03", "--limit", "10", "--test-limit", "5",
         "--batch-size", "4", "--threads", "1"]
 
@@ -36,13 +35,15 @@ def numbers(count, side=64, seed=0):
 @pytest.fixture(autouse=True)
 def places(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.setenv(name, str(tmp_path / "cache"))
 
 
 @pytest.fixture
 def noise(monkeypatch):
     """In place of the data: what is learned of it makes no difference here."""
-    monkeypatch.setattr(svhn.svhn, "load", lambda data, data_dir, side: (numbers(12, side), numbers(6, side, seed=1)))
-    monkeypatch.setattr(svhn.svhn, "load_assembled", lambda data_dir: numbers(9, seed=2))
+    monkeypatch.setattr(datasets.svhn, "load", lambda data, data_dir, side: (numbers(12, side), numbers(6, side, seed=1)))
+    monkeypatch.setattr(datasets.svhn, "load_assembled", lambda data_dir: numbers(9, seed=2))
 
 
 class Scores(Module):
@@ -112,8 +113,9 @@ def test_an_epoch_has_every_number_once_and_goes_on_anywhere(noise):
     assert tuple(other[0][:, 0, 0, :3].ravel()) != key[0]
 
 
-def test_a_run_in_two_parts_ends_with_the_same_bits(tmp_path, monkeypatch, noise):
-    """With dropout, whose generator goes on where it was."""
+def test_a_run_in_two_parts_ends_with_the_same_bits(tmp_path, monkeypatch):
+    """On drawn numbers, with dropout, whose generator goes on where it was."""
+    monkeypatch.setattr(datasets.svhn, "DRAWN", (12, 6))
     run = [*TINY, "--model", "st-cnn-multi", "--epochs", "2", "--weight-decay", "0.01"]
     assert main([*run, "--run-dir", "whole"]) == 0
     given, calls = svhn.prepared, []
@@ -142,11 +144,16 @@ def test_settings():
         return options.settings(EXPERIMENT, parser.parse_args(["--data", "drawn-numbers", *words]))
 
     assert settings("--width", "0.5", "--size", "128", "--dropout", "0").width == 0.5
-    for words, said in ((["--width", "9"], "should be from 0.01 to 4"), (["--dropout", "1"], "0 to below 1"),
-                        (["--size", "96"], "invalid choice: 96")):
+    for words, said in ((["--dropout", "1"], "0 to below 1"), (["--size", "96"], "invalid choice: 96")):
         with pytest.raises(ValueError, match=said):
             parser.file = "test"
             settings(*words)
+
+
+def test_a_width_that_makes_no_network_is_refused_before_there_is_a_run(tmp_path, capfd, noise):
+    assert main([*TINY, "--width", "9", "--run-dir", "run"]) == 2
+    assert "build: width should be a number from 0.01 to 4, received 9" in capfd.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("model", "rows"), [("st-cnn-multi", 7), ("st-cnn-single", 3), ("cnn", 0)])

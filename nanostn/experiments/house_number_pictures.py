@@ -8,8 +8,9 @@ import numpy as np
 
 from nanostn import drawing, report
 from nanostn.composition import composed
+from nanostn.datasets.svhn import LONGEST
 from nanostn.functional import spatial_transform
-from nanostn.house_numbers import PLACES, as_text, prepared
+from nanostn.house_numbers import as_text, prepared
 from nanostn.report import Look, Picture
 from nanostn.runs import Revived
 from nanostn.transformations import Affine
@@ -19,7 +20,7 @@ IMAGES = 8
 
 def pictures(revived: Revived) -> list[Picture]:
     """Of the first test images what each transformer reads, and what the product of all reads of the image."""
-    labels = revived.labels[:IMAGES, :PLACES]
+    labels = revived.labels[:IMAGES, :LONGEST]
     images = revived.images[:len(labels)]
     looks, found = report.look(revived.model, prepared(images))
     if not looks:

@@ -21,7 +21,6 @@ It trains on 235,754 numbers:  --batch-size 128 --optimiser sgd --momentum 0 --s
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,11 +33,12 @@ from nanostn.console import momentum as below_one
 from nanostn.console import positive_number
 from nanostn.datasets import svhn
 from nanostn.datasets.batches import ORDER
+from nanostn.datasets.svhn import LONGEST, TIGHT
 from nanostn.experiments import house_number_pictures
 from nanostn.experiments.experiment import Data, Experiment
 from nanostn.experiments.options import Settings, option
 from nanostn.functional import cross_entropy
-from nanostn.house_numbers import CLASSES, PLACES, errors, prepared
+from nanostn.house_numbers import CLASSES, errors, prepared
 from nanostn.kernels.gpu.arrays.numpy_functions import move
 from nanostn.nn import Module
 from nanostn.tensor import Tensor
@@ -46,17 +46,10 @@ from nanostn.tensor import Tensor
 BATCH = 250  # of an evaluation
 
 
-def _width(text: str) -> float:
-    low, high = house_numbers.WIDTHS
-    if not low <= positive_number(text) <= high:
-        raise argparse.ArgumentTypeError(f"should be from {low} to {high}, received {text!r}")
-    return float(text)
-
-
 @dataclass(frozen=True)
 class HouseNumbers(Settings):
     size: int = option("what", "pixels of a side: 64 tight around the number, 128 loose", 64, int, choices=(64, 128))
-    width: float = option("what", "filters and units, as a part of the paper's", 1.0, _width, "X")
+    width: float = option("what", "filters and units, as a part of the paper's", 1.0, positive_number, "X")
     dropout: float = option("how", "rate of dropout, 0 for none", 0.5, below_one, "X")
 
 
@@ -77,7 +70,7 @@ class Svhn(Experiment[HouseNumbers]):
         """
         train, test = svhn.load(settings.data, data_dir, settings.size)
         images, labels = test.images, test.labels[:settings.test_limit]
-        if settings.data == "svhn-sample" and settings.size == 64:
+        if settings.data == "svhn-sample" and settings.size == TIGHT:
             more, its_labels = (each[:settings.test_limit] for each in svhn.load_assembled(data_dir))
             images = np.concatenate([images[:len(labels)], more])
             labels = np.concatenate([np.pad(y, ((0, 0), (0, 1)), constant_values=assembled)
@@ -94,7 +87,7 @@ class Svhn(Experiment[HouseNumbers]):
     def loss(self, model: Module, x: Any, y: Any) -> tuple[Tensor, Any]:
         """The sum over the five places of the mean cross-entropy; numbers of which any place is wrong."""
         scores = model(Tensor(x))
-        loss = PLACES * cross_entropy(scores.reshape(len(x) * PLACES, CLASSES), y.reshape(len(x) * PLACES))
+        loss = LONGEST * cross_entropy(scores.reshape(len(x) * LONGEST, CLASSES), y.reshape(len(x) * LONGEST))
         return loss, np.count_nonzero(np.count_nonzero(scores.data.argmax(axis=2) != y, axis=1))
 
     def evaluate(self, model: Module, images: Any, labels: Any) -> Mapping[str, float]:
@@ -102,13 +95,13 @@ class Svhn(Experiment[HouseNumbers]):
         model.eval()
         with no_grad():
             for start in range(0, len(labels), BATCH):
-                y = labels[start:start + BATCH, :PLACES]
+                y = labels[start:start + BATCH, :LONGEST]
                 scores = model(Tensor(move(prepared(images[start:start + len(y)]), model.device))).numpy()
                 losses.append(cross_entropy(scores.reshape(-1, CLASSES), y.reshape(-1), reduction="none").numpy())
                 found.append(scores.argmax(axis=2))
         model.train()
-        truth, genuine = labels[:, :PLACES], ~labels[:, PLACES:].any(axis=1)
-        read, loss = np.concatenate(found), PLACES * np.concatenate(losses).reshape(-1, PLACES)[genuine].mean()
+        truth, genuine = labels[:, :LONGEST], ~labels[:, LONGEST:].any(axis=1)
+        read, loss = np.concatenate(found), LONGEST * np.concatenate(losses).reshape(-1, LONGEST)[genuine].mean()
         error, digit_error = errors(read[genuine], truth[genuine])
         outcome = {"test_loss": float(loss), "test_error": error, "test_digit_error": digit_error}
         if not genuine.all():
