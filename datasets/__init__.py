@@ -10,12 +10,12 @@ from nanostn.kernels.compiling.caching import cache_directory
 from .batches import epoch_batches, fixed_test_set, steps
 from .digits import digits
 from .distortions import Kind, distort, kinds, size_of
-from .fetch import available, fetch
+from .fetch import SOURCES, available, fetch
 from .locations import data_directory, named_directory
 from .mnist import mnist
 
-__all__ = ["Kind", "available", "cache_directory", "data_directory", "digits", "distort", "epoch_batches", "fetch",
-           "fixed_test_set", "kinds", "load", "mnist", "named_directory", "names", "size_of", "steps"]
+__all__ = ["Kind", "SOURCES", "available", "cache_directory", "data_directory", "digits", "distort", "epoch_batches",
+           "fetch", "fixed_test_set", "kinds", "load", "mnist", "named_directory", "names", "size_of", "steps"]
 
 names = ("digits", "mnist")
 

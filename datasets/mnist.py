@@ -17,6 +17,7 @@ import numpy as np
 from nanostn.checks import argument_error
 
 from .locations import data_directory
+from .remote import RemoteFile, Source
 
 
 class IdxFile(NamedTuple):
@@ -41,6 +42,7 @@ FILES = (
             "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
             "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
 )
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
 AGAIN = "fetch it again with `nanostn data fetch mnist`"
 
 
@@ -102,3 +104,22 @@ def read_idx(path: Path, file: IdxFile) -> np.ndarray:
         raise argument_error("mnist", str(path), f"the original with sha256 {file.unpacked[:12]}... unpacked",
                              f"{digest[:12]}...", "its content was altered; " + AGAIN)
     return np.frombuffer(raw, np.uint8, offset=head).reshape(shape)
+
+
+def source(files: tuple[IdxFile, ...] = FILES, mirrors: tuple[str, ...] = MIRRORS) -> Source:
+    """Where the files are fetched from, and what they should be."""
+    def remote(file: IdxFile) -> RemoteFile:
+        def found(folder: Path) -> bool | None:
+            place = place_of(folder, file)
+            return place.stat().st_size == size_of(place, file) if place else None
+
+        def check(folder: Path) -> None:
+            if place := place_of(folder, file):
+                read_idx(place, file)
+
+        return RemoteFile(file.name, f"sha256:{file.sha256}", found, check)
+
+    return Source(lambda data_dir: folder_of(data_dir, files), mirrors, tuple(map(remote, files)))
+
+
+SOURCE = source()

@@ -18,6 +18,7 @@ import io
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -160,7 +161,7 @@ def remove_unfinished(folder: Path) -> None:
         number = file.name[:-len(UNFINISHED)].rpartition(".")[2]
         if number.isdecimal() and not _lives(int(number)):
             with suppress(OSError):
-                file.unlink()
+                shutil.rmtree(file) if file.is_dir() else file.unlink()
 
 
 def _lives(process: int) -> bool:

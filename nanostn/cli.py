@@ -26,7 +26,7 @@ start here:
 Exit codes: 0 done, 1 the run failed, 2 wrong arguments, data or files, 130 interrupted (143: SIGTERM).
 """
 
-_DATA_DIR = "holds a folder mnist with the four files (default: $NANOSTN_DATA, else the user's cache)"
+_DATA_DIR = "holds a folder for each data set, as mnist (default: $NANOSTN_DATA, else the user's cache)"
 
 
 @guarded
@@ -117,7 +117,7 @@ def _parser() -> Parser:
 
     data = command("data", _data, "list the data sets found, or fetch one")
     data.add_argument("action", choices=("list", "fetch"))
-    data.add_argument("name", nargs="?", metavar="NAME", help="what to fetch: mnist")
+    data.add_argument("name", nargs="?", metavar="NAME", help="what to fetch, as the list names it")
     data.add_argument("--data-dir", metavar="DIR", help=_DATA_DIR)
     return parser
 
@@ -283,8 +283,9 @@ def _data(options: argparse.Namespace) -> int:
     if options.action == "list":
         if options.name is not None:
             raise ValueError(f"data list: NAME should be left out, received {options.name!r}; all data sets are listed")
-        for name in datasets.names:
-            print(f"{name:10}{datasets.available(options.data_dir).get(name, 'not found; nanostn data fetch ' + name)}")
+        absent = {name: f"not found; nanostn data fetch {name}" for name in datasets.SOURCES}
+        for name, place in (absent | datasets.available(options.data_dir)).items():
+            print(f"{name:16}{place}")
         return 0
     if options.name is None:
         raise ValueError("data fetch: NAME should be given, received none; try: nanostn data fetch mnist")

@@ -81,7 +81,7 @@ def test_info_lists_the_kernels_on_disk(outcome, words, monkeypatch, capfd):
     (["train", "distorted-mnist", "--threads", "100000"], "should be"),
     (["evaluate", "nowhere"], "has no config.json"),
     (["data", "fetch"], "NAME should be given"),
-    (["data", "fetch", "cifar"], "should be mnist"),
+    (["data", "fetch", "cifar"], "should be one of mnist"),
     (["data", "list", "foo"], "NAME should be left out, received 'foo'"),
     (["report"], "required: RUN_DIR"),
 ])

@@ -111,7 +111,7 @@ def test_no_import_cycles():
 def test_imports_are_ours_or_declared(name):
     allowed = sys.stdlib_module_names | {"nanostn", "numpy", "numba", "scipy", "h5py", "threadpoolctl"}
     extras = {"nanostn.bench.torch_side": {"torch"}, "nanostn.kernels.compiling.blas": {"llvmlite"},
-              "nanostn.kernels.gpu.driver": {"cuda"}}.get(name, set())
+              "nanostn.kernels.gpu.driver": {"cuda"}, "nanostn.datasets.fetch": {"requests"}}.get(name, set())
     if not name.startswith(("nanostn.kernels", "nanostn.functional", "nanostn.nn")):
         extras = extras | {"matplotlib", "tqdm", "PIL", "pooch"}
     for imported in imports(name):

@@ -6,7 +6,7 @@ import pytest
 
 from nanostn import datasets
 from nanostn.datasets.locations import cache_directory, data_directory
-from nanostn.datasets.mnist import FILES, mnist
+from nanostn.datasets.mnist import FILES, mnist, source
 
 from .conftest import idx
 
@@ -31,7 +31,7 @@ def test_unpacked_files_and_the_folder_itself(made, unpacked, given):
     if unpacked:
         unpack(data_dir / "mnist")
     place = data_dir if given == "parent" else data_dir / "mnist"
-    assert datasets.available(place, files)["mnist"] == str(data_dir / "mnist")
+    assert datasets.available(place, {"mnist": source(files)})["mnist"] == str(data_dir / "mnist")
     for received, wanted in zip(mnist(place, files), arrays, strict=True):
         np.testing.assert_array_equal(received, wanted)
 
@@ -49,7 +49,8 @@ def test_unpacked_files_are_verified_too(made):
         with pytest.raises(ValueError, match="mnist: .*train-images should be .*" + message):
             mnist(data_dir, files)
     path.write_bytes(whole[:-1])
-    assert datasets.available(data_dir, files)["mnist"].endswith("incomplete or damaged (nanostn data fetch mnist)")
+    said = datasets.available(data_dir, {"mnist": source(files)})["mnist"]
+    assert said.endswith("incomplete or damaged (nanostn data fetch mnist)")
 
 
 def test_gzipped_again_is_the_same_file(made):
