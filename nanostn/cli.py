@@ -230,12 +230,13 @@ def _evaluate(options: argparse.Namespace) -> int:
 
     device = use_device("evaluate", options.device, options.threads)
     experiment, _, settings, model, images, labels = revive(options.run_dir, options.data_dir, device)
-    print(f"{experiment.name}, {settings.model}, {settings.data}: {len(images):,} test images", flush=True)
+    print(f"{experiment.name}, {settings.model}, {settings.data}: {len(labels):,} test images", flush=True)
     with announced_compilation():
         outcome = dict(experiment.evaluate(model, images, labels))
     print("  ".join([f"test error {outcome.pop('test_error'):.2f} %",
-                     *(f"{name.removeprefix('test_').replace('_', ' ')} {value:.4f}" for name, value in
-                       outcome.items())]))
+                     *(name.removeprefix("test_").replace("_", " ")
+                       + (f" {value:.2f} %" if name.endswith("_error") else f" {value:.4f}")
+                       for name, value in outcome.items())]))
     return 0
 
 

@@ -34,7 +34,7 @@ class Picture(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What a transformer did with some images: its input U, the grid (N, H', W', 2) that it read, the output V.
+    """What a transformer did with some images: its input U, theta, the grid (N, H', W', 2) that it read, the output V.
 
     Of a transformer over volumes, U (N, C, D, H, W) and the grid (N, D', H', W', 3).
     """
@@ -42,6 +42,7 @@ class Look(NamedTuple):
     name: str
     transformer: SpatialTransformer
     U: np.ndarray
+    theta: np.ndarray
     grid: np.ndarray
     V: np.ndarray
 
@@ -52,7 +53,8 @@ def find_transformer(model: Module) -> SpatialTransformer | None:
 
 
 def look(model: Module, images: np.ndarray) -> tuple[list[Look], np.ndarray]:
-    """What each transformer of the network does with these images, and the classes that the network finds."""
+    """What each transformer of the network does with these images, and the classes that the network finds: those of the
+    highest scores along the last axis."""
     looks: list[Look] = []
     inputs: dict[int, Tensor] = {}
     watched = {name: module for name, module in model.named_modules() if isinstance(module, SpatialTransformer)}
@@ -64,11 +66,12 @@ def look(model: Module, images: np.ndarray) -> tuple[list[Look], np.ndarray]:
         transformer = watched[name]
         U = inputs[id(transformer)]
         grid = sampling_grid(theta, transformer.transformation, transformer.size, transformer.align_corners)
-        looks.append(Look(name, transformer, U.numpy(), grid.numpy(), transformer.transform(U, theta).numpy()))
+        V = transformer.transform(U, theta)
+        looks.append(Look(name, transformer, U.numpy(), theta.numpy(), grid.numpy(), V.numpy()))
 
     localisations = [(name, module.localisation) for name, module in watched.items()]
     with no_grad(), after_forward(localisations, sampled, before=given):
-        found = model(Tensor(np.ascontiguousarray(images)).to(model.device)).numpy().argmax(axis=1)
+        found = model(Tensor(np.ascontiguousarray(images)).to(model.device)).numpy().argmax(axis=-1)
     return looks, found
 
 
@@ -148,7 +151,7 @@ def transformer_pictures(revived: Revived) -> list[Picture]:
     titles = [f"{label}" if label == seen else f"{label}, taken for {seen}"
               for label, seen in zip(labels, found, strict=True)]
     pictures = []
-    for number, (name, transformer, U, grid, V) in enumerate(looks, 1):
+    for number, (name, transformer, U, _, grid, V) in enumerate(looks, 1):
         which = f", {name}" if len(looks) > 1 else ""
         sheet = drawing.transformer_sheet(visible(U), grid, visible(V), titles,
                                           align_corners=transformer.align_corners)

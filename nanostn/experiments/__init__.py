@@ -17,7 +17,8 @@ EXPERIMENTS = {"distorted-mnist": "the paper's table 1: distorted digits, with a
                "plain-mnist": "PyTorch's tutorial: digits as they are, 28 x 28",
                "mnist-addition": "the paper's table 4: the sum of two digits, with one and with two transformers",
                "co-localisation": "the paper's table 5: where a hundred images have the same, with no label",
-               "mnist-3d": "the paper's A.3: digits turned and placed in a volume, flattened by a 3D transformer"}
+               "mnist-3d": "the paper's A.3: digits turned and placed in a volume, flattened by a 3D transformer",
+               "svhn": "the paper's table 2: house numbers, with transformers at the input and on feature maps"}
 
 
 def find(name: str) -> Any:

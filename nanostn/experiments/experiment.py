@@ -26,7 +26,9 @@ from nanostn.tensor import Tensor
 from nanostn.training import Interrupted, classification, evaluate, say, train
 
 TEST_SEED = 0  # one distorted test set for all runs, whatever their own seed
-Data = tuple[Any, Any, Any, Any]  # training images and labels, test images and labels
+# Training images and labels, test images and labels. There are as many as there are labels: images that stay on the
+# disk may be more.
+Data = tuple[Any, Any, Any, Any]
 
 
 class Experiment(Generic[S]):
@@ -63,7 +65,7 @@ class Experiment(Generic[S]):
         return images[:limit], labels[:limit], x[:count], y[:count]  # cut at last: the first of the same test set
 
     def steps_per_epoch(self, settings: S, data: Data) -> int:
-        return datasets.steps(len(data[0]), settings.batch_size)
+        return datasets.steps(len(data[1]), settings.batch_size)
 
     def batches(self, settings: S, data: Data, epoch: int, start: int, device: str) -> Iterator[Any]:
         """The batches of an epoch from its step `start` on; all randomness follows from (seed, epoch, step)."""
@@ -154,7 +156,7 @@ def train_run(experiment: Experiment[S], settings: S, model: Module, directory: 
         return 0
     directory.unfinish()
     print(f"{' '.join([experiment.name, *experiment.told(settings)])}: {settings.model} with "
-          f"{model.count_parameters():,} parameters on {len(data[0]):,} {settings.data}, "
+          f"{model.count_parameters():,} parameters on {len(data[1]):,} {settings.data}, "
           f"{training.steps:,} steps of {settings.batch_size}, "
           f"{'on the GPU, ' if model.device == 'cuda' else ''}in {path}", flush=True)
     try:

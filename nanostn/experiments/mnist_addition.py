@@ -102,7 +102,7 @@ def sheet(looks: list[report.Look], titles: list[str]) -> Any:
     for n, channel in itertools.product(range(len(titles)), (0, 1)):
         top, *cells = axes[:, 2 * n + channel]
         drawing.draw_image(top, looks[0].U[n, channel])
-        for (_, transformer, U, grids, V), grid, output in zip(looks, cells[::2], cells[1::2], strict=True):
+        for (_, transformer, U, _, grids, V), grid, output in zip(looks, cells[::2], cells[1::2], strict=True):
             drawing.draw_image(grid, U[n, channel], margin=0.2)
             drawing.draw_grid(grid, grids[n], U.shape[2:], transformer.align_corners)
             drawing.draw_image(output, V[n, channel].clip(0, 1))

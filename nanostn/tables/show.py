@@ -49,11 +49,17 @@ def grid(table: Table, results: Results, recipe: str) -> list[list[str]]:
     some = here if recipe != next(iter(table.recipes)) else {}
     rows, columns = ([name for name in names if not some or name in {getattr(cell, which) for cell in some}]
                      for names, which in ((table.rows, "row"), (table.columns, "column")))
-    lines = [["", *columns, *(["mean"] if table.correct else [])]]
+    further = [(column, name, words) for name, words in table.further for column in columns
+               if any(cell.column == column and name in result for cell, result in here.items())]
+    lines = [["", *columns, *(f"{column} {words}" for column, _, words in further),
+              *(["mean"] if table.correct else [])]]
     for row in rows:
         numbers = {column: [_shown(table, result) for cell, result in here.items()
                             if (cell.row, cell.column) == (row, column)] for column in columns}
         words = [_words(table, numbers[column], table.paper.get(row, {}).get(column)) for column in columns]
+        words += [_words(table, [result[name] for cell, result in here.items()
+                                 if (cell.row, cell.column) == (row, column) and name in result], None)
+                  for column, name, _ in further]
         if table.correct:
             paper = list(table.paper.get(row, {}).values())
             every = [number for column in columns for number in numbers[column]]
@@ -64,7 +70,8 @@ def grid(table: Table, results: Results, recipe: str) -> list[list[str]]:
                       if cell.column == column and "parameters" in result}) for column in columns]
     if any(counts) and not table.correct:
         lines.append(["parameters", *(" to ".join(f"{n:,}" for n in dict.fromkeys((c[0], c[-1]))) if c else ""
-                                      for c in counts)])
+                                      for c in counts),
+                      *[""] * len(further)])
     return lines
 
 

@@ -46,7 +46,7 @@ def theta_from_pixels(matrix: Any, source_size: tuple[int, int], target_size: tu
         raise argument_error(name, "matrix", "(2, 3), (3, 3), (N, 2, 3) or (N, 3, 3)", describe(matrix))
     S, T = frames(name, source_size, target_size, align_corners)
     checked_flag(name, "inverse", inverse)
-    G = _square(matrix.reshape(-1, *matrix.shape[-2:]))
+    G = square(matrix.reshape(-1, *matrix.shape[-2:]))
     theta = np.linalg.inv(S) @ G @ T if inverse else _inverted(name, "matrix", np.linalg.inv(T) @ G @ S)
     if matrix.shape[-2] == 2:
         return theta[:, :2].reshape(-1, 6)
@@ -72,7 +72,7 @@ def pixels_from_theta(theta: Any, transformation: Transformation, source_size: t
     checked_flag(name, "inverse", inverse)
     theta = theta.numpy() if isinstance(theta, Tensor) else theta
     M = transformation.matrix(real_array(name, "theta", theta, "finite numbers")).numpy()
-    G = S @ _square(M) @ np.linalg.inv(T) if inverse else T @ _inverted(name, "theta", _square(M)) @ np.linalg.inv(S)
+    G = S @ square(M) @ np.linalg.inv(T) if inverse else T @ _inverted(name, "theta", square(M)) @ np.linalg.inv(S)
     if M.shape[1] == 2:
         return G[:, :2]
     last, largest = G[:, 2:, 2:], np.abs(G).max(axis=(1, 2), keepdims=True)
@@ -110,7 +110,7 @@ def frame(size: tuple[int, ...], align_corners: bool) -> np.ndarray:
     return matrix
 
 
-def _square(M: np.ndarray) -> np.ndarray:
+def square(M: np.ndarray) -> np.ndarray:
     """(N, 2, 3) with the row (0, 0, 1) below."""
     return M if M.shape[1] == 3 else np.concatenate([M, np.broadcast_to([[[0.0, 0, 1]]], (len(M), 1, 3))], axis=1)
 
