@@ -7,38 +7,44 @@ NaN counts as larger than every number, infinity too, and as equal to NaN: a win
 of them takes its gradient (PyTorch gives it to the last). So on both devices.
 """
 
+import functools
 from typing import Any
 
 from nanostn.autograd import Gradients
-from nanostn.checks import argument_error, describe, same_float, sizes
+from nanostn.checks import argument_error, checked_flag, describe, same_float, sizes
 from nanostn.convolution import AXES, WORDS, PerAxis, per_axis
 from nanostn.kernels.gpu.arrays.numpy_functions import contiguous
 from nanostn.kernels.networks import pooling as kernels
 from nanostn.tensor import Array, Tensor, op
 
 
-def max_pool2d(x: Any, kernel_size: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0) -> Tensor:
+def max_pool2d(x: Any, kernel_size: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0,
+               ceil_mode: bool = False) -> Tensor:
     """The largest entry of each window, NaN if it has one; the first of several equal ones takes the gradient.
 
         y[n, c, p, q] = max over i, j of x[n, c, p stride + i - padding, q stride + j - padding]
 
     x (N, C, H, W) -> (N, C, H', W'), H' = (H + 2 padding - kernel_size) // stride + 1; `stride` is `kernel_size` where
-    it is not given; padding never wins. Sizes are numbers or pairs (vertical, horizontal).
-    torch: F.max_pool2d(x, kernel_size, stride, padding)
+    it is not given; padding never wins. Sizes are numbers or pairs (vertical, horizontal). With `ceil_mode` H' is
+    rounded up: a last window reaches beyond the image, unless it has nothing of it.
+    torch: F.max_pool2d(x, kernel_size, stride, padding, ceil_mode=ceil_mode)
     """
-    return _max_pool2d(x, **_options("max_pool2d", 2, x, kernel_size, stride, padding))
+    options = _options("max_pool2d", 2, x, kernel_size, stride, padding)
+    return _max_pool2d(x, **options, ceil_mode=checked_flag("max_pool2d", "ceil_mode", ceil_mode))
 
 
-def max_pool3d(x: Any, kernel_size: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0) -> Tensor:
+def max_pool3d(x: Any, kernel_size: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0,
+               ceil_mode: bool = False) -> Tensor:
     """The largest entry of each window, NaN if it has one; the first of several equal ones takes the gradient.
 
         y[n, c, o, p, q] = max over i, j, k of
                            x[n, c, o stride + i - padding, p stride + j - padding, q stride + k - padding]
 
     x (N, C, D, H, W) -> (N, C, D', H', W'), sizes and options as in `max_pool2d`, with triples (depth, vertical,
-    horizontal).   torch: F.max_pool3d(x, kernel_size, stride, padding)
+    horizontal).   torch: F.max_pool3d(x, kernel_size, stride, padding, ceil_mode=ceil_mode)
     """
-    return _slices_then_depth(_max_pool2d, x, **_options("max_pool3d", 3, x, kernel_size, stride, padding))
+    pool = functools.partial(_max_pool2d, ceil_mode=checked_flag("max_pool3d", "ceil_mode", ceil_mode))
+    return _slices_then_depth(pool, x, **_options("max_pool3d", 3, x, kernel_size, stride, padding))
 
 
 def avg_pool2d(x: Any, kernel_size: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0) -> Tensor:
@@ -87,9 +93,10 @@ def _slices_then_depth(pool: Any, x: Any, window: tuple[int, ...], stride: tuple
 
 
 @op
-def _max_pool2d(x: Array, *, window: tuple[int, int], **options: tuple[int, int]) -> tuple[Array, Gradients]:
+def _max_pool2d(x: Array, *, window: tuple[int, int], ceil_mode: bool,
+                **options: tuple[int, int]) -> tuple[Array, Gradients]:
     H, W = x.shape[2:]
-    y, place = kernels.max_pool(contiguous(x), window, **options)
+    y, place = kernels.max_pool(contiguous(x), window, **options, ceil_mode=ceil_mode)
     return y, (lambda dy: kernels.max_pool_dx(contiguous(dy), place, H, W, window, **options),)
 
 

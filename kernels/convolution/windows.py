@@ -4,9 +4,11 @@ from ..compiling.linking import linked
 from ..gpu.integer_division import split
 
 
-def output_size(size, kernel, stride, padding):
-    """The number of windows along an axis."""
-    return (size + 2 * padding - kernel) // stride + 1
+def output_size(size, kernel, stride, padding, ceil_mode=False):
+    """The number of windows along an axis; with `ceil_mode` one more where entries are left, if it begins among them.
+    """
+    count, left = divmod(size + 2 * padding - kernel, stride)
+    return count + 1 + int(ceil_mode and left > 0 and (count + 1) * stride < size + padding)
 
 
 @linked(nogil=True)
@@ -29,9 +31,13 @@ def inside(start, kernel, size):
 
 
 @linked(nogil=True)
-def halves(window, stride, padding):
-    """Whether windows are 2 x 2 side by side, by far the commonest: rows of those become vectors."""
-    return window == (2, 2) and stride == (2, 2) and padding == (0, 0)
+def halves(window, stride, padding, image, output):
+    """Whether windows are 2 x 2 side by side, all of them whole, by far the commonest: rows of those become vectors.
+
+    `image` and `output` are the shapes on either side of them.
+    """
+    whole = 2 * output[2] <= image[2] and 2 * output[3] <= image[3]
+    return whole and window == (2, 2) and stride == (2, 2) and padding == (0, 0)
 
 
 @linked(nogil=True)

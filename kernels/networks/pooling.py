@@ -18,9 +18,9 @@ from ..gpu.extremes import larger
 from . import pooling_gpu
 
 
-def max_pool(x, window, stride, padding):
+def max_pool(x, window, stride, padding, ceil_mode=False):
     """The largest entry of each window, and its place; the first of equal ones, NaN before everything."""
-    shape = x.shape[:2] + tuple(map(output_size, x.shape[2:], window, stride, padding))
+    shape = x.shape[:2] + tuple(map(output_size, x.shape[2:], window, stride, padding, (ceil_mode, ceil_mode)))
     place_type = np.uint8 if window[0] * window[1] <= 256 else np.int32
     if is_device(x):
         y, place = empty(shape, x.dtype), empty(shape, place_type)
@@ -99,7 +99,7 @@ def _max_pool_rows(first_row, end_row, x, geometry, y, place):
     N, C, H, W = x.shape
     _, _, H_out, W_out = y.shape
     window, stride, padding = pairs(geometry)
-    halved = halves(window, stride, padding)
+    halved = halves(window, stride, padding, x.shape, y.shape)
     kH, kW = window
     source, target, places = x.reshape(-1), y.reshape(-1), place.reshape(-1)
     for row in range(first_row, end_row):
@@ -131,7 +131,7 @@ def _max_pool_dx_rows(first_row, end_row, dy, place, geometry, dx):
     H, W = dx.shape[2:]
     window, stride, padding = pairs(geometry)
     kH, kW = window
-    halved = halves(window, stride, padding)
+    halved = halves(window, stride, padding, dx.shape, dy.shape)
     source, places, target = dy.reshape(-1), place.reshape(-1), dx.reshape(-1)
     zero = dy.dtype.type(0)
     for row in range(first_row, end_row):

@@ -37,7 +37,7 @@ def launch(kernel, arrays, image, output, window, stride, padding):
     for n, most in ((columns, 32), (rows, left), (planes, 64)):
         threads.append(min(1 << (n - 1).bit_length(), most, left))
         left //= threads[-1]
-    run = kernel[image.dtype.type, halves.py_func(window, stride, padding)]
+    run = kernel[image.dtype.type, halves.py_func(window, stride, padding, image.shape, output.shape)]
     high, deep = GRID * threads[1], GRID * threads[2]
     for first_plane in range(0, planes, deep):
         for first_row in range(0, rows, high):
