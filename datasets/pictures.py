@@ -41,7 +41,7 @@ def read(op: str, path: Path, size: tuple[int, int] | None = None,
     where it shrinks; of it only `box` (left, top, right, bottom) in pixels, whole or not, where there is one.
     """
     with opened(op, path) as picture:
-        return pixels(op, str(path), picture, size, box)
+        return pixels(op, path, picture, size, box)
 
 
 def read_packed(op: str, path: Path, *names: str, side: int | None = None) -> tuple[np.ndarray, ...]:
@@ -73,7 +73,7 @@ def read_packed(op: str, path: Path, *names: str, side: int | None = None) -> tu
         with opened(op, where, io.BytesIO(jpeg[first[n]:first[n + 1]].tobytes())) as picture:
             return pixels(op, where, picture, None if side is None else (side, side))
 
-    images = in_threads(unpacked, range(len(first) - 1))
+    images = [unpacked(n) for n in range(len(first) - 1)]
     if len(shapes := {image.shape for image in images}) > 1:
         raise argument_error(op, str(path), "an .npz with pictures of one size",
                              " and ".join(sorted(f"{W} x {H}" for H, W, _ in shapes)[:2]))
@@ -92,7 +92,7 @@ def opened(op: str, path: Path | str, content: io.BytesIO | None = None) -> Any:
         raise undecodable(op, path, error) from None
 
 
-def pixels(op: str, path: str, picture: Any, size: tuple[int, int] | None = None,
+def pixels(op: str, path: Path | str, picture: Any, size: tuple[int, int] | None = None,
            box: tuple[float, ...] | None = None) -> np.ndarray:
     """What `read` returns, of an opened picture."""
     try:

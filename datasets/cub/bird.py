@@ -4,14 +4,16 @@ The body's coordinates have its length as unit and its middle as origin; the hea
 bird looks to the right, y points down.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import pictures
+from ..scenery import blurred, colour
 from ..strokes import curve
 from .parts import MIRRORED, NAMES
+
+Colour = tuple[int, int, int]
 
 HEADS = ("eye line", "eye ring", "crown stripe", "bib")
 BODIES = ("wing bars", "breast spots", "belly streaks", "tail bands")
@@ -22,6 +24,8 @@ LEAN, NOD = 0.45, 0.5     # radians, of the bird and of its head, at most, eithe
 CENTRAL = 7 / 8           # of the shorter side: a central crop this large has the whole bird
 FINE = 2                  # pixels drawn for each pixel
 NOISE = 3                 # standard deviation, of 255
+
+BRANCH, LEGS, PUPIL, GLINT = (70, 58, 46), (105, 80, 55), (12, 10, 10), (240, 240, 240)
 
 RADIUS = 0.19             # of the head
 BODY = curve([(.5, -.12), (.3, -.27), (-.1, -.25), (-.5, -.06), (-.3, .16), (0, .27), (.3, .22), (.48, .05),
@@ -124,8 +128,8 @@ class Bird:
         under = {"wing bars": "wing", "tail bands": "tail"}.get(self.body_mark, "body")
         pen.mark(*BODY_MARKS[self.body_mark], self.body, contrast(plumage[under]), 1)
         pen.mark(*HEAD_MARKS[self.head_mark], self.head, contrast(plumage["head"]), RADIUS)
-        pen.area(self.head(circle(*EYE, .17)), (12, 10, 10))
-        pen.area(self.head(circle(EYE[0] + .05, EYE[1] - .06, .05)), (240, 240, 240))
+        pen.area(self.head(circle(*EYE, .17)), PUPIL)
+        pen.area(self.head(circle(EYE[0] + .05, EYE[1] - .06, .05)), GLINT)
         small = np.asarray(canvas.reduce(FINE), np.float32)
         noisy = small * rng.uniform(0.8, 1.15) + rng.normal(0, NOISE, small.shape).astype(np.float32)
         return pictures.pillow().fromarray(np.rint(noisy.clip(0, 255)).astype(np.uint8))
@@ -135,9 +139,9 @@ class Bird:
         feet = self.body(FEET)
         along = np.array([np.cos(tilt := self.rng.uniform(-.35, .35)), np.sin(tilt)]) * self.size.max() * 1.5
         middle = feet.mean(axis=0)
-        pen.line(np.stack([middle - along, middle + along]), colour(self.rng) // 2, self.rng.uniform(.06, .12))
+        pen.line(np.stack([middle - along, middle + along]), BRANCH, self.rng.uniform(.06, .12))
         for hip, foot in zip(self.body(HIPS), feet, strict=True):
-            pen.line(np.stack([hip, foot]), (90, 70, 50), .025)
+            pen.line(np.stack([hip, foot]), LEGS, .025)
 
 
 class Pen:
@@ -146,14 +150,14 @@ class Pen:
     def __init__(self, draw: Any, length: float):
         self.draw, self.length = draw, length
 
-    def area(self, points: np.ndarray, fill: Sequence[int]) -> None:
-        self.draw.polygon((points * FINE).ravel().tolist(), fill=tuple(fill))
+    def area(self, points: np.ndarray, fill: Colour) -> None:
+        self.draw.polygon((points * FINE).ravel().tolist(), fill=fill)
 
-    def line(self, points: np.ndarray, fill: Sequence[int], width: float) -> None:
+    def line(self, points: np.ndarray, fill: Colour, width: float) -> None:
         pixels = max(round(width * self.length), 1)
-        self.draw.line((points * FINE).ravel().tolist(), fill=tuple(fill), width=pixels, joint="curve")
+        self.draw.line((points * FINE).ravel().tolist(), fill=fill, width=pixels, joint="curve")
 
-    def mark(self, width: float, shapes: list[np.ndarray], placed: Any, fill: Sequence[int], unit: float) -> None:
+    def mark(self, width: float, shapes: list[np.ndarray], placed: Any, fill: Colour, unit: float) -> None:
         for shape in shapes:
             if width:
                 self.line(placed(shape), fill, width * unit)
@@ -161,32 +165,23 @@ class Pen:
                 self.area(placed(shape), fill)
 
 
-def colour(rng: np.random.Generator, grey: float = 0.5) -> np.ndarray:
-    """A muted colour: as far as `grey` goes a grey, the rest anything."""
-    return (rng.uniform(50, 210) * grey + rng.uniform(30, 230, 3) * (1 - grey)).astype(int)
-
-
-def contrast(under: np.ndarray) -> tuple[int, int, int]:
+def contrast(under: Colour) -> Colour:
     """Dark on what is bright, and the other way round."""
-    return (30, 26, 24) if under.mean() > 120 else (232, 228, 220)
+    return (30, 26, 24) if sum(under) > 360 else (232, 228, 220)
 
 
 def surroundings(rng: np.random.Generator, size: np.ndarray) -> Any:
     """A blurred landscape with twigs and leaves, (width, height) pixels."""
     from PIL import ImageDraw
 
-    Image = pictures.pillow()
-    light = colour(rng, 0.75) + rng.normal(0, 22, (4, 5, 1)) + rng.normal(0, 6, (4, 5, 3))
-    blurred = Image.fromarray(light.clip(0, 255).astype(np.uint8)).resize((30, 24), Image.Resampling.BICUBIC)
-    grain = np.asarray(blurred) + rng.normal(0, 9, (24, 30, 1))
-    canvas = Image.fromarray(grain.clip(0, 255).astype(np.uint8)).resize(size.tolist(), Image.Resampling.BILINEAR)
+    canvas = blurred(rng, size)
     draw = ImageDraw.Draw(canvas)
     for _ in range(rng.integers(4, 14)):
         at, bent, turn = rng.uniform(0, 1, 2) * size, rng.normal(0, .1, (3, 2)), rng.uniform(0, 2 * np.pi)
         along = np.outer([-.3, 0, .3], [np.cos(turn), np.sin(turn)]) + bent * .3
         points = curve([tuple(p) for p in at + along * size.max() * rng.uniform(.2, 1)], 20)
-        draw.line(points.ravel().tolist(), fill=tuple(colour(rng)), width=int(rng.integers(2, 9)), joint="curve")
+        draw.line(points.ravel().tolist(), fill=colour(rng), width=int(rng.integers(2, 9)), joint="curve")
     for _ in range(rng.integers(0, 40)):
-        x, y, a, b = *(rng.uniform(0, 1, 2) * size), *rng.uniform(3, 22, 2)
-        draw.ellipse((x - a, y - b, x + a, y + b), fill=tuple(colour(rng)))
+        (x, y), (a, b) = rng.uniform(0, 1, 2) * size, rng.uniform(3, 22, 2)
+        draw.ellipse((x - a, y - b, x + a, y + b), fill=colour(rng))
     return canvas

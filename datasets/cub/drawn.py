@@ -56,7 +56,7 @@ def drawn_birds(folder: Path | None = None, train: int = TRAIN, test: int = TEST
                                         for part, (x, y, seen) in enumerate(bird.parts, 1)]
         for table, lines in tables.items():
             text = "\n".join(lines) + "\n"
-            write_atomically(folder / f"{table}.txt", lambda path, text=text: path.write_text(text, encoding="utf-8"))
+            write_atomically(folder / f"{table}.txt", partial(Path.write_text, data=text, encoding="utf-8"))
     except OSError as error:
         raise argument_error("drawn_birds", "the cache directory", "a folder that can be written",
                              f"{folder} ({error.strerror})", "XDG_CACHE_HOME can name another") from None

@@ -56,7 +56,7 @@ def read(folder: Path) -> tuple[Photographs, Photographs]:
     split = table(folder / "train_test_split.txt", numbers, 1)[:, 0]
     allowed(folder / "train_test_split.txt", numbers, split, (0, 1), "1 (training) or 0")
 
-    sizes = np.array(pictures.in_threads(lambda file: pictures.size_of("cub", file), files))
+    sizes = np.array([pictures.size_of("cub", file) for file in files])
     boxes = inside(folder / "bounding_boxes.txt", table(folder / "bounding_boxes.txt", numbers, 4), sizes, files)
     places = folder / "parts" / "part_locs.txt", folder / "part_locs.txt"
     parts = next((located(place, numbers) for place in places if place.is_file()), None)
