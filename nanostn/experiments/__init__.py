@@ -17,7 +17,9 @@ EXPERIMENTS = {"distorted-mnist": "the paper's table 1: distorted digits, with a
                "plain-mnist": "PyTorch's tutorial: digits as they are, 28 x 28",
                "mnist-addition": "the paper's table 4: the sum of two digits, with one and with two transformers",
                "co-localisation": "the paper's table 5: where a hundred images have the same, with no label",
-               "mnist-3d": "the paper's A.3: digits turned and placed in a volume, flattened by a 3D transformer"}
+               "mnist-3d": "the paper's A.3: digits turned and placed in a volume, flattened by a 3D transformer",
+               "traffic-signs": "43 German traffic signs, with no transformer, one, and two in series",
+               "birds": "the paper's table 3: species of birds, by transformers that find parts of them"}
 
 
 def find(name: str) -> Any:
