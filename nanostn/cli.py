@@ -197,9 +197,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from nanostn.compilation import announced_compilation
 
     device = use_device("evaluate", options.device, options.threads)
-    experiment, run, model, images, labels = revive(options.run_dir, options.data_dir, device)
-    print(f"{run.config['experiment']}, {run.config['model']}, {run.config['data']}: "
-          f"{len(images):,} test images", flush=True)
+    experiment, _, settings, model, images, labels = revive(options.run_dir, options.data_dir, device)
+    print(f"{experiment.name}, {settings.model}, {settings.data}: {len(images):,} test images", flush=True)
     with announced_compilation():
         outcome = dict(experiment.evaluate(model, images, labels))
     print("  ".join([f"test error {outcome.pop('test_error'):.2f} %",

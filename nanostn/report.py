@@ -16,7 +16,7 @@ from nanostn import drawing, no_grad
 from nanostn.finite import after_forward
 from nanostn.grid_generator import sampling_grid
 from nanostn.nn import Module, SpatialTransformer
-from nanostn.runs import Revived, RunDirectory, new_folder
+from nanostn.runs import Revived, new_folder
 from nanostn.tensor import Tensor
 
 IMAGES = 12
@@ -96,26 +96,26 @@ def write(revived: Sequence[Revived], output: str | Path | None = None) -> Path:
     and the learning curves for comparison, to a new folder beside the first: it replaces no other page. Needs
     matplotlib (extra `app`).
     """
-    runs = [each.run for each in revived]
+    several = len(revived) > 1
     if output is not None:
         folder = Path(output)
     else:
-        first = runs[0].path
-        folder = first / "report" if len(runs) == 1 else new_folder(first.absolute().parent, "comparison")
+        first = revived[0].run.path
+        folder = new_folder(first.absolute().parent, "comparison") if several else first / "report"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"report: --output should be a place to write in, received {str(folder)!r} "
                          f"({error.strerror})") from None
     pictures = []
-    if any(run.metrics() for run in runs):  # a run may have been interrupted in its first epoch
-        pictures.append(Picture("Learning curves", "", "learning-curves.png", draw_curves(runs)))
-    for number, (name, each) in enumerate(zip(_labels(runs), revived, strict=True), 1):
+    if any(each.run.metrics() for each in revived):  # a run may have been interrupted in its first epoch
+        pictures.append(Picture("Learning curves", "", "learning-curves.png", draw_curves(revived)))
+    for number, (name, each) in enumerate(zip(_labels(revived), revived, strict=True), 1):
         for picture in each.experiment.pictures(each):
-            file = picture.file if len(runs) == 1 else f"-{number}.".join(picture.file.rsplit(".", 1))
+            file = f"-{number}.".join(picture.file.rsplit(".", 1)) if several else picture.file
             pictures.append(picture._replace(title=picture.title.format(model=name), file=file))
     sections = [section(picture, folder) for picture in pictures]
-    return write_page(folder, _heading(revived), _table(runs), sections)
+    return write_page(folder, _heading(revived), _table(revived), sections)
 
 
 def write_page(folder: Path, title: str, table: str, sections: Sequence[str]) -> Path:
@@ -174,12 +174,12 @@ def visible(images: np.ndarray) -> np.ndarray:
     return (mean - low) / np.maximum(high - low, 1e-12)
 
 
-def draw_curves(runs: Sequence[RunDirectory]) -> Any:
+def draw_curves(revived: Sequence[Revived]) -> Any:
     """Test error (and, thin, training error) and training loss over the epochs, a colour per run."""
     figure = drawing.new_figure(9, 3.4)
     errors, losses = figure.subplots(1, 2)
-    for run, name, colour in zip(runs, _labels(runs), COLOURS * len(runs), strict=False):
-        rows = run.metrics()
+    for each, name, colour in zip(revived, _labels(revived), COLOURS * len(revived), strict=False):
+        rows = each.run.metrics()
         epochs = [row["epoch"] for row in rows]
         marker = "o" if len(rows) < 30 else ""
         test, train = ([row.get(column, np.nan) for row in rows] for column in ("test_error", "train_error"))
@@ -227,7 +227,7 @@ def draw_example(revived: Revived, path: str | Path, digits: int = 6) -> None:
     looks, found = look(model, images)
     if not looks:
         raise ValueError("draw_example: the run should be of a network with a transformer, "
-                         f"received {revived.run.config['model']!r}")
+                         f"received {revived.settings.model!r}")
     first = looks[0]
     moved = movement(first) * (found == labels)
     best = [max(np.flatnonzero(labels == digit), key=lambda n: moved[n]) for digit in np.unique(labels)]
@@ -237,29 +237,29 @@ def draw_example(revived: Revived, path: str | Path, digits: int = 6) -> None:
                                           align_corners=first.transformer.align_corners), path, dpi=130)
 
 
-def _labels(runs: Sequence[RunDirectory]) -> list[str]:
+def _labels(revived: Sequence[Revived]) -> list[str]:
     """The model of each run; where a model is there twice, with the run's directory."""
-    models = [str(run.config["model"]) for run in runs]
-    return [model if models.count(model) == 1 else f"{model} ({run.path.name})"
-            for run, model in zip(runs, models, strict=True)]
+    models = [each.settings.model for each in revived]
+    return [model if models.count(model) == 1 else f"{model} ({each.run.path.name})"
+            for each, model in zip(revived, models, strict=True)]
 
 
 def _heading(revived: Sequence[Revived]) -> str:
     return "; ".join(dict.fromkeys(
-        ", ".join(str(each.run.config[name]) for name in ("experiment", *each.experiment.told_by, "data"))
+        ", ".join([each.experiment.name, *each.experiment.told(each.settings), each.settings.data])
         for each in revived))
 
 
-def _table(runs: Sequence[RunDirectory]) -> str:
+def _table(revived: Sequence[Revived]) -> str:
     head = ("model", "epochs", "steps", "parameters", "test error", "minutes", "seed", "run directory")
     rows = []
-    for run, name in zip(runs, _labels(runs), strict=True):
+    for (_, run, settings, *_), name in zip(revived, _labels(revived), strict=True):
         result, last = run.result() or {}, (run.metrics() or [{}])[-1]
         error = last.get("test_error")
         rows.append((html.escape(name), f"{last.get('epoch', 0):.0f}", f"{last.get('steps', 0):,.0f}",
                      "diverged" if "diverged" in result else f"{result['parameters']:,}" if result else "unfinished",
                      "" if error is None else f"<b>{error:.2f} %</b>", f"{last.get('seconds', 0) / 60:.1f}",
-                     html.escape(str(run.config["seed"])), html.escape(str(run.path))))
+                     f"{settings.seed}", html.escape(str(run.path))))
     return table_rows(head, rows)
 
 

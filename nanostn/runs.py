@@ -237,6 +237,7 @@ class Revived(NamedTuple):
 
     experiment: Any  # which it is of: it knows how to evaluate the model and what to draw
     run: RunDirectory
+    settings: Any  # of the run, a dataclass of the experiment's own
     model: Module
     images: Any  # of the test set
     labels: Any

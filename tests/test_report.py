@@ -1,6 +1,7 @@
 """The report: a page that stands alone, and pictures of what the transformer does."""
 
 import re
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -47,12 +48,13 @@ def test_page_of_several_runs(runs):
     assert page.read_text().count("<tr>") == 3
 
 
-def table_run(path, model="cnn", errors=(3.0, 2.0), **config):
-    run = RunDirectory.create(path, {"experiment": "distorted-mnist", "model": model, "distortion": "R",
-                                     "data": "digits", "seed": 0, **config})
+def table_run(path, model="cnn", errors=(3.0, 2.0), data="digits", seed=0):
+    experiment = find("distorted-mnist")
+    settings = replace(experiment.defaults, model=model, distortion="R", data=data, seed=seed)
+    run = RunDirectory.create(path, asdict(settings))
     run._write("metrics.csv", "epoch,steps,train_loss,train_error,test_error,seconds\n" + "".join(
         f"{epoch},{epoch * 5},0.5,{error},{error},1\n" for epoch, error in enumerate(errors, 1)))
-    return Revived(find("distorted-mnist"), run, nn.Sequential(), None, None)
+    return Revived(experiment, run, settings, nn.Sequential(), None, None)
 
 
 def test_a_diverged_run_is_one(tmp_path):
@@ -63,14 +65,14 @@ def test_a_diverged_run_is_one(tmp_path):
 
 
 def test_two_runs_of_one_model_are_told_apart(tmp_path):
-    revived = [table_run(tmp_path / "one"), table_run(tmp_path / "two", seed="<1>", data="mnist"),
+    revived = [table_run(tmp_path / "one"), table_run(tmp_path / "two", seed=1, data="mnist"),
                table_run(tmp_path / "<three>", model="<fcn>")]
     page = report.write(revived, tmp_path / "all").read_text()
-    for words in ("<td>cnn (one)</td>", "<td>cnn (two)</td>", "<td>&lt;fcn&gt;</td>", "<td>&lt;1&gt;</td>",
+    for words in ("<td>cnn (one)</td>", "<td>cnn (two)</td>", "<td>&lt;fcn&gt;</td>", "<td>1</td>",
                   "<h1>distorted-mnist, R, digits; distorted-mnist, R, mnist</h1>"):
         assert words in page
     assert "<fcn>" not in page and "<three>" not in page
-    legend = report.draw_curves([each.run for each in revived]).axes[0].get_legend()
+    legend = report.draw_curves(revived).axes[0].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["cnn (one)", "cnn (two)", "<fcn>"]
 
 
@@ -81,7 +83,7 @@ def test_a_run_without_a_finished_epoch_has_no_curves(tmp_path):
 
 def test_an_error_of_zero_is_drawn(tmp_path):
     for name, errors, scale in (("more", (2.0, 0.5), "log"), ("zero", (2.0, 0.0), "symlog"), ("all", (0,), "symlog")):
-        figure = report.draw_curves([table_run(tmp_path / name, errors=errors).run])
+        figure = report.draw_curves([table_run(tmp_path / name, errors=errors)])
         assert figure.axes[0].get_yscale() == scale and figure.axes[1].get_yscale() == "log"
         assert drawing.png(figure, dpi=40).startswith(b"\x89PNG")
     assert figure.axes[0].get_ylim()[0] == 0

@@ -261,7 +261,7 @@ def test_what_a_cell_has_to_tell_is_passed_on(capfd, monkeypatch):
     monkeypatch.delenv("NANOSTN_DATA", raising=False)
     assert main([*TABLE[:3], "fcn", "R", "--steps", "1", "--", "--limit", "20", "--batch-size", "8"]) == 0
     said = capfd.readouterr().out
-    assert "fcn-R-short-seed0: MNIST was not found" in said and "1 steps of digits" in said
+    assert "fcn-R-short-seed0: data: mnist was not found" in said and "1 steps of digits" in said
     assert "NOT BY THE RECIPE ALONE, some or all with --batch-size 8 --limit 20" in said
 
 

@@ -30,7 +30,7 @@ def find(name: str) -> Any:
 
 
 def revive(run_dir: str | Path, data_dir: str | None = None, device: str = "cpu") -> Revived:
-    """A run from disk: its directory, its network with the last checkpoint's weights, its test images and labels."""
+    """A run from disk: its settings, its network with the last checkpoint's weights, its test images and labels."""
     run = RunDirectory.open(run_dir)
     experiment = find(run.config["experiment"])
     state = run.load_state()
@@ -42,4 +42,4 @@ def revive(run_dir: str | Path, data_dir: str | None = None, device: str = "cpu"
     model.load_state(state["model"])
     with announced_compilation():
         *_, images, labels = experiment.load_data(settings, data_dir)
-    return Revived(experiment, run, model.eval().to(device), images, labels)
+    return Revived(experiment, run, settings, model.eval().to(device), images, labels)

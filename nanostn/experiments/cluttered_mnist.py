@@ -45,7 +45,7 @@ class ClutteredMnist(Experiment[Cluttered]):
         axes = figure.subplots()
         rows = revived.run.metrics()
         for label, errors, colour in (
-                (revived.run.config["model"], [row["test_error"] for row in rows], report.COLOURS[0]),
+                (revived.settings.model, [row["test_error"] for row in rows], report.COLOURS[0]),
                 ("the published run", [100 * (1 - accuracy) for accuracy in PUBLISHED], drawing.QUIET)):
             axes.plot(range(1, len(errors) + 1), errors, color=colour, marker="o", markersize=3.5, label=label)
         report.finish_curves(axes, "test error, %")

@@ -69,7 +69,7 @@ def _trained(folder: Path, both: list[Distorted], runs: list[RunDirectory], devi
                                       titles=["a test image", "what its transformer makes of it"]))
     for name, outcome in zip(MODELS, outcomes, strict=True):
         print(f"test error of {name:14} {outcome['test_error']:5.2f} %   ({outcome['parameters']:,} parameters)")
-    revived = [Revived(EXPERIMENT, run, model, *data[2:]) for run, model in zip(runs, models, strict=True)]
+    revived = [Revived(EXPERIMENT, *each, *data[2:]) for each in zip(runs, both, models, strict=True)]
     if importlib.util.find_spec("matplotlib"):
         print(f"report: {report.write(revived, folder / 'report')}")
     else:

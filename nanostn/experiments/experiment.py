@@ -33,6 +33,7 @@ class Experiment(Generic[S]):
     """The base: digits to be classified. `description`, its module's docstring, heads the help."""
 
     models: tuple[str, ...]
+    data: tuple[str, ...] = ("mnist", "digits")   # where images come from, the best first; the last are drawn
     defaults: S                                   # where nothing is said; its class says which settings there are
     epochs = 10                                   # where no length is given
     rates: Mapping[str, float] = {"adam": 0.001, "sgd": 0.01}  # where no learning rate is given
@@ -113,9 +114,10 @@ def run(experiment: Experiment[S], parser: Parser, arguments: Sequence[str] | No
         else:
             settings = command_line.settings(experiment, options)
             check_free(path)  # before anything is drawn or trained for it; `create` asks once more
-            if options.data is None and settings.data == "digits":
-                print(f"MNIST was not found in {datasets.data_directory()} (nanostn data fetch mnist): training on "
-                      "digits that the program draws", flush=True)
+            first, *_, drawn = experiment.data
+            if options.data is None and settings.data == drawn:
+                print(f"data: {first} was not found in {datasets.data_directory()} (nanostn data fetch {first}): "
+                      f"training on {drawn} that the program draws", flush=True)
         with announced_compilation():
             data = experiment.load_data(settings, options.data_dir)
         model = experiment.build_model(settings).to(device)
@@ -215,8 +217,8 @@ def make_optimiser(settings: Settings, model: Module) -> Optimiser:
               {"parameters": [parameter for name, parameter in named if "localisation" in name],
                "learning_rate": rate * settings.localisation_rate}]
     if settings.optimiser == "adam":
-        return Adam(groups)
-    return SGD(groups, momentum=settings.momentum or 0.0)
+        return Adam(groups, weight_decay=settings.weight_decay or 0.0)
+    return SGD(groups, momentum=settings.momentum or 0.0, weight_decay=settings.weight_decay or 0.0)
 
 
 def make_schedule(settings: Settings, optimiser: Optimiser, steps: int) -> Schedule:

@@ -40,7 +40,7 @@ def pictures(revived: Revived) -> list[Picture]:
 
 def course(revived: Any) -> tuple[list[int], np.ndarray]:
     """Steps from 0 to the last of the run's checkpoint, and the boxes (steps, N, 4) of all its images after them."""
-    experiment, settings = revived.experiment, revived.experiment.read(revived.run)
+    experiment, settings = revived.experiment, revived.settings
     model, trained = experiment.build_model(settings), revived.model
     model.encode.load_state(trained.encode.state())
     model.to(revived.model.device)

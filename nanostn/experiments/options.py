@@ -36,8 +36,7 @@ class Settings:
 
     experiment: str
     model: str = option("what", "{models}", MISSING, metavar="NAME")
-    data: str = option("what", "MNIST, or digits that the program draws itself (default: mnist where found, else "
-                       "digits)", choices=("mnist", "digits"))
+    data: str = option("what", "{data}: the last are drawn by the program (default: the first that is found)")
     limit: int | None = option("what", "only the first N training images", None, positive, "N")
     test_limit: int | None = option("what", "only the first N test images", None, positive, "N")
     seed: int = option("what", "of initial weights, order and distortions", 0, natural, "N")
@@ -64,6 +63,8 @@ class Settings:
                                              None, natural, "N")
     warm_up_localisation: int | None = option("how", "then let its learning rate rise in N equal steps; {off}",
                                               None, natural, "N")
+    weight_decay: float | None = option("how", "add X times a parameter to its gradient; {off}", None, number_or_zero,
+                                        "X")
     identity_penalty: float | None = option("how", "add X |theta - identity|^2, the mean over a batch, to the loss; "
                                             "{off}", None, number_or_zero, "X")
     clip_gradient: float | None = option("how", "scale a step's gradient down to a norm of X where it is longer; {off}",
@@ -79,18 +80,21 @@ def argument_parser(experiment: Experiment[Any], prog: str | None) -> Parser:
     parser = Parser(prog=prog or f"python -m nanostn.experiments.{experiment.name.replace('-', '_')}",
                     description=experiment.description)
     groups = {title: parser.add_argument_group(title) for title in ("what", "how", "where")}
+    choices = {"model": experiment.models, "data": experiment.data}
     for each in _options(experiment):
         default, how = getattr(experiment.defaults, each.name), dict(each.metadata)
-        if each.name == "model":
-            how["choices"] = experiment.models
+        if each.name in choices:
+            how["choices"] = choices[each.name]
         how["help"] = how["help"].format(experiment=experiment, models=", ".join(experiment.models),
+                                         data=", ".join(experiment.data),
                                          off=f"0: not at all (default: {default or 0})")
         groups[how.pop("group")].add_argument(_flag(each.name), default=default, **how)
     where = groups["where"]
     where.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to compute")
     where.add_argument("--threads", type=positive, metavar="N", help="CPU threads (default: all cores)")
     where.add_argument("--data-dir", metavar="DIR",
-                       help="holds a folder mnist with the four files (default: $NANOSTN_DATA, else the user's cache)")
+                       help=f"holds a folder {experiment.data[0]} with its files (default: $NANOSTN_DATA, else the "
+                            "user's cache)")
     where.add_argument("--run-dir", metavar="DIR",
                        help="keeps the run (default: a folder in runs/, named after the settings)")
     where.add_argument("--resume", action="store_true",
@@ -107,9 +111,10 @@ def settings(experiment: Experiment[S], options: argparse.Namespace) -> S:
     """What the run is, with the defaults that depend on others filled in."""
     given = {each.name: getattr(options, each.name) for each in _options(experiment)}
     if given["data"] is None:
-        # Where a place was named, digits that nobody asked for would be a surprise: there, what is missing is said.
-        wanted = datasets.named_directory(options.data_dir) or "mnist" in datasets.available()
-        given["data"] = "mnist" if wanted else "digits"
+        found = [name for name in experiment.data if name in datasets.available(options.data_dir)]
+        # Where a place was named, drawings that nobody asked for would be a surprise: there, what is missing is said.
+        named = datasets.named_directory(options.data_dir) and found == [experiment.data[-1]]
+        given["data"] = experiment.data[0] if named else found[0]
     if given["epochs"] is None and given["steps"] is None:
         given["epochs"] = experiment.epochs
     for option, other, needed in (("momentum", "optimiser", "sgd"), ("decay", "schedule", "steps"),
@@ -175,7 +180,7 @@ def command(experiment: Experiment[S], wanted: S) -> str:
             same = False
         if same:
             chosen = shorter
-    if chosen["data"] == "mnist":
+    if chosen["data"] == experiment.data[0]:
         del chosen["data"]  # the default, where it is found
     return " ".join(["nanostn train", experiment.name,
                      *(f"{name} {shlex.quote(value)}" for name, _, value in

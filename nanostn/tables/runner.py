@@ -24,7 +24,7 @@ from nanostn.tables import Cell, Table
 from nanostn.training import Interrupted, deferred_interrupt, duration, say
 
 # Beside its epochs, what a cell has to tell.
-TOLD = ("warning:", "encoder:", "MNIST was not found", "computing on the CPU")
+TOLD = ("warning:", "encoder:", "data:", "computing on the CPU")
 TRIES = 3  # to get hold of a cell that another process has
 
 

@@ -188,7 +188,7 @@ def pictures(table: Table, results: Results, folder: Path, data_dir: str | None)
 def _comparison(one: Path, other: Path, data_dir: str | None) -> list[Picture]:
     """Test images that the network in `one` gets wrong and the one in `other`, with a transformer, right."""
     wrong, right = (revive(path, data_dir) for path in (one, other))
-    names, column = [str(each.run.config["model"]) for each in (wrong, right)], right.run.config["distortion"]
+    names, column = [each.settings.model for each in (wrong, right)], right.settings.distortion
     images, labels = right.images[:LOOKED_AT], right.labels[:LOOKED_AT]
     seen = report.classes(wrong.model, images)
     chosen = np.flatnonzero((seen != labels) & (report.classes(right.model, images) == labels))[:SHOWN]
