@@ -15,7 +15,8 @@ from .locations import data_directory, named_directory
 from .mnist import mnist
 
 __all__ = ["Kind", "available", "cache_directory", "data_directory", "digits", "distort", "epoch_batches", "fetch",
-           "fixed_test_set", "kinds", "load", "mixed", "mnist", "named_directory", "names", "shuffled", "size_of", "steps"]
+           "fixed_test_set", "kinds", "load", "mixed", "mnist", "named_directory", "names", "shuffled", "size_of",
+           "steps"]
 
 names = ("digits", "mnist")
 

@@ -1,4 +1,4 @@
-"""Colour pictures as files have them, (N, H, W, 3) of bytes, and what a network is given: (N, 3, H, W), float32, 0 to 1.
+"""Colour pictures as files have them, (N, H, W, 3) of bytes, and as networks take them, (N, 3, H, W), from 0 to 1.
 
 A data set stays in bytes; a batch of it becomes floats when it is taken.
 """
@@ -25,7 +25,7 @@ class Planes:
 
     def __getitem__(self, chosen: Any) -> np.ndarray:
         planes = self.pictures[chosen].transpose(0, 3, 1, 2)
-        return np.multiply(planes, np.float32(1 / 255), order="C")
+        return np.multiply(planes, np.float32(1 / 255), dtype=np.float32, order="C")
 
 
 def varied(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -24,16 +24,18 @@ from typing import Any
 
 import numpy as np
 
-from nanostn import birds, datasets, training
-from nanostn.console import positive, positive_number
+from nanostn import birds, datasets, training, weights
+from nanostn.console import momentum, positive, positive_number
 from nanostn.datasets import cub
 from nanostn.experiments import bird_parts
 from nanostn.experiments.experiment import Data, Experiment
 from nanostn.experiments.options import Settings, option
+from nanostn.inception import Inception
 from nanostn.kernels.gpu.arrays.numpy_functions import move
 from nanostn.nn import Module
 
 SEEN = 224         # pixels of a side that Inception was made for
+CLASSES = {"cub": 200, "cub-sample": 44, "drawn-birds": 16}
 EVALUATED = 50     # photographs at a time
 
 
@@ -43,9 +45,9 @@ class BirdSettings(Settings):
     seen: int | None = option("what", "side of what Inception sees, crops and shrunk photographs (default: "
                               f"{SEEN}, or the size where that is less)", None, positive, "N")
     width: float = option("what", "filters of Inception, as a part of the paper's", 1.0, positive_number, "X")
-    weights: str | None = option("what", "for every Inception of a new run: an HDF5 or .safetensors file", None, str,
-                                 "FILE")
-    dropout: float = option("how", "before the last layer", 0.7, float, "X")
+    weights: str | None = option("what", "that every Inception of a new run begins with, an HDF5 or .safetensors file "
+                                 "with the names of `nanostn info --model inception`", None, str, "FILE")
+    dropout: float = option("how", "before the last layer", 0.7, momentum, "X")
 
 
 class Birds(Experiment[BirdSettings]):
@@ -59,7 +61,13 @@ class Birds(Experiment[BirdSettings]):
 
     def build_model(self, settings: BirdSettings) -> Module:
         return birds.build(settings.model, settings.size, settings.seen or min(settings.size, SEEN),
-                           cub.classes[settings.data], settings.width, settings.dropout, settings.seed)
+                           CLASSES[settings.data or self.data[0]], settings.width, settings.dropout, settings.seed)
+
+    def initialise(self, model: Module, settings: BirdSettings, data_dir: str | None) -> None:
+        """Every Inception, that of the localisation network too, begins with the same weights."""
+        for _, part in model.named_modules():
+            if settings.weights is not None and isinstance(part, Inception):
+                weights.load(part, settings.weights)
 
     def load_data(self, settings: BirdSettings, data_dir: str | None = None) -> Data:
         """Photographs, for training and for tests, none of them decoded yet, and their labels."""

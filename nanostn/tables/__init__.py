@@ -65,6 +65,7 @@ class Table:
     compared: tuple[str, str] | None = None    # rows: the page shows images that only the second gets right
     pictured: Sequence[tuple[str, str]] = ()   # rows and columns: the page shows what the report of their run does
     correct: bool = False                      # percent that are right are shown
+    mean: bool = False                         # over the columns, beside them
     decimals: int = 2
 
     def cells(self, only: Sequence[str] = (), recipe: str | None = None, seeds: Sequence[int] = (0,)) -> list[Cell]:
@@ -124,7 +125,7 @@ TABLES = {
         tuple("0123456789"), ("--distortion", "{row}", "--digit", "{column}"),
         {"T": dict.fromkeys("0123456789", 100),
          "TC": dict(zip("0123456789", (81, 82, 88, 75, 94, 84, 93, 85, 89, 87), strict=True))},
-        {"short": Recipe(50, ())}, correct=True, decimals=0,
+        {"short": Recipe(50, ())}, correct=True, mean=True, decimals=0,
         pictured=(("T", "8"), ("TC", "8"))),
     "mnist-3d": Table(
         "3D MNIST (A.3; the paper has no figures), test error %", "mnist-3d",

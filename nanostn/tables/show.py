@@ -49,12 +49,12 @@ def grid(table: Table, results: Results, recipe: str) -> list[list[str]]:
     some = here if recipe != next(iter(table.recipes)) else {}
     rows, columns = ([name for name in names if not some or name in {getattr(cell, which) for cell in some}]
                      for names, which in ((table.rows, "row"), (table.columns, "column")))
-    lines = [["", *columns, *(["mean"] if table.correct else [])]]
+    lines = [["", *columns, *(["mean"] if table.mean else [])]]
     for row in rows:
         numbers = {column: [_shown(table, result) for cell, result in here.items()
                             if (cell.row, cell.column) == (row, column)] for column in columns}
         words = [_words(table, numbers[column], table.paper.get(row, {}).get(column)) for column in columns]
-        if table.correct:
+        if table.mean:
             paper = list(table.paper.get(row, {}).values())
             every = [number for column in columns for number in numbers[column]]
             words.append(_words(table, every if all(numbers.values()) else [],
@@ -62,7 +62,7 @@ def grid(table: Table, results: Results, recipe: str) -> list[list[str]]:
         lines.append([row, *words])
     counts = [sorted({result["parameters"] for cell, result in here.items()
                       if cell.column == column and "parameters" in result}) for column in columns]
-    if any(counts) and not table.correct:
+    if any(counts) and not table.mean:
         lines.append(["parameters", *(" to ".join(f"{n:,}" for n in dict.fromkeys((c[0], c[-1]))) if c else ""
                                       for c in counts)])
     return lines
@@ -83,7 +83,10 @@ def _words(table: Table, numbers: Sequence[float], paper: float | None, spread: 
         ours = f"{statistics.mean(numbers):.{table.decimals}f}"
         if len(numbers) > 1 and spread:
             ours += f" ± {statistics.stdev(numbers):.{table.decimals}f}"
-    return ours if paper is None else f"{ours} ({paper:.{min(table.decimals, 1)}f})"
+    if paper is None:
+        return ours
+    digits = min(table.decimals, 1 if paper == round(paper, 1) else 2)
+    return f"{ours} ({paper:.{digits}f})"
 
 
 def as_text(table: Table, results: Results, recipe: str) -> str:
