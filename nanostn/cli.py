@@ -7,7 +7,9 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from nanostn._version import version
 from nanostn.checks import argument_error
@@ -70,6 +72,8 @@ def _parser() -> Parser:
     info = command("info", _info, "versions, CPU threads, GPU, data found")
     info.add_argument("--data-dir", metavar="DIR", help=_DATA_DIR)
     info.add_argument("--kernels", action="store_true", help="list the kernels that are compiled, from the disk")
+    info.add_argument("--model", metavar="NAME", help="only the names and shapes of a network's weights: EXPERIMENT, "
+                                                      "EXPERIMENT:MODEL or inception")
 
     demo = command("demo", _demo, "a CNN and an ST-CNN on distorted digits, in about two minutes, without a download")
     place(demo, data=False)
@@ -123,6 +127,8 @@ def _parser() -> Parser:
 
 
 def _info(options: argparse.Namespace) -> int:
+    if options.model is not None:
+        return _info_model(options.model)
     from importlib import metadata
 
     import numba
@@ -162,6 +168,32 @@ def _gpu() -> str:
     gpu = device()
     memory = f"{gpu.free_bytes() / 2**30:.1f} GiB free"
     return f"{words}, compute capability {gpu.capability[0]}.{gpu.capability[1]}, {memory}"
+
+
+def _info_model(name: str) -> int:
+    """Names, shapes and number of a network's parameters and buffers, as a file for `weights.load` has them."""
+    if name == "inception":
+        from nanostn.inception import Inception
+
+        model: Any = Inception()
+    else:
+        name, _, chosen = name.partition(":")
+        if name not in EXPERIMENTS:
+            raise argument_error("info", "--model", f"inception or one of {', '.join(EXPERIMENTS)}", repr(name))
+        experiment = find(name)
+        chosen = chosen or experiment.defaults.model
+        if chosen not in experiment.models:
+            raise argument_error("info", "--model", f"{name}:NAME with one of {', '.join(experiment.models)}",
+                                 repr(chosen))
+        model = experiment.build_model(replace(experiment.defaults, model=chosen))
+    state = model.state()
+    width = max(map(len, state))
+    for path, array in state.items():
+        print(f"{path:<{width}}  {' x '.join(map(str, array.shape))}")
+    total = model.count_parameters()
+    print(f"{total:,} parameters, and {sum(array.size for array in state.values()) - total:,} numbers that are not "
+          "trained")
+    return 0
 
 
 def _info_kernels() -> None:

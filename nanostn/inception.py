@@ -1,10 +1,10 @@
-"""Inception with batch normalisation (Ioffe and Szegedy 2015, figure 5), the network of the paper's birds (appendix A.6).
+"""Inception with batch normalisation (Ioffe and Szegedy 2015, figure 5), the network of the paper's birds (A.6).
 
-    Inception()(x)        (N, 3, 224, 224) -> descriptors (N, 1024); without weights of its own: `weights.load`
+    Inception()(x)        (N, 3, 224, 224) -> descriptors (N, 1024); trained weights come from a file: `weights.load`
 
-Side by side in a block, over the same input, and joined by their channels: a convolution 1x1; 1x1 and 3x3; 1x1 and twice
-3x3; pooling 3x3 and 1x1. Every convolution is followed by batch normalisation and ReLU. Where a block halves the side,
-it has no 1x1, and its pooling hands the channels on.
+A block has side by side, over the same input: a convolution 1x1; 1x1 and 3x3; 1x1 and twice 3x3; pooling 3x3 and 1x1.
+Their channels are joined. Every convolution is followed by batch normalisation and ReLU. A block that halves the side
+has no 1x1, and its pooling hands all channels on.
 
     224    conv 7x7 / 2    112    pool / 2    56    conv 1x1, 3x3    pool / 2    28    3a 3b 3c / 2    14
                                                                                   4a 4b 4c 4d 4e / 2     7    5a 5b
@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from nanostn.checks import LARGE, argument_error, checked_flag, checked_number, describe
+from nanostn.checks import argument_error, checked_flag, checked_number, describe
 from nanostn.functional import concatenate, max_pool2d
-from nanostn.nn import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d, Module, ReLU, Sequential
+from nanostn.nn import AvgPool2d, BatchNorm2d, Conv2d, MaxPool2d, Module, ReLU
 from nanostn.tensor import Tensor
 
 SMALLEST = 64  # side of an image: 2 is left of it
@@ -106,9 +106,9 @@ class Block(Module):
 class Inception(Module):
     """The network up to its descriptor: images (N, 3, S, S), S of 64 or more -> (N, filters), 1024 of them at width 1.
 
-    Every number of filters is multiplied by `width` and rounded to a multiple of 8, 8 at least. Without `pooled` the
-    feature maps before the last pooling are given back, (N, filters, S / 32, S / 32). `bias` gives the convolutions one,
-    which batch normalisation takes out again, for weights that come with it.
+    Every number of filters is multiplied by `width` and rounded to a multiple of 8, 8 at least. Without `pooled` it
+    ends before the last pooling, at feature maps (N, filters, S / 32, S / 32). With `bias` convolutions have one, for
+    weights that come with it; in training batch normalisation takes it out again.
     Raises ValueError for images of another shape.
     """
 
@@ -139,6 +139,24 @@ class Inception(Module):
         for block in self.blocks.values():
             x = block(x)
         return x.mean(axis=(2, 3)) if self.pooled else x
+
+
+_CAFFE = {"conv1": "conv1_7x7_s2", "conv2_reduce": "conv2_3x3_reduce", "conv2": "conv2_3x3",
+          "one": "1x1", "three_reduce": "3x3_reduce", "three": "3x3", "double_reduce": "double_3x3_reduce",
+          "double_1": "double_3x3_1", "double_2": "double_3x3_2", "projection": "pool_proj",
+          "convolution": "", "normalisation": "_bn", "gamma": "weight", "beta": "bias"}
+
+
+def caffe_name(name: str) -> str:
+    """What Caffe's BN-Inception, and PyTorch's after it, calls a parameter or buffer of an `Inception(bias=True)`.
+
+        weights.load(Inception(bias=True), path, names=caffe_name, leave_out=["last_linear"])
+
+    Its images are in the order blue, green, red, from 0 to 255, less the means 104, 117 and 128.
+    """
+    *block, layer, part, array = name.split(".")
+    of_block = [f"inception_{block[1]}_"] if block else []
+    return "".join([*of_block, _CAFFE[layer], _CAFFE[part], ".", _CAFFE.get(array, array)])
 
 
 def _scaled(filters: int, width: float) -> int:

@@ -5,7 +5,6 @@ import pytest
 
 from nanostn.bench import cases
 from nanostn.bench import run as bench
-from nanostn.models import build, build_lasagne
 from nanostn.transformations import Affine, Affine3d, Projective, ThinPlateSpline
 
 
@@ -80,7 +79,7 @@ def test_one_side_measures_every_row(monkeypatch):
 
 
 def test_a_training_step_is_measured_in_a_process_of_its_own(monkeypatch):
-    monkeypatch.setattr(bench, "TRAINING", {"cnn": 42})
+    monkeypatch.setattr(bench, "TRAINING", {"cnn": (256, 1, 42, 42)})
     milliseconds, megabytes = bench.side("nanostn", "training", 1)["cnn"]
     assert milliseconds > 0 and (np.isnan(megabytes) or megabytes > 0)
 
@@ -120,7 +119,7 @@ def test_errors():
 @pytest.mark.parametrize("network", cases.TRAINING)
 def test_pytorch_trains_the_same_network(network):
     torch = pytest.importorskip("torch")
-    from nanostn.bench import torch_side
+    from nanostn.bench import our_side, torch_side
 
     made = []
     original = torch.optim.SGD
@@ -129,5 +128,5 @@ def test_pytorch_trains_the_same_network(network):
         torch_side.step(network, *cases.batch(network))
     finally:
         torch.optim.SGD = original
-    ours = build_lasagne("st-cnn-affine") if network == "lasagne" else build(network, cases.TRAINING[network])
+    ours = our_side.build_network(network)
     assert [tuple(p.shape) for p in made[0]] == [p.shape for p in ours.parameters()]

@@ -42,6 +42,17 @@ def test_info(capfd, tmp_path):
     assert "argument types" not in out
 
 
+@pytest.mark.parametrize(("name", "words"), [
+    ("inception", ["blocks.4e.double_2.convolution.weight  ", " 256 x 256 x 3 x 3", "conv1.normalisation.running_var  ",
+                   "10,260,224 parameters, and 20,032 numbers that are not trained"]),
+    ("plain-mnist:cnn", ["0.weight   10 x 1 x 5 x 5", "21,840 parameters, and 0 numbers"]),
+    ("plain-mnist", ["transformer.localisation.9.weight"]),
+])
+def test_info_lists_the_weights_of_a_network(name, words, capfd):
+    code, out, err = run(["info", "--model", name], capfd)
+    assert code == 0 and err == "" and all(each in out for each in words)
+
+
 @pytest.mark.parametrize(("outcome", "words"), [
     (([Compiled("pooling", "_max_pool", 52_400, "float32 4-D x2, int64")], {"there": 2_500_000}),
      ["pooling  _max_pool      52  float32 4-D x2, int64", "1 compiled, 0.1 MB", "there: 2.5 MB in"]),
@@ -80,6 +91,8 @@ def test_info_lists_the_kernels_on_disk(outcome, words, monkeypatch, capfd):
     (["train", "distorted-mnist", "--data", "digits", "--run-dir", "/dev/null/run"], "should be a place to write in"),
     (["train", "distorted-mnist", "--threads", "100000"], "should be"),
     (["evaluate", "nowhere"], "has no config.json"),
+    (["info", "--model", "resnet"], "--model should be inception or one of distorted-mnist"),
+    (["info", "--model", "plain-mnist:fcn"], "--model should be plain-mnist:NAME with one of st-cnn-affine, cnn"),
     (["data", "fetch"], "NAME should be given"),
     (["data", "fetch", "cifar"], "should be mnist"),
     (["data", "list", "foo"], "NAME should be left out, received 'foo'"),

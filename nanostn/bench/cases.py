@@ -22,7 +22,8 @@ LAYERS: list[Layer] = [  # of 2D convolution
     (32, 64, 64, 32, 3, 1), (32, 96, 128, 28, 3, 1), (32, 160, 192, 14, 3, 1), (32, 32, 96, 28, 5, 2),  # an Inception's
     (32, 20, 48, 10, 5, 2),
 ]
-TRAINING = {"lasagne": 60, "cnn": 42, "st-cnn-affine": 42}  # network: side of the images; batches of 256
+TRAINING = {"lasagne": (256, 1, 60, 60), "cnn": (256, 1, 42, 42), "st-cnn-affine": (256, 1, 42, 42),
+            "inception": (8, 3, 224, 224)}  # network: a batch of images
 
 
 class Case(NamedTuple):
@@ -89,5 +90,5 @@ def layer(numbers: Layer, rng: np.random.Generator) -> list[np.ndarray]:
 
 def batch(network: str) -> tuple[np.ndarray, np.ndarray]:
     """Images and labels for a network of `TRAINING`."""
-    rng, side = np.random.default_rng(0), TRAINING[network]
-    return rng.random((256, 1, side, side), dtype=np.float32), rng.integers(10, size=256)
+    rng, shape = np.random.default_rng(0), TRAINING[network]
+    return rng.random(shape, dtype=np.float32), rng.integers(10, size=shape[0])

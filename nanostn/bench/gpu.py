@@ -68,7 +68,8 @@ def _show_sampler(best: dict[str, Found]) -> None:
 
 
 def _show_training(best: dict[str, Found]) -> None:
-    print("\ntraining step, batch 256: forward, loss, backward, SGD; memory of the GPU that it takes")
+    print("\ntraining step, batch 256 (inception: 8 of 224 x 224): forward, loss, backward, SGD; memory of the GPU "
+          "that it takes")
     print(f"{'network':<20}{'ms':>8}{'torch ms':>10}{'ratio':>7}{'MB':>9}{'torch MB':>10}{'launches':>10}"
           f"{'launching ms':>14}")
     for name, (ours, megabytes, launches, launching) in best["nanostn"].items():

@@ -7,9 +7,11 @@ import numpy as np
 
 from nanostn.bench.cases import TRAINING, Case, affine
 from nanostn.functional import conv2d, cross_entropy
+from nanostn.inception import Inception
 from nanostn.kernels.gpu.arrays.numpy_functions import move
 from nanostn.kernels.products.matmul import matmul
 from nanostn.models import build, build_lasagne
+from nanostn.nn import Module
 from nanostn.optim import SGD
 from nanostn.sampler import spatial_transform
 from nanostn.tensor import Tensor
@@ -50,10 +52,16 @@ def convolution(padding: int, x: np.ndarray, weight: np.ndarray, bias: np.ndarra
     return run
 
 
+def build_network(network: str) -> Module:
+    """A network of `TRAINING`; the Inception's descriptor is taken for scores."""
+    if network == "inception":
+        return Inception()
+    return build_lasagne("st-cnn-affine") if network == "lasagne" else build(network, TRAINING[network][-1])
+
+
 def step(network: str, images: Any, labels: Any, device: str = "cpu") -> Callable[[], float]:
     """A training step of a network of `TRAINING`."""
-    model = build_lasagne("st-cnn-affine") if network == "lasagne" else build(network, TRAINING[network])
-    model.to(device)
+    model = build_network(network).to(device)
     images, labels = move(images, device), move(labels, device)
     optimiser = SGD(model.parameters(), learning_rate=0.01, momentum=0.9)
 

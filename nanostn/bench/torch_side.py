@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from nanostn.bench.cases import Case
+from nanostn.inception import STEM, TABLE, Row
 from nanostn.transformations import Affine, Affine3d
 
 
@@ -93,6 +94,46 @@ class Transformed(nn.Module):
         return self.classifier(nn.functional.avg_pool2d(V, self.pool) if self.pool > 1 else V)
 
 
+class Convolution(nn.Module):
+    def __init__(self, channels: int, filters: int, window: int, stride: int = 1):
+        super().__init__()
+        self.convolution = nn.Conv2d(channels, filters, window, stride, window // 2, bias=False)
+        self.normalisation = nn.BatchNorm2d(filters)
+
+    def forward(self, x: Any) -> Any:
+        return torch.relu_(self.normalisation(self.convolution(x)))
+
+
+class Block(nn.Module):
+    def __init__(self, channels: int, row: Row):
+        super().__init__()
+        stride = 2 if row.pool == "halve" else 1
+        self.branches = nn.ModuleList([
+            *([Convolution(channels, row.one, 1)] if row.one else []),
+            nn.Sequential(Convolution(channels, row.three_reduce, 1),
+                          Convolution(row.three_reduce, row.three, 3, stride)),
+            nn.Sequential(Convolution(channels, row.double_reduce, 1), Convolution(row.double_reduce, row.double, 3),
+                          Convolution(row.double, row.double, 3, stride)),
+            nn.Sequential({"average": nn.AvgPool2d(3, 1, 1), "largest": nn.MaxPool2d(3, 1, 1),
+                           "halve": nn.MaxPool2d(3, 2, ceil_mode=True)}[row.pool],
+                          *([Convolution(channels, row.projection, 1)] if row.projection else []))])
+        self.filters = row.one + row.three + row.double + (row.projection or channels)
+
+    def forward(self, x: Any) -> Any:
+        return torch.cat([branch(x) for branch in self.branches], 1)
+
+
+def inception(table: dict[str, Row] = TABLE, stem: tuple[int, int, int] = STEM) -> nn.Module:
+    """`nanostn.inception.Inception` for images whose side is a multiple of 32, its parameters in the same order."""
+    first, reduced, filters = stem
+    layers = [Convolution(3, first, 7, 2), nn.MaxPool2d(3, 2, ceil_mode=True), Convolution(first, reduced, 1),
+              Convolution(reduced, filters, 3), nn.MaxPool2d(3, 2, ceil_mode=True)]
+    for row in table.values():
+        layers.append(block := Block(filters, row))
+        filters = block.filters
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
 def _convolutions(filters: int, first: int, second: int) -> list[nn.Module]:
     return [nn.Conv2d(1, filters, first), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(filters, filters, second), nn.ReLU(),
             nn.MaxPool2d(2), nn.Flatten()]
@@ -106,7 +147,9 @@ def _localisation(pool: nn.Module, features: int, units: int) -> list[nn.Module]
 def step(network: str, images: np.ndarray, labels: np.ndarray, device: str = "cpu") -> Callable[[], float]:
     """A training step of the network that `nanostn.models` builds under this name."""
     model: nn.Module
-    if network == "lasagne":
+    if network == "inception":
+        model = inception()
+    elif network == "lasagne":
         model = Transformed(_localisation(nn.MaxPool2d(2), 1620, 50), 20, "border", 1,
                             [*_convolutions(32, 3, 3), nn.Linear(288, 256), nn.ReLU(), nn.Linear(256, 10)])
     elif network == "st-cnn-affine":
