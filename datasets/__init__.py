@@ -7,7 +7,7 @@ import numpy as np
 from nanostn.checks import argument_error, describe
 from nanostn.kernels.compiling.caching import cache_directory
 
-from .batches import epoch_batches, fixed_test_set, steps
+from .batches import epoch_batches, fixed_test_set, mixed, shuffled, steps
 from .digits import digits
 from .distortions import Kind, distort, kinds, size_of
 from .fetch import SOURCES, available, fetch
@@ -15,7 +15,8 @@ from .locations import data_directory, named_directory
 from .mnist import mnist
 
 __all__ = ["Kind", "SOURCES", "available", "cache_directory", "data_directory", "digits", "distort", "epoch_batches",
-           "fetch", "fixed_test_set", "kinds", "load", "mnist", "named_directory", "names", "size_of", "steps"]
+           "fetch", "fixed_test_set", "kinds", "load", "mixed", "mnist", "named_directory", "names", "shuffled",
+           "size_of", "steps"]
 
 names = ("digits", "mnist")
 

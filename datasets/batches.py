@@ -21,7 +21,7 @@ from nanostn.kernels.gpu.arrays.prefetch import arrived, upload
 from .distortions import DIGIT, Drawn, Kind, kind_of
 
 # First words of the seeds: different purposes must never draw the same numbers.
-ORDER, BATCH, TEST = 1, 2, 3
+ORDER, BATCH, TEST, MIXED = 1, 2, 3, 6
 VERSION = 2               # of the distortions; raise it when they change, so that older caches are made anew
 CHUNK = 1000              # test images distorted at a time
 
@@ -43,11 +43,24 @@ def epoch_batches(images: np.ndarray, labels: np.ndarray, batch_size: int, kind:
     return ((made.canvas(), y) for made, y in (_sent(drawn) if device == "cuda" else drawn))
 
 
+def shuffled(count: int, batch_size: int, seed: int, epoch: int,
+             start: int = 0) -> Iterator[tuple[np.ndarray, np.random.Generator]]:
+    """The batches of one epoch over `count` images from step `start` on: the numbers of its images, and a generator of
+    its own for what is random about them. Every image comes once, in an order of this epoch."""
+    order = np.random.default_rng([ORDER, seed, epoch]).permutation(count)
+    for step in range(start, steps(count, batch_size)):
+        yield order[step * batch_size:(step + 1) * batch_size], np.random.default_rng([BATCH, seed, epoch, step])
+
+
+def mixed(count: int, limit: int | None = None) -> np.ndarray:
+    """The numbers of `count` images, or of `limit` of them, in an order drawn once for all runs: where a file has them
+    class by class, the first few are of all classes."""
+    return np.random.default_rng([MIXED, count]).permutation(count)[:limit]
+
+
 def _drawn(images, labels, batch_size, kind, seed, epoch, start):
-    order = np.random.default_rng([ORDER, seed, epoch]).permutation(len(images))
-    for step in range(start, steps(len(images), batch_size)):
-        chosen = order[step * batch_size:(step + 1) * batch_size]
-        made, y = kind.draw(images, labels, chosen, np.random.default_rng([BATCH, seed, epoch, step]))
+    for chosen, rng in shuffled(len(images), batch_size, seed, epoch, start):
+        made, y = kind.draw(images, labels, chosen, rng)
         yield made, y.astype(np.int64)
 
 

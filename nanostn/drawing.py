@@ -108,6 +108,12 @@ def draw_box(axes: Any, grid: np.ndarray, size: tuple[int, int, int], align_corn
     _corner(axes, x[0, 0, 0], y[0, 0, 0])
 
 
+def draw_rectangle(axes: Any, box: np.ndarray, colour: str, width: float) -> None:
+    """A box (left, top, right, bottom) over an image, in pixels from its upper left corner."""
+    left, top, right, bottom = box - 0.5  # the first pixel's centre is at 0
+    axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=colour, linewidth=width)
+
+
 def _pixels(grid: np.ndarray, size: tuple[int, int], align_corners: bool) -> tuple[np.ndarray, np.ndarray]:
     """x and y of a grid's points, counted in pixels from the centre of the top left one."""
     H, W = size
@@ -164,9 +170,8 @@ def boxes_sheet(images: np.ndarray, boxes: np.ndarray, truth: np.ndarray, titles
     for row, cells in enumerate(figure.subplots(len(images), len(titles), squeeze=False)):
         for cell, title, box in zip(cells, titles, boxes[:, row], strict=True):
             draw_image(cell, images[row], margin=0.02)
-            for (left, top, right, bottom), colour, width in ((truth[row], CORNER, 0.8), (box, GRID, 1.6)):
-                x, y = np.array([left, right, right, left, left]), np.array([top, top, bottom, bottom, top])
-                cell.plot(x - 0.5, y - 0.5, color=colour, linewidth=width)
+            draw_rectangle(cell, truth[row], CORNER, 0.8)
+            draw_rectangle(cell, box, GRID, 1.6)
             if row == 0:
                 cell.set_title(title, fontsize=8, color=INK, pad=4)
     return figure

@@ -1,4 +1,4 @@
-"""Every experiment for a few steps on the digits that the program draws; what a run leaves behind; resuming one."""
+"""Every experiment for a few steps on what the program draws; what a run leaves behind; resuming one."""
 
 import contextlib
 import functools
@@ -17,12 +17,15 @@ from nanostn import datasets, experiments
 from nanostn.checkpoints import load, save
 from nanostn.cli import main
 from nanostn.console import guarded
+from nanostn.datasets import cub, gtsrb
 from nanostn.experiments import EXPERIMENTS, demo, distorted_mnist, experiment, find, options
 from nanostn.optim import GroupWarmUp
 from nanostn.runs import RunDirectory
 
 SMALL = ["--data", "digits", "--limit", "24", "--test-limit", "10", "--batch-size", "8", "--epochs", "2"]
-NARROW = {"svhn": ("--width", "0.03")}  # networks that would take long
+# For networks that would take long.
+SMALLER = {"svhn": ("--width", "0.03"), "traffic-signs": ("--size", "16"),
+           "birds": ("--size", "64", "--width", f"{1 / 64}")}
 DISTORTED_MNIST = distorted_mnist.EXPERIMENT
 DISTORTED = ["train", "distorted-mnist", *SMALL, "--filters", "2", "--distortion", "R"]
 
@@ -58,8 +61,13 @@ def flat(contents, prefix=""):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_two_steps_of_each(name, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(datasets.svhn, "DRAWN", (24, 10))
+    monkeypatch.setattr(gtsrb, "TRAIN", 24)
+    monkeypatch.setattr(gtsrb, "TEST", 10)
+    birds = functools.partial(cub.drawn_birds, tmp_path / "birds", train=2, test=1)
+    monkeypatch.setattr(cub, "drawn_birds", birds)
     data = find(name).data[-1]
-    assert main(["train", name, *SMALL, "--data", data, *NARROW.get(name, ()), "--steps", "2", "--run-dir", "run"]) == 0
+    assert main(["train", name, *SMALL, "--data", data, *SMALLER.get(name, ()), "--steps", "2", "--run-dir",
+                 "run"]) == 0
     out = capfd.readouterr().out
     assert "epoch   1/1" in out and "nanostn report run" in out
     result = json.loads((tmp_path / "run" / "result.json").read_text())

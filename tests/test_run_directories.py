@@ -137,10 +137,10 @@ def test_what_the_command_line_writes_is_never_refused(name, options, monkeypatc
         monkeypatch.setattr(find(name), part, lambda *arguments: None)
     monkeypatch.setattr(experiment, "train_run", lambda *arguments: 0)
     model = find(name).models[-1]
-    given = ["train", name, "--model", model, "--data", "digits", "--limit", "8", "--batch-size", "8", "--steps", "1",
-             *options]
-    small = ["--filters", "2", "--distortion", "P"] if name == "distorted-mnist" else []
-    assert main([*given, *small, "--run-dir", "run"]) == 0
+    given = ["train", name, "--model", model, "--data", find(name).data[-1], "--limit", "8", "--batch-size", "8",
+             "--steps", "1", *options]
+    small = {"distorted-mnist": ["--filters", "2", "--distortion", "P"], "birds": ["--size", "64", "--width", "0.02"]}
+    assert main([*given, *small.get(name, []), "--run-dir", "run"]) == 0
     find(name).read(RunDirectory.open("run"))
     assert main(["train", name, "--run-dir", "run", "--resume"]) == 0
 

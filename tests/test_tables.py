@@ -57,8 +57,8 @@ def test_every_cell_is_a_run_of_its_experiment(name):
     seen = set()
     for recipe in table.recipes:
         for cell in table.cells(recipe=recipe, seeds=(0, 3)):
-            settings = command_line.settings(experiment, parser.parse_args([*table.arguments(cell),
-                                                                               f"--data={experiment.data[-1]}"]))
+            words = [*table.arguments(cell), f"--data={experiment.data[-1]}"]
+            settings = command_line.settings(experiment, parser.parse_args(words))
             seen.add(settings)
             assert settings.seed == cell.seed and settings.epochs == table.recipes[recipe].epochs
     assert len(seen) == 2 * len(table.recipes) * len(table.rows) * len(table.columns)

@@ -18,7 +18,9 @@ EXPERIMENTS = {"distorted-mnist": "the paper's table 1: distorted digits, with a
                "mnist-addition": "the paper's table 4: the sum of two digits, with one and with two transformers",
                "co-localisation": "the paper's table 5: where a hundred images have the same, with no label",
                "mnist-3d": "the paper's A.3: digits turned and placed in a volume, flattened by a 3D transformer",
-               "svhn": "the paper's table 2: house numbers, with transformers at the input and on feature maps"}
+               "svhn": "the paper's table 2: house numbers, with transformers at the input and on feature maps",
+               "traffic-signs": "43 German traffic signs, with no transformer, one, and two in series",
+               "birds": "the paper's table 3: species of birds, by transformers that find parts of them"}
 
 
 def find(name: str) -> Any:

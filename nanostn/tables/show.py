@@ -51,8 +51,7 @@ def grid(table: Table, results: Results, recipe: str) -> list[list[str]]:
                      for names, which in ((table.rows, "row"), (table.columns, "column")))
     further = [(column, name, words) for name, words in table.further for column in columns
                if any(cell.column == column and name in result for cell, result in here.items())]
-    lines = [["", *columns, *(f"{column} {words}" for column, _, words in further),
-              *(["mean"] if table.correct else [])]]
+    lines = [["", *columns, *(f"{column} {words}" for column, _, words in further), *(["mean"] if table.mean else [])]]
     for row in rows:
         numbers = {column: [_shown(table, result) for cell, result in here.items()
                             if (cell.row, cell.column) == (row, column)] for column in columns}
@@ -60,7 +59,7 @@ def grid(table: Table, results: Results, recipe: str) -> list[list[str]]:
         words += [_words(table, [result[name] for cell, result in here.items()
                                  if (cell.row, cell.column) == (row, column) and name in result], None)
                   for column, name, _ in further]
-        if table.correct:
+        if table.mean:
             paper = list(table.paper.get(row, {}).values())
             every = [number for column in columns for number in numbers[column]]
             words.append(_words(table, every if all(numbers.values()) else [],
@@ -68,7 +67,7 @@ def grid(table: Table, results: Results, recipe: str) -> list[list[str]]:
         lines.append([row, *words])
     counts = [sorted({result["parameters"] for cell, result in here.items()
                       if cell.column == column and "parameters" in result}) for column in columns]
-    if any(counts) and not table.correct:
+    if any(counts) and not table.mean:
         lines.append(["parameters", *(" to ".join(f"{n:,}" for n in dict.fromkeys((c[0], c[-1]))) if c else ""
                                       for c in counts),
                       *[""] * len(further)])
@@ -90,7 +89,10 @@ def _words(table: Table, numbers: Sequence[float], paper: float | None, spread: 
         ours = f"{statistics.mean(numbers):.{table.decimals}f}"
         if len(numbers) > 1 and spread:
             ours += f" ± {statistics.stdev(numbers):.{table.decimals}f}"
-    return ours if paper is None else f"{ours} ({paper:.{min(table.decimals, 1)}f})"
+    if paper is None:
+        return ours
+    digits = min(table.decimals, 1 if paper == round(paper, 1) else 2)
+    return f"{ours} ({paper:.{digits}f})"
 
 
 def as_text(table: Table, results: Results, recipe: str) -> str:
