@@ -66,16 +66,17 @@ def test_no_function_has_more_than_12_parameters():
     assert WIDER_FUNCTIONS - found == set(), "these need not be named any more"
 
 
-SHAPE = re.compile(r"\(\w[\w .*/\[\]]*,( ?[\w .*/\[\]]+,?)*\)")  # (N, C, H, W), (rows, columns), (C,)
-UNIT = re.compile(r"\b(pixels?|entry|entries|normalised|bytes?|bits?|samples?)\b")
+SHAPE = re.compile(r"\(\w[\w +.*/\[\]]*,( ?[\w +.*/\[\]]+,?)*\)")  # (N, C, H, W), (rows, columns), (C,)
+UNIT = re.compile(r"\b(pixels?|entry|entries|normalised|bytes?|bits?|samples?)\b", re.IGNORECASE)
 
 
 def functions(tree, around=""):
-    """Each function with what is said of it: by its docstring, and by those of the functions around it."""
+    """Each function with what is said of it: by its docstring, and by those of the functions and classes around it."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
             said = f"{ast.get_docstring(node) or ''}\n{around}"
-            yield node, said
+            if isinstance(node, ast.FunctionDef):
+                yield node, said
             yield from functions(node, said)
         else:
             yield from functions(node, around)

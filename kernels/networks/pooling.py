@@ -94,7 +94,10 @@ def _spread_to_two(values, places, at, count, first, target, row, W):
 
 @linked(nogil=True)
 def _keep_larger(source, begin, stride, left, right, found, largest, places, at):
-    """largest[at + q] is replaced by source[begin + q stride] where that is larger, for q from left to right."""
+    """largest[at + q] is replaced by source[begin + q stride] where that is larger, for q from left to right.
+
+    `at` and `begin` are entries of flat arrays: where a row of windows begins, and what its first one has there.
+    """
     # No branches on values: all is read before one is chosen, else the loop does not become vectors.
     for q in range(left, right):
         value, best = source[np.uint64(begin + q * stride)], largest[np.uint64(at + q)]
@@ -105,21 +108,21 @@ def _keep_larger(source, begin, stride, left, right, found, largest, places, at)
 
 @linked(nogil=True)
 def _add(source, begin, stride, left, right, target, at):
-    """target[at + q] += source[begin + q stride]."""
+    """target[at + q] += source[begin + q stride], entries as for `_keep_larger`."""
     for q in range(left, right):
         target[np.uint64(at + q)] += source[np.uint64(begin + q * stride)]
 
 
 @linked(nogil=True)
 def _spread(values, at, share, stride, left, right, target, begin):
-    """target[begin + q stride] += share values[at + q]."""
+    """target[begin + q stride] += share values[at + q], entries as for `_keep_larger`."""
     for q in range(left, right):
         target[np.uint64(begin + q * stride)] += values[np.uint64(at + q)] * share
 
 
 @linked(nogil=True)
 def _spread_to_place(values, places, at, place, stride, left, right, target, begin):
-    """target[begin + q stride] += values[at + q] where the place is this one."""
+    """target[begin + q stride] += values[at + q], entries as for `_keep_larger`, where the place is this one."""
     none = target.dtype.type(0)
     for q in range(left, right):
         value, found = values[np.uint64(at + q)], places[np.uint64(at + q)]

@@ -64,7 +64,8 @@ def _sample(T, dims, source, way, functions):
 class Plan:
     """How a sampling problem is launched: arrays, constants, and the numbers of its `Problem` in a row.
 
-    The arguments are those of `schedule.sample`. One set of points for many images is one image of all their channels.
+    The arguments are those of `schedule.sample`: U (N, C, H, W) or (N, C, D, H, W), and so on. One set of points for
+    many images is one image of all their channels.
     """
 
     def __init__(self, U, M, basis, grid, scale, size, kernel, padding, outside, flatten):

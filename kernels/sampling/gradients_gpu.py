@@ -107,7 +107,10 @@ def _reduced(T, dims, source, threads):
 @cuda_kernel("T* T* T* T* T* T* int64[] T*", Problem, "int bool bool", offered=[
     (T, dims, *way, FULL) for T in (np.float32, np.float64) for dims in (2, 3) for way in WAYS])
 def _gradients(T, dims, source, way, functions, threads):
-    """Both gradients of the sampler: dU by eq. 6 and dpoints by eq. 7, a block of `threads` points at a time."""
+    """Both gradients of the sampler: dU by eq. 6 and dpoints by eq. 7, a block of `threads` points at a time.
+
+    dV (images, C, P), dpoints as M or the grid, maxima and sums as in `Scatter`; the others as for `sample`, in pixels.
+    """
     point, widths_of, through_quotient = source_points_gpu.on_device(T, dims, source)
 
     @device_function
@@ -202,7 +205,7 @@ def _weight_of_points(T, dims, source, way, functions):
 
 
 def gradients_on_device(U, M, basis, grid, scale, size, dV, kernel, padding, outside, flatten, wanted):
-    """dU or None, and the gradient of the points, dgrid or dM, or None; the other arguments are those of `Plan`."""
+    """dU or None, and dgrid or dM in pixels, or None, as the pair `wanted` says; the others are those of `Plan`."""
     wanted_U, wanted_points = wanted
     given = grid if grid.shape[1] > 0 else M
     nothing = full(given.shape, 0, dV.dtype) if wanted_points and (kernel.kind == NEAREST or dV.size == 0) else None

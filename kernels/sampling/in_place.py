@@ -46,7 +46,10 @@ def _flag(exists, flag):
 
 @njit(inline="always", **inner)
 def _keep(axis, j, k, f, spoilt, numbers, integers):
-    """Write down the first neighbour k of point j along an axis, and the weight f of the second, NaN if spoilt."""
+    """Write down the first neighbour k of point j along an axis, and the weight f of the second, NaN if spoilt.
+
+    Both in pixels, into rows of `integers` (INTEGERS,) and `numbers` (NUMBERS,).
+    """
     integers[index(FIRST + axis * RUN + j)] = k
     numbers[index(F + axis * RUN + j)] = numbers.dtype.type(np.nan) if spoilt else f
 
@@ -57,7 +60,7 @@ def _keep(axis, j, k, f, spoilt, numbers, integers):
 
 @linked(**inner)
 def _neighbours(count, shape, kind, padding, backward, numbers, integers):
-    """The first neighbours along columns, slices and rows, as in `bilinear.py`; forwards a NaN has the weight NaN."""
+    """The first neighbours along columns, slices and rows, as in `bilinear.py`, in pixels; forwards a NaN weighs NaN."""
     T = numbers.dtype.type
     shift, forward, turns = T(0.5) if kind == NEAREST else T(0), not backward, backward and kind != NEAREST  # eq. 4
     for axis in range(len(shape)):
@@ -119,7 +122,7 @@ def place(count, shape, top, bottom, kind, padding, backward, numbers, integers)
 
 @linked(**inner)
 def reach(count, shape, kind, padding, numbers, integers):
-    """The first and last slice that a run of points reads, backwards."""
+    """The first and last slice of pixels that a run of points reads, backwards."""
     _neighbours(count, shape, kind, padding, True, numbers, integers)
     low, high = np.int32(shape[0]), np.int32(-1)
     for j in range(count):
@@ -228,7 +231,7 @@ def scatter(target, base, count, shape, numbers, integers, pixels, dV, start):
 
 @linked(**inner)
 def pick(source, base, count, shape, outside, numbers, integers, V, start):
-    """V[start + j] += eq. 4 for a run, from the flat source; V is flat, too."""
+    """V[start + j] += eq. 4 for a run, from the pixels of the flat source; V is flat, too."""
     for k in range(count):
         j = np.int64(k)
         pixel = source[index(base + np.int64(integers[index(LINES + j)]))]
@@ -241,7 +244,7 @@ def pick(source, base, count, shape, outside, numbers, integers, V, start):
 
 @linked(**inner)
 def put(target, base, count, integers, dV, start):
-    """The adjoint of `pick`, by dV into target, both flat."""
+    """The adjoint of `pick`, by dV into the pixels of target, both flat."""
     for k in range(count):
         j = np.int64(k)
         exists, _, _, _ = _exist(integers[index(FLAGS + j)], 0)

@@ -37,7 +37,7 @@ def steps(rows, columns, volume, lanes):
 
 @linked(**inner)
 def turned(source, start, source_step, rows, columns, target, at, target_step):
-    """target[at + j target_step + i] = source[start + i source_step + j] for i < rows and j < columns."""
+    """target[at + j target_step + i] = source[start + i source_step + j], of rows x columns entries."""
     if rows == target_step == 1 or columns == source_step == 1:  # planes: nothing is turned
         for j in range(rows * columns):
             target[index(at + j)] = source[index(start + j)]

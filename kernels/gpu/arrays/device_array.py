@@ -190,7 +190,7 @@ class DeviceArray(NDArrayOperatorsMixin):
     __getitem__, __setitem__ = _handed_on("getitem"), _handed_on("setitem")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
-        """What NumPy asks for a ufunc of arrays of any shapes that broadcast, or for its method `at`."""
+        """What NumPy asks for a ufunc, entry by entry of arrays that broadcast, or for its method `at`."""
         _refuse_numpy(ufunc.__name__, inputs)
         if method == "at" and ufunc is np.add:
             return HANDLED["add_at"](*inputs)

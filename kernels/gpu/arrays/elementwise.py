@@ -134,7 +134,7 @@ def _strided(T, S, name, form):
 
 @cuda_kernel("T~ bool~ T~ T~ int" + 5 * STEPS, offered=[(np.float32,), (np.float64,), (np.int64,)])
 def _choose(T):
-    """out = a where `which`, else b; as `_strided`."""
+    """out = a where `which`, else b, n entries; sizes and steps as for `_strided`."""
     def choose(out, which, a, b, n, sizes, out_steps, which_steps, a_steps, b_steps):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
             index = _index(i, sizes)

@@ -31,7 +31,10 @@ def _take(T):
 
 @cuda_kernel("T* T* int64* int64* int64* int int int int int", offered=TAKEN[:2])
 def _add_taken(T):
-    """out[o, targets[t], i] = its sum with dy[o, k, i] over k = order[starts[t]] to order[starts[t + 1] - 1]."""
+    """out[o, targets[t], i] = its sum with dy[o, k, i] over k = order[starts[t]] to order[starts[t + 1] - 1].
+
+    out (outer, length, inner) and dy (outer, count, inner); n entries of `distinct` targets are written.
+    """
     def add_taken(out, dy, order, targets, starts, n, distinct, count, length, inner):
         for i in range(cuda.grid(1), n, cuda.gridsize(1)):
             row, column = split(i, inner)
