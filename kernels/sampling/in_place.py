@@ -60,7 +60,7 @@ def _keep(axis, j, k, f, spoilt, numbers, integers):
 
 @linked(**inner)
 def _neighbours(count, shape, kind, padding, backward, numbers, integers):
-    """The first neighbours along columns, slices and rows, as in `bilinear.py`, in pixels; forwards a NaN weighs NaN."""
+    """The first neighbours along columns, slices and rows, as in `bilinear.py`, in pixels; forwards NaN weighs NaN."""
     T = numbers.dtype.type
     shift, forward, turns = T(0.5) if kind == NEAREST else T(0), not backward, backward and kind != NEAREST  # eq. 4
     for axis in range(len(shape)):

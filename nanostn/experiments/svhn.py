@@ -32,7 +32,6 @@ from nanostn import datasets, house_numbers, no_grad
 from nanostn.console import momentum as below_one
 from nanostn.console import positive_number
 from nanostn.datasets import svhn
-from nanostn.datasets.batches import ORDER
 from nanostn.datasets.svhn import LONGEST, TIGHT
 from nanostn.experiments import house_number_pictures
 from nanostn.experiments.experiment import Data, Experiment
@@ -79,9 +78,7 @@ class Svhn(Experiment[HouseNumbers]):
 
     def batches(self, settings: HouseNumbers, data: Data, epoch: int, start: int, device: str) -> Iterator[Any]:
         images, labels = data[:2]
-        order = np.random.default_rng([ORDER, settings.seed, epoch]).permutation(len(labels))
-        for step in range(start, datasets.steps(len(labels), settings.batch_size)):
-            chosen = order[step * settings.batch_size:(step + 1) * settings.batch_size]
+        for chosen, _ in datasets.shuffled(len(labels), settings.batch_size, settings.seed, epoch, start):
             yield move(prepared(images[chosen]), device), move(labels[chosen], device)
 
     def loss(self, model: Module, x: Any, y: Any) -> tuple[Tensor, Any]:
