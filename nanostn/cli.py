@@ -173,7 +173,7 @@ def _gpu() -> str:
 def _info_model(name: str) -> int:
     """Names, shapes and number of a network's parameters and buffers, as a file for `weights.load` has them."""
     if name == "inception":
-        from nanostn.inception import Inception
+        from nanostn.models.inception import Inception
 
         model: Any = Inception()
     else:

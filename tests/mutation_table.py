@@ -31,7 +31,7 @@ TESTS = {
     "nanostn/spatial_transformer.py": ["tests/test_spatial_transformer.py"],
     "nanostn/layers.py": ["tests/test_layers.py", "tests/test_module.py"],
     "nanostn/initialisers.py": ["tests/test_layers.py"],
-    "nanostn/models.py": ["tests/test_models.py"],
+    "nanostn/models/digits.py": ["tests/test_models.py"],
     "nanostn/checkpoints.py": ["tests/test_checkpoints.py"],
     "nanostn/training.py": ["tests/test_training.py"],
     "nanostn/runs.py": ["tests/test_training.py", "tests/test_experiments.py"],

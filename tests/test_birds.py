@@ -10,12 +10,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nanostn import birds, checkpoints, datasets, no_grad
+from nanostn import checkpoints, datasets, no_grad
 from nanostn.cli import main
 from nanostn.datasets import cub
 from nanostn.experiments import bird_parts, revive
 from nanostn.experiments.birds import CLASSES, EXPERIMENT
-from nanostn.inception import Inception
+from nanostn.models import birds
+from nanostn.models.inception import Inception
 from nanostn.nn import SpatialTransformer
 from nanostn.tensor import Tensor
 

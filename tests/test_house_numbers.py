@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nanostn import gradcheck, no_grad
-from nanostn.house_numbers import MODELS, as_text, build, errors, prepared
+from nanostn.models.house_numbers import MODELS, as_text, build, errors, prepared
 from nanostn.nn import Conv2d, Dense, Dropout, SpatialTransformer
 from nanostn.tensor import Tensor
 

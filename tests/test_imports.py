@@ -36,7 +36,7 @@ LAYERS = [
      "nanostn.grid_generator", "nanostn.sampler", "nanostn.spline", "nanostn.functional"],
     ["nanostn.datasets", "nanostn.initialisers", "nanostn.layers", "nanostn.spatial_transformer",
      "nanostn.nn", "nanostn.optimisers", "nanostn.schedules", "nanostn.optim", "nanostn.checkpoints"],
-    ["nanostn.models", "nanostn.house_numbers"],
+    ["nanostn.models"],
     ["nanostn"],  # training, drawing, verification: the applications
     ["nanostn.experiments"],
     ["nanostn.tables"],

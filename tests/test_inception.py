@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from nanostn import Tensor, gradcheck, inception, nn, no_grad, save, weights
+from nanostn import Tensor, gradcheck, nn, no_grad, save, weights
 from nanostn.functional import cross_entropy
-from nanostn.inception import Inception, caffe_name
+from nanostn.models import inception
+from nanostn.models.inception import Inception, caffe_name
 from nanostn.optim import Adam
 
 # Figure 5 of the paper once more, column by column: #1x1, #3x3 reduce, #3x3, double #3x3 reduce, double #3x3, proj.

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nanostn import datasets, no_grad, traffic_signs
+from nanostn import datasets, no_grad
 from nanostn.checkpoints import load
 from nanostn.cli import main
 from nanostn.datasets import coloured, gtsrb
 from nanostn.experiments import revive
 from nanostn.experiments.traffic_signs import EXPERIMENT
+from nanostn.models import traffic_signs
 from nanostn.nn import SpatialTransformer
 from nanostn.tensor import Tensor
 

@@ -7,10 +7,10 @@ import numpy as np
 
 from nanostn.bench.cases import TRAINING, Case, affine
 from nanostn.functional import conv2d, cross_entropy
-from nanostn.inception import Inception
 from nanostn.kernels.gpu.arrays.numpy_functions import move
 from nanostn.kernels.products.matmul import matmul
 from nanostn.models import build, build_lasagne
+from nanostn.models.inception import Inception
 from nanostn.nn import Module
 from nanostn.optim import SGD
 from nanostn.sampler import spatial_transform

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from nanostn.bench.cases import Case
-from nanostn.inception import STEM, TABLE, Row
+from nanostn.models.inception import STEM, TABLE, Row
 from nanostn.transformations import Affine, Affine3d
 
 
@@ -124,7 +124,7 @@ class Block(nn.Module):
 
 
 def inception(table: dict[str, Row] = TABLE, stem: tuple[int, int, int] = STEM) -> nn.Module:
-    """`nanostn.inception.Inception` for images whose side is a multiple of 32, its parameters in the same order."""
+    """`models.inception.Inception` for images whose side is a multiple of 32, its parameters in the same order."""
     first, reduced, filters = stem
     layers = [Convolution(3, first, 7, 2), nn.MaxPool2d(3, 2, ceil_mode=True), Convolution(first, reduced, 1),
               Convolution(reduced, filters, 3), nn.MaxPool2d(3, 2, ceil_mode=True)]

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from nanostn import birds, drawing, no_grad
+from nanostn import drawing, no_grad
 from nanostn.datasets import cub
 from nanostn.datasets.colocalisation import attention_boxes
 from nanostn.finite import after_forward
+from nanostn.models import birds
 from nanostn.nn import Module, SpatialTransformer
 from nanostn.report import COLOURS, Picture
 from nanostn.runs import Revived

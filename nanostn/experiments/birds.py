@@ -24,14 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from nanostn import birds, datasets, training, weights
+from nanostn import datasets, training, weights
 from nanostn.console import momentum, positive, positive_number
 from nanostn.datasets import cub
 from nanostn.experiments import bird_parts
 from nanostn.experiments.experiment import Data, Experiment
 from nanostn.experiments.options import Settings, option
-from nanostn.inception import Inception
 from nanostn.kernels.gpu.arrays.numpy_functions import move
+from nanostn.models import birds
+from nanostn.models.inception import Inception
 from nanostn.nn import Module
 
 SEEN = 224         # pixels of a side that Inception was made for

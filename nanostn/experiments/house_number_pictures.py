@@ -10,7 +10,7 @@ from nanostn import drawing, report
 from nanostn.composition import composed
 from nanostn.datasets.svhn import LONGEST
 from nanostn.functional import spatial_transform
-from nanostn.house_numbers import as_text, prepared
+from nanostn.models.house_numbers import as_text, prepared
 from nanostn.report import Look, Picture
 from nanostn.runs import Revived
 from nanostn.transformations import Affine

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from nanostn import datasets, house_numbers, no_grad
+from nanostn import datasets, no_grad
 from nanostn.console import momentum as below_one
 from nanostn.console import positive_number
 from nanostn.datasets import svhn
@@ -37,8 +37,9 @@ from nanostn.experiments import house_number_pictures
 from nanostn.experiments.experiment import Data, Experiment
 from nanostn.experiments.options import Settings, option
 from nanostn.functional import cross_entropy
-from nanostn.house_numbers import CLASSES, errors, prepared
 from nanostn.kernels.gpu.arrays.numpy_functions import move
+from nanostn.models import house_numbers
+from nanostn.models.house_numbers import CLASSES, errors, prepared
 from nanostn.nn import Module
 from nanostn.tensor import Tensor
 

@@ -15,13 +15,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from nanostn import datasets, drawing, report, traffic_signs
+from nanostn import datasets, drawing, report
 from nanostn.console import positive
 from nanostn.datasets import gtsrb
 from nanostn.datasets.coloured import Planes, varied
 from nanostn.experiments.experiment import Data, Experiment
 from nanostn.experiments.options import Settings, option
 from nanostn.kernels.gpu.arrays.numpy_functions import move
+from nanostn.models import traffic_signs
 from nanostn.nn import Module
 from nanostn.runs import Revived
 

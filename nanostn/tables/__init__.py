@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nanostn.birds import MODELS as BIRDS
 from nanostn.checks import argument_error
-from nanostn.house_numbers import MODELS as HOUSE_NUMBERS
 from nanostn.models import FAMILIES, MODELS, VARIANTS
-from nanostn.traffic_signs import MODELS as SIGNS
+from nanostn.models.birds import MODELS as BIRDS
+from nanostn.models.house_numbers import MODELS as HOUSE_NUMBERS
+from nanostn.models.traffic_signs import MODELS as SIGNS
 
 Numbers = Mapping[str, Mapping[str, float]]  # row -> column -> percent
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from nanostn.checks import argument_error
 from nanostn.functional import concatenate
-from nanostn.inception import Inception
+from nanostn.models.inception import Inception
 from nanostn.nn import AvgPool2d, Conv2d, Dense, Dropout, Flatten, Module, ReLU, Sequential, SpatialTransformer
 from nanostn.tensor import Tensor
 from nanostn.transformations import Translation
