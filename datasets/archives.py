@@ -13,6 +13,7 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
+from typing import Any
 
 from nanostn.checkpoints import UNFINISHED, remove_unfinished
 from nanostn.checks import argument_error
@@ -54,7 +55,7 @@ def _write_members(archive: Path, folder: Path, limit: int) -> None:
     size = 0
     try:
         with gzip.open(archive) as raw:
-            stream = _Reading(raw)
+            stream: Any = _Reading(raw)
             with tarfile.open(fileobj=stream, mode="r:") as tar:
                 for member in tar:
                     size += max(BLOCK, member.size)

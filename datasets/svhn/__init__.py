@@ -45,6 +45,8 @@ def load(data: str, data_dir: str | os.PathLike | None = None, side: int = TIGHT
         raise argument_error("svhn", "data", "one of " + ", ".join(names), describe(data))
     if side not in (TIGHT, LOOSE):
         raise argument_error("svhn", "side", f"{TIGHT} (tight crops) or {LOOSE} (loose ones)", describe(side))
+    train: tuple[str, str, Callable]
+    test: tuple[str, str, Callable]
     if data == "drawn-numbers":
         train, test = ((name, f"{count} drawn, seed {seed}", functools.partial(_drawn, count, seed, side))
                        for seed, (name, count) in enumerate(zip(("train", "test"), DRAWN, strict=True)))

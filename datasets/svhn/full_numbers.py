@@ -1,6 +1,7 @@
 """SVHN's whole pictures (format 1): folders `train`, `test`, `extra` of PNG files with their `digitStruct.mat`."""
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def folder_of(data_dir: str | os.PathLike | None = None) -> Path:
 def annotations(folder: Path, counts: tuple[int, int] | None = None) -> list[digit_struct.Annotation]:
     """The annotations of a folder; ValueError unless they are of so many pictures and digits."""
     path = folder / ANNOTATIONS
+    print(f"reading {path}", file=sys.stderr, flush=True)  # 33,402 pictures take a minute
     read = digit_struct.read(path)
     found = len(read), sum(len(each.digits) for each in read)
     if counts is not None and found != counts:

@@ -93,17 +93,19 @@ opened({str(tmp_path / 'some.h5')!r}, Killed())
 
 
 @pytest.mark.parametrize("made_from, count", [("another test", N), ("a test", BLOCK)])
-def test_one_of_something_else_is_built_anew(tmp_path, made_from, count):
-    path = tmp_path / "some.h5"
-    for whole in (False, True):
-        if whole:
-            opened(path, Rows())
-        else:
-            with pytest.raises(KeyboardInterrupt):
-                opened(path, Rows(breaks=BLOCK + 50))
-        rows = Rows(count)
-        images, _ = opened(path, rows, count, made_from)
-        assert rows.asked == [0] and len(images) == count
+def test_an_unfinished_one_of_something_else_is_built_anew(tmp_path, made_from, count):
+    with pytest.raises(KeyboardInterrupt):
+        opened(tmp_path / "some.h5", Rows(breaks=BLOCK + 50))
+    rows = Rows(count)
+    images, _ = opened(tmp_path / "some.h5", rows, count, made_from)
+    assert rows.asked == [0] and len(images) == count
+
+
+def test_a_whole_one_of_something_else_is_built_anew(tmp_path):
+    for made_from, wanted in (("a test", [0]), ("a test", []), ("another test", [0])):
+        rows = Rows()
+        opened(tmp_path / "some.h5", rows, made_from=made_from)
+        assert rows.asked == wanted
 
 
 @pytest.mark.parametrize("spoil", [
