@@ -1,8 +1,10 @@
 """Batch normalisation: statistics by hand, running statistics, gradients in both modes, messages."""
 
+import numba
 import numpy as np
 import pytest
 
+import nanostn
 from nanostn import Tensor, gradcheck
 from nanostn.functional import batch_norm
 
@@ -73,3 +75,28 @@ def test_running_statistics_may_move_before_backward(rng):
     mean += 100
     y.sum().backward()
     np.testing.assert_allclose(gamma.grad, y.data.sum(axis=0))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_planes_longer_than_a_sum_and_the_same_bits_for_any_number_of_threads(rng, dtype):
+    """5,183 entries of a plane, far from zero; the sums are those of NumPy in float64."""
+    shape, before, runs = (2, 3, 71, 73), numba.get_num_threads(), []
+    x, dy = rng.normal(50, 2, shape).astype(dtype), rng.standard_normal(shape).astype(dtype)
+    gamma, beta = np.array([1, 2, 3], dtype), np.array([0, 1, 2], dtype)
+    try:
+        for threads in (1, numba.config.NUMBA_NUM_THREADS):
+            nanostn.set_threads(threads)
+            inputs = [Tensor(array, requires_grad=True) for array in (x, gamma, beta)]
+            y = batch_norm(*inputs, *state(3, dtype), training=True)
+            y.backward(dy)
+            runs.append([y.data, *(each.grad for each in inputs)])
+    finally:
+        nanostn.set_threads(before)
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(*runs, strict=True))
+    exact, slope = x.astype(np.float64), dy.astype(np.float64)
+    centred = exact - exact.mean(axis=(0, 2, 3), keepdims=True)
+    normal = centred / np.sqrt((centred**2).mean(axis=(0, 2, 3), keepdims=True) + 1e-5)
+    tolerance = 2e-5 if dtype == np.float32 else 1e-10
+    np.testing.assert_allclose(runs[0][0], normal * gamma[:, None, None] + beta[:, None, None], atol=3 * tolerance)
+    np.testing.assert_allclose(runs[0][2], (slope * normal).sum(axis=(0, 2, 3)), atol=50 * tolerance)
+    np.testing.assert_allclose(runs[0][3], slope.sum(axis=(0, 2, 3)), rtol=1e-5, atol=tolerance)
