@@ -42,7 +42,8 @@ def places(tmp_path, monkeypatch):
 @pytest.fixture
 def noise(monkeypatch):
     """In place of the data: what is learned of it makes no difference here."""
-    monkeypatch.setattr(datasets.svhn, "load", lambda data, data_dir, side: (numbers(12, side), numbers(6, side, seed=1)))
+    monkeypatch.setattr(datasets.svhn, "load",
+                        lambda data, data_dir, side: (numbers(12, side), numbers(6, side, seed=1)))
     monkeypatch.setattr(datasets.svhn, "load_assembled", lambda data_dir: numbers(9, seed=2))
 
 
