@@ -164,6 +164,7 @@ def test_pictures(model, rows, tmp_path, noise):
     revived = revive("run")
     layers = [layer for layer in revived.model.modules if isinstance(layer, SpatialTransformer)]
     for number, layer in enumerate(layers):
+        layer.localisation[-1].weight.data[:] = 0
         layer.localisation[-1].bias.data[:] = [0.8, 0.1, 0.05 * number, 0, 0.7, -0.1]
     pictures = EXPERIMENT.pictures(revived)
     assert len(pictures) == (rows > 0)
