@@ -16,12 +16,12 @@ from pathlib import Path
 from nanostn.checks import argument_error, describe
 
 from ..locations import data_directory
-from .crops import batch, crop, located, windows
+from .crops import Centres, batch, crop, located, windows
 from .drawn import drawn_birds
 from .files import SOURCE, Photographs, read
 from .parts import BODY, HEAD, share_held
 
-__all__ = ["BODY", "HEAD", "Photographs", "SOURCE", "batch", "crop", "folder_of", "load", "located", "names",
+__all__ = ["BODY", "Centres", "HEAD", "Photographs", "SOURCE", "batch", "crop", "folder_of", "load", "located", "names",
            "share_held", "windows"]
 
 names = ("cub", "cub-sample", "drawn-birds")

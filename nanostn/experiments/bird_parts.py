@@ -24,25 +24,6 @@ GROUPS = {"head": cub.HEAD, "body": cub.BODY}
 HELD = 0.5         # of a group's visible parts: a crop that has more of them holds it
 
 
-class Centres:
-    """The middles of photographs, which stand for an array (N, 3, size, size) of floats from 0 to 1: a slice of it is
-    decoded when it is taken."""
-
-    def __init__(self, photographs: cub.Photographs, size: int):
-        self.photographs, self.size = photographs, size
-
-    def __len__(self) -> int:
-        return len(self.photographs.labels)
-
-    def __getitem__(self, chosen: slice) -> np.ndarray:
-        return cub.batch(self.photographs, np.arange(len(self))[chosen], None, self.size)
-
-    def parts(self) -> np.ndarray | None:
-        """Their parts (N, 15, 3) in pixels of the middles, or None where nobody knows them."""
-        every = np.arange(len(self))
-        return cub.located(self.photographs, every, cub.windows(self.photographs, every), self.size)[1]
-
-
 @contextmanager
 def places(model: Module) -> Iterator[list[list[np.ndarray]]]:
     """Of each of the network's transformers, the thetas (n, 2) of the batches that it is given within this context."""
@@ -90,12 +71,12 @@ def pictures(revived: Revived) -> list[Picture]:
     return [Picture("Where {model} looks", text, "parts.png", sheet(x, [theta for theta, in found], model, titles))]
 
 
-def numbers(revived: Revived) -> str:
+def numbers(revived: Any) -> str:
     """What the crops hold on all test photographs, after training and in the beginning."""
     rows, images = revived.run.metrics(), revived.images
     middles = birds.MODELS[revived.settings.model]
     crop = revived.model.transformers[0].size[0]
-    before = held(images.parts(), [boxes(np.tile(middle, (len(images), 1)), crop, images.size) for middle in middles])
+    before = held(images.parts(), [boxes(np.tile(middle, (len(images), 1)), crop, images.side) for middle in middles])
     if not rows or not before:
         return ""
     said = [f"{name.removeprefix('test_').replace('_', ' ')} {rows[-1][name]:.0%} ({before[name]:.0%})"

@@ -72,7 +72,7 @@ class Birds(Experiment[BirdSettings]):
 
     def load_data(self, settings: BirdSettings, data_dir: str | None = None) -> Data:
         """Photographs, for training and for tests, none of them decoded yet, and their labels."""
-        train, test = (bird_parts.Centres(photographs.of(datasets.mixed(len(photographs.labels), limit)), settings.size)
+        train, test = (cub.Centres(photographs.of(datasets.mixed(len(photographs.labels), limit)), settings.size)
                        for photographs, limit in zip(cub.load(settings.data, data_dir),
                                                      (settings.limit, settings.test_limit), strict=True))
         return train, train.photographs.labels, test, test.photographs.labels
@@ -88,7 +88,7 @@ class Birds(Experiment[BirdSettings]):
         with bird_parts.places(model) as found:
             outcome = training.evaluate(model, images, labels, batch_size=EVALUATED)
         thetas = [np.concatenate(batches) for batches in found]
-        crops = [bird_parts.boxes(theta, model.transformers[0].size[0], images.size) for theta in thetas]
+        crops = [bird_parts.boxes(theta, model.transformers[0].size[0], images.side) for theta in thetas]
         return {**outcome, **bird_parts.held(images.parts(), crops)}
 
     pictures = staticmethod(bird_parts.pictures)

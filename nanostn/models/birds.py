@@ -82,6 +82,7 @@ def build(model: str, size: int = 224, seen: int = 224, classes: int = 200, widt
 
 def transformer(middle: tuple[float, float], seen: int, options: dict[str, Any]) -> SpatialTransformer:
     """Half an image's side around a place that follows from the features (N, 128), in the beginning `middle`."""
-    found = SpatialTransformer(Dense(UNITS, 2, **options), Translation(SCALE), (seen, seen))
-    found.localisation.bias.data[...] = middle
+    last: Any = Dense(UNITS, 2, **options)
+    found = SpatialTransformer(last, Translation(SCALE), (seen, seen))
+    last.bias.data[...] = middle
     return found
