@@ -7,7 +7,7 @@ A file whose checksum nobody published is believed if it unpacks to its end and 
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,9 @@ from .svhn import sample as svhn_sample
 SOURCES: dict[str, Source] = {"mnist": MNIST, "cub": cub.SOURCE, **SVHN}
 DRAWN = ("digits", "drawn-birds", "drawn-numbers", "drawn-signs")
 # What someone put there; where it lies, for a data directory.
-PLACED = {"svhn-sample": svhn_sample.found,
-          **{name: partial(data.folder_of, name) for data, name in ((cub, "cub-sample"), (gtsrb, "gtsrb"),
-                                                                    (gtsrb, "gtsrb-sample"))}}
+PLACED: dict[str, Callable[[Any], Path | None]] = {
+    "svhn-sample": svhn_sample.found, "cub-sample": partial(cub.folder_of, "cub-sample"),
+    "gtsrb": partial(gtsrb.folder_of, "gtsrb"), "gtsrb-sample": partial(gtsrb.folder_of, "gtsrb-sample")}
 PART = ".part"
 TIMEOUT = 30              # seconds without a byte
 AT_ONCE = 1 << 18

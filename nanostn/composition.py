@@ -12,30 +12,32 @@ image is the product of the matrices, the first layer's on the left: G_1 W_1 G_2
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from nanostn.checks import argument_error
 from nanostn.convolution import per_axis
-from nanostn.nn import AvgPool2d, Conv2d, MaxPool2d, Sequential, SpatialTransformer
+from nanostn.nn import AvgPool2d, Conv2d, MaxPool2d, SpatialTransformer
 from nanostn.transformations.pixels import pixels_from_theta, square, theta_from_pixels
 
 Size = tuple[int, int]
 
 
-def composed(network: Sequential, size: Size, thetas: Sequence[np.ndarray]) -> np.ndarray:
+def composed(network: Any, size: Size, thetas: Sequence[np.ndarray]) -> np.ndarray:
     """theta (N, 6) of the one affine transformer that reads of the image what the last of those in series does.
 
-    `size` (H, W) is the image's; `thetas`, one for each of the network's first transformers, are what these found in N
-    images. Other layers than convolutions and poolings keep every pixel at its place. An output of the last
-    transformer's size is meant, and aligned corners as that one has them.
+    `network` is a Sequential. `size` (H, W) is the image's; `thetas`, one for each of the network's first transformers,
+    are what these found in N images. Other layers than convolutions and poolings keep every pixel at its place. An
+    output of the last transformer's size is meant, and aligned corners as that one has them.
     """
-    G, at, left = np.eye(3), size, list(thetas)
+    G, left = np.eye(3), list(thetas)
+    at: Any = size
     for layer in network.modules:
         if isinstance(layer, SpatialTransformer) and left:
-            G = G @ square(pixels_from_theta(left.pop(0), layer.transformation, at, layer.size, layer.align_corners,
+            before, at = at, layer.size
+            G = G @ square(pixels_from_theta(left.pop(0), layer.transformation, before, at, layer.align_corners,
                                              inverse=True))
-            at = layer.size
             if not left:
                 return theta_from_pixels(G[:, :2], size, at, layer.align_corners, inverse=True)
         elif isinstance(layer, Conv2d | MaxPool2d | AvgPool2d):

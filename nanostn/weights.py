@@ -16,6 +16,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -110,7 +111,7 @@ def _opened(path: Path) -> Iterator[dict[str, Stored]]:
         elif start.startswith(b"nanostn"):
             contents = checkpoints.load(path)
             state = contents["model"] if isinstance(contents.get("model"), dict) else contents
-            yield {name: Stored(array.shape, lambda array=array: array) for name, array in _flat(state)}
+            yield {name: Stored(array.shape, partial(np.asarray, array)) for name, array in _flat(state)}
         else:
             with _hdf5(path, file) as stored:
                 yield stored

@@ -43,21 +43,22 @@ def sheet(images: np.ndarray, looks: list[Look], product: np.ndarray, titles: li
     and, where there are several, for that of their `product` theta (N, 6) over the image; at last what it holds."""
     size = images.shape[2:]
     theta = product.astype(np.float32)
-    grids = Affine().grid(theta, size).numpy()
+    rows = [(f"transformer {number}", images if number == 1 else report.visible(look.U), look.grid,
+             look.transformer.align_corners) for number, look in enumerate(looks, 1)]
+    if len(looks) > 1:
+        rows.append(("product", images, Affine().grid(theta, size).numpy(), True))
     inside = spatial_transform(images, theta, Affine(), size).numpy()
-    together = [("product", images, grids, True)] if len(looks) > 1 else []
-    rows = [("image", images, None, True),
-            *((f"transformer {number}", images if look.U.shape[1] == 3 else report.visible(look.U), look.grid,
-               look.transformer.align_corners) for number, look in enumerate(looks, 1)),
-            *together, ("inside", inside, None, True)]
-    figure = drawing.new_figure(1.25 * len(images) + 0.4, 1.25 * len(rows) + 0.3)
-    axes = figure.subplots(len(rows), len(images), squeeze=False)
-    for cells, (name, pictures, grids, align_corners) in zip(axes, rows, strict=True):
-        for n, (cell, picture) in enumerate(zip(cells, pictures, strict=True)):
-            drawing.draw_image(cell, picture.clip(0, 1), margin=0 if grids is None else 0.2)
-            if grids is not None:
-                drawing.draw_grid(cell, grids[n], picture.shape[1:], align_corners, lines=2)
+    figure = drawing.new_figure(1.25 * len(images) + 0.4, 1.25 * (len(rows) + 2) + 0.3)
+    first, *middle, last = figure.subplots(len(rows) + 2, len(images), squeeze=False)
+    for cells, name, pictures in ((first, "image", images), (last, "inside", inside)):
+        for cell, picture in zip(cells, pictures, strict=True):
+            drawing.draw_image(cell, picture.clip(0, 1))
         cells[0].set_ylabel(name, fontsize=8, color=drawing.QUIET)
-    for cell, title in zip(axes[0], titles, strict=True):
+    for cells, (name, pictures, grids, align_corners) in zip(middle, rows, strict=True):
+        for cell, picture, grid in zip(cells, pictures, grids, strict=True):
+            drawing.draw_image(cell, picture.clip(0, 1), margin=0.2)
+            drawing.draw_grid(cell, grid, picture.shape[1:], align_corners, lines=2)
+        cells[0].set_ylabel(name, fontsize=8, color=drawing.QUIET)
+    for cell, title in zip(first, titles, strict=True):
         cell.set_title(title, fontsize=8, color=drawing.INK, pad=4)
     return figure

@@ -61,14 +61,14 @@ def build(model: str, side: int, width: float = 1.0, dropout: float = 0.5, seed:
         raise argument_error("build", "side", f"a multiple of {POOLED}", side)
     checked_number("build", "width", width, *WIDTHS)
     options = {"generator": np.random.default_rng([seed, 1]), "dtype": dtype}
-    drop = Dropout(dropout, np.random.default_rng([seed, 2]))
-    channels, modules = 3, []
+    dropped: list[Module] = [Dropout(dropout, np.random.default_rng([seed, 2]))] if dropout else []
+    channels, modules = 3, list[Module]()
     for number, (filters, pooled) in enumerate(CONVOLUTIONS):
         if number < MODELS[model]:
             localise = cnn_localisation if model == "st-cnn-single" else dense_localisation
             modules.append(SpatialTransformer(localise(channels, side, width, options), Affine(), (side, side)))
-        if dropout and number >= 2:
-            modules.append(drop)
+        if number >= 2:
+            modules += dropped
         modules += [Conv2d(channels, wide(filters, width), 5, padding=2, **options), ReLU()]
         channels = wide(filters, width)
         if pooled:
@@ -77,9 +77,9 @@ def build(model: str, side: int, width: float = 1.0, dropout: float = 0.5, seed:
     modules.append(Flatten())
     inputs = channels * side * side
     for units in DENSE:
-        modules += [*([drop] if dropout else []), Dense(inputs, wide(units, width), **options), ReLU()]
+        modules += [*dropped, Dense(inputs, wide(units, width), **options), ReLU()]
         inputs = wide(units, width)
-    return Sequential(*modules, *([drop] if dropout else []), Heads(inputs, **options))
+    return Sequential(*modules, *dropped, Heads(inputs, **options))
 
 
 def wide(units: int, width: float) -> int:

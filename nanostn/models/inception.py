@@ -125,8 +125,8 @@ class Inception(Module):
         self.halve = Halve()
         self.blocks: dict[str, Block] = {}
         for name, row in TABLE.items():
-            row = Row(*(n if isinstance(n, str) else _scaled(n, width) for n in row))
-            self.blocks[name] = Block(channels, row, **options)
+            scaled: dict[str, Any] = {part: _scaled(n, width) for part, n in row._asdict().items() if part != "pool"}
+            self.blocks[name] = Block(channels, row._replace(**scaled), **options)
             channels = self.blocks[name].filters
         self.filters = channels
 
