@@ -63,7 +63,7 @@ def pictures(revived: Revived) -> list[Picture]:
         seen = model(Tensor(x).to(model.device)).numpy().argmax(axis=1)
     if not found:
         return []
-    names = revived.images.photographs.classes
+    names = [name.partition(".")[2].replace("_", " ") for name in revived.images.photographs.classes]  # 017.Cardinal
     titles = [names[label] if label == guess else f"{names[label]},\ntaken for {names[guess]}"
               for label, guess in zip(revived.labels[:IMAGES], seen, strict=True)]
     text = (f"The first {len(x)} test photographs. Below each is what the transformers crop, in the colours of their "
