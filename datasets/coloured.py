@@ -24,8 +24,12 @@ class Planes:
         return len(self.pictures)
 
     def __getitem__(self, chosen: Any) -> np.ndarray:
-        planes = self.pictures[chosen].transpose(0, 3, 1, 2)
-        return np.multiply(planes, np.float32(1 / 255), dtype=np.float32, order="C")
+        return planes(self.pictures[chosen])
+
+
+def planes(pictures: np.ndarray) -> np.ndarray:
+    """Pictures (N, H, W, 3) of bytes as (N, 3, H, W), float32 from 0 to 1."""
+    return np.multiply(pictures.transpose(0, 3, 1, 2), np.float32(1 / 255), dtype=np.float32, order="C")
 
 
 def varied(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -4,6 +4,7 @@ What was interrupted lies beside its place, with `.part` at the end of its name,
 A file whose checksum nobody published is believed if it unpacks to its end and holds what it should.
 """
 
+import errno
 import logging
 import os
 import sys
@@ -76,6 +77,9 @@ def _is_there(file: RemoteFile, folder: Path) -> bool:
 def _bring(file: RemoteFile, folder: Path, mirrors: tuple[str, ...]) -> None:
     import pooch
 
+    if file.archive and file.found(folder) is not None:
+        raise argument_error("fetch", str(folder), f"a folder without the contents of {file.name}",
+                             "one with a part of them, or with damaged ones", "move them away and fetch again")
     place, part, failures = folder / file.name, folder / (file.name + PART), []
     if file.archive and place.is_file() and (file.checksum is None or _is(place, file.checksum)):
         unpack(place, folder, check=file.check)
@@ -90,6 +94,8 @@ def _bring(file: RemoteFile, folder: Path, mirrors: tuple[str, ...]) -> None:
                 _unpack_fetched(file, place, folder)
             return
         except Exception as error:  # whatever a network can do to us; the next mirror may do better
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS):
+                raise
             failures.append(_cause(error))
     raise ConnectionError(f"fetch: {file.name} should be the original from one of the mirrors, received none "
                           f"({'; '.join(dict.fromkeys(failures))}); check the network, or put the file into "

@@ -26,6 +26,7 @@ from .signs import NAMES, drawn_signs
 names = ("gtsrb", "gtsrb-sample", "drawn-signs")
 SIDE = 48                 # pixels, where nobody asks for others; a sample keeps its own
 TRAIN, TEST = 6000, 2000  # drawn signs
+COUNTS = 39209, 12630     # of the whole benchmark
 FOLDERS = ("gtsrb/GTSRB", "gtsrb", "GTSRB", "")
 SAMPLE = ("gtsrb_train_32.npz", "gtsrb_test_32.npz")
 ARCHIVES = ("GTSRB_Final_Training_Images.zip", "GTSRB_Final_Test_Images.zip", "GTSRB_Final_Test_GT.zip")
@@ -56,7 +57,11 @@ def load(data: str, data_dir: str | os.PathLike | None = None,
     if data == "gtsrb-sample":
         (x, y), (x_test, y_test) = (sampled(folder / name, side) for name in SAMPLE)
         return x, y, x_test, y_test
-    return trained(folder, side or SIDE) + tested(folder, side or SIDE)
+    x, y, x_test, y_test = trained(folder, side or SIDE) + tested(folder, side or SIDE)
+    if (len(y), len(y_test)) != COUNTS:
+        raise argument_error("gtsrb", str(folder), "{:,} pictures for training and {:,} for tests".format(*COUNTS),
+                             f"{len(y):,} and {len(y_test):,}", "are its archives unpacked whole?")
+    return x, y, x_test, y_test
 
 
 def folder_of(data: str, data_dir: str | os.PathLike | None = None) -> Path | None:

@@ -12,6 +12,7 @@ import itertools
 import os
 import shutil
 import sys
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from nanostn.checks import argument_error, describe
 VERSION = 1
 PART = ".part"
 BLOCK = 500               # pictures from one mark of progress to the next
+WAIT = 1.0                # seconds, until another look at what another process builds
 MARGIN = 1 << 26          # bytes that shall stay free on the disk
 
 Rows = Callable[[int], Iterator[tuple[np.ndarray, np.ndarray]]]
@@ -64,18 +66,27 @@ def stored(path: Path, size: tuple[int, int, int], labels: int, made_from: str,
     `size` is (H, W, C), `labels` L. `source()` gives N and `rows`, where `rows(n)` yields the pictures and labels from
     number n on, each as an array that fits; if they end too early or go on too long, ValueError. `made_from` says in
     words what from and how: a store of this name that was made from something else, or is damaged, is built anew. An
-    interrupted build continues.
+    interrupted build continues, and that of another process is waited for.
     """
     path = Path(path)
     attributes = f"nanostn store {VERSION}; {made_from}"
     found = _opened(path, size, labels, attributes)
-    if found is None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        count, rows = source()
-        _build(path, (count, *size), labels, attributes, rows)
-        found = _opened(path, size, labels, attributes)
-        if found is None:
+    if found is not None:
+        return found
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count, rows = source()
+    built = waiting = False
+    while (found := _opened(path, size, labels, attributes)) is None:
+        if built:
             raise argument_error("store", str(path), "as it was written", "a damaged file", "is the disk in order?")
+        try:
+            _build(path, (count, *size), labels, attributes, rows)
+            built = True
+        except BlockingIOError:  # of HDF5: the file is locked
+            if not waiting:
+                print(f"waiting for the process that builds {path}", file=sys.stderr, flush=True)
+            waiting = True
+            time.sleep(WAIT)
     return found
 
 
@@ -148,29 +159,25 @@ def _write(file: Any, first: int, block: list[tuple[np.ndarray, np.ndarray]]) ->
 
 
 def _begun(part: Path, shape: tuple[int, ...], labels: int, made_from: str) -> Any:
-    """The file that is being built, opened: as an earlier process left it, or new."""
+    """The file that is being built, opened: as an earlier process left it, or new. Where another one has it open,
+    BlockingIOError."""
     import h5py
 
-    try:
-        if part.is_file():
-            try:
-                file = h5py.File(part, "r+")
-            except BlockingIOError:
-                raise
-            except OSError:  # not even begun
-                file = None
-            if file is not None:
-                if 0 <= _written(file, shape, labels, made_from) <= shape[0]:
-                    return file
-                file.close()
-        needed, free = int(np.prod(shape)) + MARGIN, shutil.disk_usage(part.parent).free
-        if needed > free:  # HDF5 may crash where a disk is full
-            raise argument_error("store", str(part.parent), f"a folder on a disk with {needed:,} free bytes",
-                                 f"{free:,}")
-        file = h5py.File(part, "w")
-    except BlockingIOError:
-        raise argument_error("store", str(part), "a file that nobody else writes", "one that another process builds",
-                             "wait until it has finished") from None
+    if part.is_file():
+        try:
+            file = h5py.File(part, "r+")
+        except BlockingIOError:
+            raise
+        except OSError:  # not even begun
+            file = None
+        if file is not None:
+            if 0 <= _written(file, shape, labels, made_from) <= shape[0]:
+                return file
+            file.close()
+    needed, free = int(np.prod(shape)) + MARGIN, shutil.disk_usage(part.parent).free
+    if needed > free:  # HDF5 may crash where a disk is full
+        raise argument_error("store", str(part.parent), f"a folder on a disk with {needed:,} free bytes", f"{free:,}")
+    file = h5py.File(part, "w")
     file.attrs["made_from"] = made_from
     for name, size, dtype, chunks in (("images", shape, np.uint8, (1, *shape[1:])),
                                       ("labels", (shape[0], labels), np.int64, None),

@@ -62,7 +62,9 @@ def test_networks(model, rng):
 @pytest.mark.parametrize(("words", "said"), [
     ({"model": "3xst-cnn"}, "model should be one of cnn, 2xst-cnn, 4xst-cnn"),
     ({"model": "cnn", "size": 100, "seen": 64}, "a multiple of the 64 pixels"),
-    ({"model": "cnn", "size": 64, "seen": 128}, "a multiple of the 128 pixels")])
+    ({"model": "cnn", "size": 64, "seen": 128}, "a multiple of the 128 pixels"),
+    ({"model": "cnn", "size": 64, "seen": 32}, "a multiple of the 32 pixels that Inception sees, and these 64 or more"),
+    ({"model": "cnn", "size": 64, "seen": 0}, "a multiple of the 0 pixels")])
 def test_what_cannot_be_built(words, said):
     with pytest.raises(ValueError, match=said):
         birds.build(**words)

@@ -187,10 +187,10 @@ def test_pictures(model, rows, tmp_path, noise):
 
 def test_the_table_shows_assembled_numbers_apart():
     """Where there are any."""
-    results = {Cell("cnn", "64", "short", 0): {"test_error": 12.5, "test_assembled_error": 14.0, "parameters": 5},
-               Cell("cnn", "64", "short", 1): {"test_error": 11.5, "test_assembled_error": 15.0, "parameters": 5},
-               Cell("cnn", "128", "short", 0): {"test_error": 20.0, "parameters": 6}}
-    lines = show.grid(TABLES["svhn"], results, "short")
+    results = {Cell("cnn", "64", "sample", 0): {"test_error": 12.5, "test_assembled_error": 14.0, "parameters": 5},
+               Cell("cnn", "64", "sample", 1): {"test_error": 11.5, "test_assembled_error": 15.0, "parameters": 5},
+               Cell("cnn", "128", "sample", 0): {"test_error": 20.0, "parameters": 6}}
+    lines = show.grid(TABLES["svhn"], results, "sample")
     assert lines[0] == ["", "64", "128", "64 assembled"]
     assert lines[1] == ["cnn", "12.00 ± 0.71 (4.0)", "20.00 (5.6)", "14.50 ± 0.71"]
     assert lines[2] == ["st-cnn-single", "– (3.7)", "– (3.9)", "–"] and lines[-1] == ["parameters", "5", "6", ""]

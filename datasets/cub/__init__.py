@@ -11,6 +11,7 @@ What is random is drawn by itself, so that boxes and parts can be carried throug
 """
 
 import os
+import sys
 from pathlib import Path
 
 from nanostn.checks import argument_error, describe
@@ -18,14 +19,14 @@ from nanostn.checks import argument_error, describe
 from ..locations import data_directory
 from .crops import Centres, batch, crop, located, windows
 from .drawn import drawn_birds
-from .files import SOURCE, Photographs, read
+from .files import PHOTOGRAPHS, SOURCE, Photographs, read
 from .parts import BODY, HEAD, share_held
 
 __all__ = ["BODY", "Centres", "HEAD", "Photographs", "SOURCE", "batch", "crop", "folder_of", "load", "located", "names",
            "share_held", "windows"]
 
 names = ("cub", "cub-sample", "drawn-birds")
-FOLDERS = {"cub": ("cub/CUB_200_2011", "cub", "CUB_200_2011", ""), "cub-sample": ("cub44", "")}
+FOLDERS = {"cub": ("cub/CUB_200_2011", "cub", "CUB_200_2011", ""), "cub-sample": ("cub44",)}
 
 
 def load(data: str, data_dir: str | os.PathLike | None = None) -> tuple[Photographs, Photographs]:
@@ -45,7 +46,10 @@ def load(data: str, data_dir: str | os.PathLike | None = None) -> tuple[Photogra
         raise FileNotFoundError(f"cub: {data_directory(data_dir)} should have a folder {FOLDERS[data][0]} with "
                                 f"images.txt, received none; {fetched}say where it lies with --data-dir or "
                                 "NANOSTN_DATA, or train on drawn ones with --data drawn-birds")
-    return read(folder)
+    train, test = read(folder)
+    if data == "cub" and (there := len(train.files) + len(test.files)) != PHOTOGRAPHS:
+        print(f"cub: {folder} has {there:,} of the data set's {PHOTOGRAPHS:,} photographs", file=sys.stderr, flush=True)
+    return train, test
 
 
 def folder_of(data: str, data_dir: str | os.PathLike | None = None) -> Path | None:

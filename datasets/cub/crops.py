@@ -44,7 +44,7 @@ def crop(photographs: Photographs, chosen: Any, windows: np.ndarray, side: int) 
     """
     if not isinstance(side, int | np.integer) or side < 1:
         raise argument_error("crop", "side", "a positive integer", describe(side))
-    files = [photographs.files[n] for n in chosen]
+    files = [photographs.files[n] for n in np.arange(len(photographs.files))[chosen]]
 
     def cut(n: int) -> np.ndarray:
         left, top, edge, mirrored = windows[n]

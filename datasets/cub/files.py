@@ -146,9 +146,11 @@ def located(path: Path, numbers: np.ndarray) -> np.ndarray:
 
 
 def unpacked(folder: Path) -> bool | None:
-    """Whether the data set, or a part of it, lies in its folder, at a glance."""
-    places = folder / ARCHIVE, folder
-    return True if any((place / "images.txt").is_file() for place in places) else False if places[0].exists() else None
+    """Whether the data set lies in its folder, at a glance: False for a part of it, None for nothing."""
+    tables = [place / "images.txt" for place in (folder / ARCHIVE, folder) if (place / "images.txt").is_file()]
+    if tables:
+        return len(tables[0].read_bytes().splitlines()) == PHOTOGRAPHS
+    return False if (folder / ARCHIVE).exists() else None
 
 
 def check(folder: Path) -> None:

@@ -56,7 +56,7 @@ def load(data: str, data_dir: str | os.PathLike | None = None, side: int = TIGHT
     else:
         train, test = (_of_splits(folder_of(data_dir), splits, side) for splits in
                        (("train",) if data == "svhn" else ("train", "extra"), ("test",)))
-    return _kept(data, side, *train), _kept(data, side, *test)
+    return _kept(data, side, *train), _kept(data.removesuffix("-extra"), side, *test)  # one test set for both
 
 
 def load_assembled(data_dir: str | os.PathLike | None = None) -> Numbers:
@@ -82,10 +82,13 @@ def _of_files(paths: list[Path], name: str, source: Callable) -> tuple[str, str,
     digest = hashlib.sha256()
     for path in paths:
         if not path.is_file():
-            raise FileNotFoundError(f"svhn: {path} should be a file of house numbers, received no such file; fetch "
-                                    "SVHN with `nanostn data fetch svhn` (svhn-extra), say where it lies with "
-                                    "--data-dir or NANOSTN_DATA, or train on drawn ones with --data drawn-numbers")
-        digest.update(path.read_bytes())
+            fetched = "fetch it with `nanostn data fetch svhn` (svhn-extra), " if path.name == ANNOTATIONS else ""
+            raise FileNotFoundError(f"svhn: {path} should be a file of house numbers, received no such file; {fetched}"
+                                    "say where it lies with --data-dir or NANOSTN_DATA, or train on drawn ones with "
+                                    "--data drawn-numbers")
+        with open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return name, f"sha256 {digest.hexdigest()}", source
 
 

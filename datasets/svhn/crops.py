@@ -19,6 +19,7 @@ from nanostn.kernels.compiling.caching import compiled
 TIGHT, LOOSE = 64, 128    # pixels along a side
 GREATER = 1.3
 SURROUNDINGS, SHIFT = 2.2, 0.22
+SMALLEST = 0.5            # pixels of a box; the genuine ones have 1 at least, and at most 0.76 of a picture's side
 
 
 class Window(NamedTuple):
@@ -52,14 +53,16 @@ def loose_window(boxes: np.ndarray, rng: np.random.Generator) -> Window:
 def crop_number(image: np.ndarray, boxes: np.ndarray, side: int, rng: np.random.Generator, name: str) -> np.ndarray:
     """The crop of a number as training wants it: tight (64) or loose (128); uint8 (side, side, 3).
 
-    Boxes may reach out of the picture; one that lies outside altogether raises ValueError with the picture's `name`.
+    Boxes may reach out of the picture; one that lies outside altogether, or is of no digit's size, raises ValueError
+    with the picture's `name`.
     """
     height, width = image.shape[:2]
     right, bottom = boxes[:, 0] + boxes[:, 2], boxes[:, 1] + boxes[:, 3]
-    outside = (boxes[:, 0] >= width) | (boxes[:, 1] >= height) | (right <= 0) | (bottom <= 0)
-    if outside.any():
+    strange = (boxes[:, 0] >= width) | (boxes[:, 1] >= height) | (right <= 0) | (bottom <= 0)
+    strange |= (boxes[:, 2:] < SMALLEST).any(axis=1) | (boxes[:, 2:] > 2 * max(width, height)).any(axis=1)
+    if strange.any():
         raise argument_error("svhn", name, f"a picture with its digits' boxes inside {width} x {height} pixels",
-                             f"left, top, width, height {boxes[outside][0].tolist()}", "do annotations and pictures "
+                             f"left, top, width, height {boxes[strange][0].tolist()}", "do annotations and pictures "
                              "belong together?")
     window = tight_window(boxes, height, width) if side == TIGHT else loose_window(boxes, rng)
     return crop(image, window, side)

@@ -91,7 +91,7 @@ def _references(path: Path, file: Any, name: str) -> np.ndarray:
         found = file[place]
         # one whose contents are not in the file could be of any size
         if (isinstance(found, h5py.Dataset) and found.dtype == h5py.ref_dtype and found.shape[1:] == (1,)
-                and found.id.get_storage_size() == found.size * found.dtype.itemsize):
+                and not found.external and found.id.get_storage_size() == found.size * found.dtype.itemsize):
             return found[:, 0]
     except (OSError, KeyError, RuntimeError, TypeError, ValueError):  # of h5py
         pass
@@ -178,7 +178,7 @@ def _values(held: Any, name: str, most: int) -> np.ndarray:
     """All the values of an array, at most so many, (k,)."""
     from h5py import h5d, h5s
 
-    if not isinstance(held, h5d.DatasetID) or not 0 < math.prod(held.shape) <= most:
+    if not isinstance(held, h5d.DatasetID) or not 0 < math.prod(held.shape) <= most or held.dtype.itemsize > 8:
         raise _Strange(f"{name}, which is no array of 1 to {most} values")
     values = np.empty(held.shape, held.dtype)
     held.read(h5s.ALL, h5s.ALL, values)

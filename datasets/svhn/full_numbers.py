@@ -98,7 +98,7 @@ def _digits(split: str, md5: str) -> RemoteFile:
 
 SOURCES = {
     "svhn": Source(folder_of, MIRRORS, (_archive("train"), _archive("test"))),
-    "svhn-extra": Source(folder_of, MIRRORS, (_archive("extra"),)),
+    "svhn-extra": Source(folder_of, MIRRORS, tuple(map(_archive, COUNTS))),
     "svhn-digits": Source(folder_of, MIRRORS, (_digits("train", "e26dedcc434d2e4c54c9b2d4a06d8373"),
                                                _digits("test", "eb5a983be6a315427106f1b164d9cef3"),
                                                _digits("extra", "a93ce644f1a588dc4d68dda5feec44a7"))),

@@ -11,8 +11,8 @@ The paper, test accuracy in %:      224 px    448 px
 There every Inception begins with weights trained on ImageNet (--weights FILE), and its rates are for that: --batch-size
 256 --optimiser sgd --schedule steps --decay-every 10000 --steps 30000. The third fall, after 25,000 steps, is left out.
 
-test head 1, test body 1 ...: where part locations are at hand, the share of the test photographs on which the first
-transformer's crop holds most of the head's parts that are to be seen, and of the body's.
+test head 1, test body 1 ...: where part locations are at hand, the share (0 to 1) of test photographs on which the
+first transformer's crop holds most of the head's parts that are to be seen, and of the body's.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ class BirdSettings(Settings):
     seen: int | None = option("what", "side of what Inception sees, crops and shrunk photographs (default: "
                               f"{SEEN}, or the size where that is less)", None, positive, "N")
     width: float = option("what", "filters of Inception, as a part of the paper's", 1.0, positive_number, "X")
-    weights: str | None = option("what", "that every Inception of a new run begins with, an HDF5 or .safetensors file "
-                                 "with the names of `nanostn info --model inception`", None, str, "FILE")
-    dropout: float = option("how", "before the last layer", 0.7, momentum, "X")
+    weights: str | None = option("what", "weights that every Inception of a new run begins with: an HDF5 or "
+                                 ".safetensors file with the names of `nanostn info --model inception`, for images in "
+                                 "the order red, green, blue, from 0 to 1", None, str, "FILE")
+    dropout: float = option("how", "rate of dropout before the last layer, 0 for none", 0.7, momentum, "X")
 
 
 class Birds(Experiment[BirdSettings]):

@@ -8,6 +8,7 @@ import numpy as np
 
 from nanostn import drawing, report
 from nanostn.composition import composed
+from nanostn.datasets.coloured import planes
 from nanostn.datasets.svhn import LONGEST
 from nanostn.functional import spatial_transform
 from nanostn.models.house_numbers import as_text, prepared
@@ -33,7 +34,7 @@ def pictures(revived: Revived) -> list[Picture]:
                 "reads what it is given: the image, and feature maps, of which the mean over the channels is shown. "
                 "Their product, drawn on the image, is what the layer behind the last one sees of it.")
     text += " The dot is the corner that becomes the top left one; the last row is what is inside of the box."
-    shown = images.transpose(0, 3, 1, 2).astype(np.float32) / 255
+    shown = planes(images)
     product = composed(revived.model, images.shape[1:3], [look.theta for look in looks])
     return [Picture("What {model} looks at", text, "transformers.png", sheet(shown, looks, product, titles))]
 

@@ -37,8 +37,8 @@ class Settings:
     experiment: str
     model: str = option("what", "{models}", MISSING, metavar="NAME")
     data: str = option("what", "{data}: the last are drawn by the program (default: the first that is found)")
-    limit: int | None = option("what", "only the first N training images", None, positive, "N")
-    test_limit: int | None = option("what", "only the first N test images", None, positive, "N")
+    limit: int | None = option("what", "only N of the training images, the same in every run", None, positive, "N")
+    test_limit: int | None = option("what", "only N of the test images, the same for every run", None, positive, "N")
     seed: int = option("what", "of initial weights, order and distortions", 0, natural, "N")
     epochs: int | None = option("how", "passes over the training images, each distorted afresh (default: "
                                 "{experiment.epochs}, or what --steps needs)", None, positive, "N")

@@ -3,6 +3,8 @@
     python -m nanostn.experiments.traffic_signs --model st-cnn
     python -m nanostn.experiments.traffic_signs --model cnn
 
+All of them see every training image turned by up to 0.15 radians, scaled and moved by up to a tenth, anew each time.
+
 Published for the whole of GTSRB, 39,209 training images, in percent of its 12,630 test images that are wrong: 0.54 by a
 committee of 25 CNNs (Ciresan et al. 2012), 0.39 by one network with spatial transformers. Its sample has a part of
 both, which the report tells.

@@ -23,7 +23,7 @@ import numpy as np
 
 from nanostn.checks import argument_error
 from nanostn.functional import concatenate
-from nanostn.models.inception import Inception
+from nanostn.models.inception import SMALLEST, Inception
 from nanostn.nn import AvgPool2d, Conv2d, Dense, Dropout, Flatten, Module, ReLU, Sequential, SpatialTransformer
 from nanostn.tensor import Tensor
 from nanostn.transformations import Translation
@@ -64,8 +64,9 @@ def build(model: str, size: int = 224, seen: int = 224, classes: int = 200, widt
     """
     if model not in MODELS:
         raise argument_error("build", "model", f"one of {', '.join(MODELS)}", repr(model))
-    if size % seen:
-        raise argument_error("build", "size", f"a multiple of the {seen} pixels that Inception sees", size)
+    if seen < SMALLEST or size % seen:
+        raise argument_error("build", "size", f"a multiple of the {seen} pixels that Inception sees, and these "
+                             f"{SMALLEST} or more", size)
     options: dict[str, Any] = {"generator": np.random.default_rng([seed, 1]), "dtype": dtype}
     shrink = [AvgPool2d(size // seen)] if size > seen else []
     describe = [Inception(width, **options) for _ in MODELS[model] or "1"]

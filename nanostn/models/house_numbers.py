@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from nanostn.checks import argument_error, checked_number
+from nanostn.datasets.coloured import planes
 from nanostn.datasets.svhn import LONGEST, NONE
 from nanostn.nn import Conv2d, Dense, Dropout, Flatten, MaxPool2d, Module, ReLU, Sequential, SpatialTransformer
 from nanostn.tensor import Tensor
@@ -104,11 +105,9 @@ def dense_localisation(channels: int, side: int, width: float, options: dict[str
 # Images on their way in, and what comes out.
 
 def prepared(images: np.ndarray) -> np.ndarray:
-    """Images (N, H, W, 3) uint8 as (N, 3, H, W) float32, from which the mean of each is subtracted; 1 is a full step
-    from black to white."""
-    x = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).astype(np.float32)
-    x -= x.mean(axis=(1, 2, 3), keepdims=True)
-    return x * np.float32(1 / 255)
+    """Images (N, H, W, 3) uint8 as (N, 3, H, W) float32 in units of 255, from which the mean of each is subtracted."""
+    x = planes(images)
+    return x - x.mean(axis=(1, 2, 3), keepdims=True)
 
 
 def errors(found: np.ndarray, truth: np.ndarray) -> tuple[float, float]:

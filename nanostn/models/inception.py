@@ -152,7 +152,8 @@ def caffe_name(name: str) -> str:
 
         weights.load(Inception(bias=True), path, names=caffe_name, leave_out=["last_linear"])
 
-    Its images are in the order blue, green, red, from 0 to 255, less the means 104, 117 and 128.
+    Its images are in the order blue, green, red, from 0 to 255, less the means 104, 117, 128. The experiments have red,
+    green, blue, from 0 to 1: for these such weights would have to be converted first.
     """
     *block, layer, part, array = name.split(".")
     of_block = [f"inception_{block[1]}_"] if block else []

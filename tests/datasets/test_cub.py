@@ -48,6 +48,11 @@ def load(place):
     return cub.load("cub", place.parent.parent)
 
 
+def test_a_part_of_the_data_set_is_said(place, capsys):
+    load(place)
+    assert capsys.readouterr().err == f"cub: {place} has 5 of the data set's 11,788 photographs\n"
+
+
 def test_the_layout_of_the_data_set(place):
     train, test = load(place)
     assert [path.name for path in train.files] == ["Photo_3.png", "Photo_4.png", "Photo_30.png"]
@@ -220,6 +225,9 @@ def test_the_archive_is_judged_by_its_photographs(place, tmp_path, monkeypatch):
     monkeypatch.setattr(files, "PHOTOGRAPHS", 5)
     unpack(tmp_path / remote.name, home, check=remote.check)
     assert remote.found(home) is True and len(cub.load("cub", home)[0].files) == 3
+    monkeypatch.setattr(files, "PHOTOGRAPHS", 6)
+    assert remote.found(home) is False
+    monkeypatch.setattr(files, "PHOTOGRAPHS", 5)
     (home / "CUB_200_2011" / "images.txt").unlink()
     assert remote.found(home) is False
 

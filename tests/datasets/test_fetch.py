@@ -200,6 +200,16 @@ def test_an_archive_is_unpacked_and_its_contents_decide(made, server, tmp_path, 
     assert capsys.readouterr().err == ""
 
 
+def test_what_is_left_of_an_archive_is_not_fetched_over(made, server, tmp_path, capsys):
+    """Its name is taken: what was fetched could not be unpacked, and would be thrown away."""
+    packed(made[0] / "mnist", b"abc")
+    (tmp_path / "set" / "letters").mkdir(parents=True)
+    (tmp_path / "set" / "letters" / "a").write_bytes(b"ab")
+    with pytest.raises(ValueError, match="without the contents of letters.tar.gz, received one with a part"):
+        fetch("letters", tmp_path, letters(server))
+    assert capsys.readouterr().err == ""
+
+
 def test_an_archive_that_lies_there_is_not_fetched_but_unpacked(made, tmp_path, capsys):
     (tmp_path / "set").mkdir()
     packed(tmp_path / "set", b"abc")

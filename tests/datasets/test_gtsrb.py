@@ -19,8 +19,9 @@ def shade(label, n):
 
 
 @pytest.fixture
-def benchmark(tmp_path):
+def benchmark(tmp_path, monkeypatch):
     """All 43 classes, one picture of each and three of class 2, and four for tests; one shade of grey each."""
+    monkeypatch.setattr(gtsrb, "COUNTS", (45, 4))
     root = tmp_path / "gtsrb" / "GTSRB"
     for label in range(43):
         folder = root / "Final_Training" / "Images" / f"{label:05}"
@@ -52,6 +53,12 @@ def test_the_layout_of_the_benchmark(benchmark):
     assert list(x[:5, 4, 4, 0]) == [shade(0, 0), shade(1, 0), shade(2, 0), shade(2, 1), shade(2, 2)]
     assert (x_test == 5 * y_test[:, None, None, None]).all()
     assert gtsrb.load("gtsrb", benchmark)[0].shape == (45, 48, 48, 3)
+
+
+def test_a_part_of_the_benchmark_is_refused(benchmark, monkeypatch):
+    monkeypatch.setattr(gtsrb, "COUNTS", (45, 5))
+    with pytest.raises(ValueError, match="should be 45 pictures for training and 5 for tests, received 45 and 4;"):
+        gtsrb.load("gtsrb", benchmark, side=4)
 
 
 @pytest.mark.parametrize("place", ["gtsrb/GTSRB/Final_Test/Images", "gtsrb", "gtsrb/GTSRB/Final_Test"])

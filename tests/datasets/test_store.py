@@ -152,18 +152,20 @@ def test_counts_and_shapes_that_do_not_agree(tmp_path, rows, said):
 
 
 def test_two_processes_do_not_build_the_same(tmp_path):
-    path = tmp_path / "some.h5"
+    """The second waits for the first, and takes what that has built."""
+    path, others = tmp_path / "some.h5", []
 
     def rows(first):
         code = (f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from test_store import *; "
                 f"opened({str(path)!r}, Rows())")
         root = str(Path(nanostn.__file__).parent.parent)
-        ended = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": root},
-                               capture_output=True, text=True)
-        assert "some.h5.part should be a file that nobody else writes" in ended.stderr
+        others.append(subprocess.Popen([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": root},
+                                       stderr=subprocess.PIPE, text=True))
+        assert others[0].stderr.readline() == f"waiting for the process that builds {path}\n"
         yield from Rows()(first)
 
     opened(path, rows)
+    assert "storing" not in others[0].communicate(timeout=120)[1] and others[0].returncode == 0
 
 
 def test_a_disk_that_is_too_small(tmp_path, monkeypatch):

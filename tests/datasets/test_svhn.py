@@ -173,7 +173,7 @@ def test_genuine_crops():
 def test_boxes_outside_the_picture():
     image, rng = np.zeros((20, 30, 3), np.uint8), np.random.default_rng(0)
     assert crops.crop_number(image, np.array([[-3.0, -2, 8, 9], [25, 15, 9, 9]]), 64, rng, "1.png").shape == (64, 64, 3)
-    for outside in ([30.0, 2, 3, 3], [2, 20, 3, 3], [-5, 2, 5, 3], [2, -5, 3, 5]):
+    for outside in ([30.0, 2, 3, 3], [2, 20, 3, 3], [-5, 2, 5, 3], [2, -5, 3, 5], [2, 2, 1e-9, 3], [-1e9, 2, 2e9, 3]):
         with pytest.raises(ValueError, match=r"svhn: 1.png should be a picture with its digits' boxes inside 30 x 20"):
             crops.crop_number(image, np.array([[2.0, 2, 3, 3], outside]), 128, rng, "1.png")
 
