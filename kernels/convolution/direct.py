@@ -192,20 +192,32 @@ def _add_copies(rows, samples, d, top, P, geometry, W_out, first_row, end_row, d
 
 
 @linked(nogil=True)
-def _gathered(y, samples, o, top, bottom, tile, back=False):
-    """tile[f, (p, sample, q)] = y[sample, f, o, p, q] for rows p from top to bottom, or the way `back`."""
-    _, F, D_out, H_out, W_out = y.shape
-    flat = y.reshape(-1)
+def _gathered(dy, samples, o, top, bottom, tile):
+    """tile[f, (p, sample, q)] = dy[sample, f, o, p, q] for rows p from top to bottom."""
+    _, F, D_out, H_out, W_out = dy.shape
+    source = dy.reshape(-1)
     at = 0
     for f in range(F):
         for p in range(top, bottom):
             for n in range(samples[0], samples[1]):
                 begin = (((n * F + f) * D_out + o) * H_out + p) * W_out
                 for q in range(W_out):
-                    if back:
-                        flat[np.uint64(begin + q)] = tile[np.uint64(at + q)]
-                    else:
-                        tile[np.uint64(at + q)] = flat[np.uint64(begin + q)]
+                    tile[np.uint64(at + q)] = source[np.uint64(begin + q)]
+                at += W_out
+
+
+@linked(nogil=True)
+def _scattered(tile, samples, o, top, bottom, y):
+    """The way back, into y (N, F, D_out, H_out, W_out). Not one function with `_gathered`: dy may be read-only."""
+    _, F, D_out, H_out, W_out = y.shape
+    target = y.reshape(-1)
+    at = 0
+    for f in range(F):
+        for p in range(top, bottom):
+            for n in range(samples[0], samples[1]):
+                begin = (((n * F + f) * D_out + o) * H_out + p) * W_out
+                for q in range(W_out):
+                    target[np.uint64(begin + q)] = tile[np.uint64(at + q)]
                 at += W_out
 
 
@@ -244,7 +256,7 @@ def _forward_items(first, last, x, weight, bias, geometry, division, y):
             gemm(F, P * run, depths * of_depth, weight, j * F * K + i * of_depth, K, False,
                  rows, _view(j, P, stride, kH) * run, line, False, target, at, step, True)
         if not alone:
-            _gathered(y, samples, o, top, bottom, tile, True)
+            _scattered(tile, samples, o, top, bottom, y)
 
 
 def _dweight_items(first, last, x, dy, geometry, division, shares):
