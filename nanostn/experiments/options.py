@@ -111,7 +111,8 @@ def settings(experiment: Experiment[S], options: argparse.Namespace) -> S:
     """What the run is, with the defaults that depend on others filled in."""
     given = {each.name: getattr(options, each.name) for each in _options(experiment)}
     if given["data"] is None:
-        found = [name for name in experiment.data if name in datasets.available(options.data_dir)]
+        available = datasets.available(options.data_dir)
+        found = [name for name in experiment.data if name in available]
         # Where a place was named, drawings that nobody asked for would be a surprise: there, what is missing is said.
         named = datasets.named_directory(options.data_dir) and found == [experiment.data[-1]]
         given["data"] = experiment.data[0] if named else found[0]
