@@ -4,13 +4,12 @@ import functools
 import json
 import os
 import re
-import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from nanostn import checkpoints, datasets, no_grad
+from nanostn import checkpoints, no_grad
 from nanostn.cli import main
 from nanostn.datasets import cub
 from nanostn.experiments import bird_parts, revive
@@ -19,6 +18,8 @@ from nanostn.models import birds
 from nanostn.models.inception import Inception
 from nanostn.nn import SpatialTransformer
 from nanostn.tensor import Tensor
+
+from .two_parts import ends_with_the_same_bits
 
 TINY = 1 / 64  # width: 8 filters of everything
 SMALL = ["train", "birds", "--data", "drawn-birds", "--size", "64", "--width", f"{TINY}", "--batch-size", "4",
@@ -134,22 +135,7 @@ def test_evaluation_counts_over_all_batches(monkeypatch):
 
 def test_resume_after_ctrl_c(tmp_path, monkeypatch):
     """Interrupted in the second epoch and resumed: the bits of the run in one piece, dropout and crops among them."""
-    how = ["--epochs", "2", "--model", "2xst-cnn"]
-    assert main([*SMALL, *how, "--run-dir", "whole"]) == 0
-    given = datasets.shuffled
-
-    def interrupting(*arguments):
-        for batch in given(*arguments):
-            if arguments[3] == 1:
-                os.kill(os.getpid(), signal.SIGINT)
-            yield batch
-
-    monkeypatch.setattr(datasets, "shuffled", interrupting)
-    assert main([*SMALL, *how, "--run-dir", "parts"]) == 130
-    monkeypatch.setattr(datasets, "shuffled", given)
-    assert main(["train", "birds", "--run-dir", "parts", "--resume"]) == 0
-    whole, parts = (checkpoints.load(tmp_path / run / "checkpoint.h5")["model"] for run in ("whole", "parts"))
-    assert whole.keys() == parts.keys() and all(np.array_equal(whole[name], parts[name]) for name in whole)
+    ends_with_the_same_bits([*SMALL, "--epochs", "2", "--model", "2xst-cnn"], "shuffled", monkeypatch)
     result = json.loads((tmp_path / "whole" / "result.json").read_text())
     assert {"test_head_1", "test_body_2", "test_apart"} <= result.keys()
 

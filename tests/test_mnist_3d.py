@@ -2,21 +2,20 @@
 
 import functools
 import json
-import os
 import re
-import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from nanostn import datasets, no_grad
-from nanostn.checkpoints import load
 from nanostn.cli import main
 from nanostn.datasets.volumes import DrawnVolumes, placed
 from nanostn.experiments import mnist_3d
 from nanostn.tensor import Tensor
 from nanostn.transformations import Affine3d
+
+from .two_parts import ends_with_the_same_bits
 
 EXPERIMENT = mnist_3d.EXPERIMENT
 TINY = ["train", "mnist-3d", "--data", "digits", "--limit", "8", "--test-limit", "3", "--batch-size", "4"]
@@ -65,21 +64,7 @@ def test_two_steps_of_each_model(model, tmp_path):
 
 
 def test_a_run_in_two_parts_ends_with_the_same_bits(tmp_path, monkeypatch):
-    assert main([*TINY, "--epochs", "2", "--run-dir", "whole"]) == 0
-    given = datasets.epoch_batches
-
-    def interrupting(*arguments):
-        for batch in given(*arguments):
-            if arguments[5] == 1:
-                os.kill(os.getpid(), signal.SIGINT)
-            yield batch
-
-    monkeypatch.setattr(datasets, "epoch_batches", interrupting)
-    assert main([*TINY, "--epochs", "2", "--run-dir", "parts"]) == 130
-    monkeypatch.setattr(datasets, "epoch_batches", given)
-    assert main(["train", "mnist-3d", "--run-dir", "parts", "--resume"]) == 0
-    whole, parts = (load(tmp_path / name / "checkpoint.h5")["model"] for name in ("whole", "parts"))
-    assert whole.keys() == parts.keys() and all((whole[name] == parts[name]).all() for name in whole)
+    ends_with_the_same_bits([*TINY, "--epochs", "2"], "epoch_batches", monkeypatch)
 
 
 def test_evaluation_makes_the_volumes_a_few_at_a_time(tmp_path, monkeypatch):

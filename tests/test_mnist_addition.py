@@ -2,20 +2,19 @@
 
 import functools
 import itertools
-import os
-import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from nanostn import datasets, drawing, no_grad, report
-from nanostn.checkpoints import load
 from nanostn.cli import main
 from nanostn.experiments import options, revive
 from nanostn.experiments.mnist_addition import EXPERIMENT
 from nanostn.nn import SpatialTransformer
 from nanostn.tensor import Tensor
+
+from .two_parts import ends_with_the_same_bits
 
 SMALL = ["train", "mnist-addition", "--data", "digits", "--limit", "12", "--test-limit", "9", "--batch-size", "4"]
 
@@ -78,22 +77,7 @@ def test_each_transformer_sees_both_channels_in_its_own_way():
 
 def test_resume_after_ctrl_c(tmp_path, monkeypatch):
     """Interrupted in the second epoch and resumed: the bits of the run in one piece."""
-    model = ["--model", "2xst-fcn-affine", "--epochs", "2"]
-    assert main([*SMALL, *model, "--run-dir", "whole"]) == 0
-    given = datasets.epoch_batches
-
-    def interrupting(*arguments):
-        for batch in given(*arguments):
-            if arguments[5] == 1:
-                os.kill(os.getpid(), signal.SIGINT)
-            yield batch
-
-    monkeypatch.setattr(datasets, "epoch_batches", interrupting)
-    assert main([*SMALL, *model, "--run-dir", "parts"]) == 130
-    monkeypatch.setattr(datasets, "epoch_batches", given)
-    assert main(["train", "mnist-addition", "--run-dir", "parts", "--resume"]) == 0
-    whole, parts = (load(tmp_path / run / "checkpoint.h5")["model"] for run in ("whole", "parts"))
-    assert whole.keys() == parts.keys() and all(np.array_equal(whole[name], parts[name]) for name in whole)
+    ends_with_the_same_bits([*SMALL, "--model", "2xst-fcn-affine", "--epochs", "2"], "epoch_batches", monkeypatch)
 
 
 @pytest.mark.parametrize(("model", "rows"), [("2xst-fcn-tps", 5), ("st-fcn-affine", 3), ("cnn", 0)])

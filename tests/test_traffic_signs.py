@@ -2,14 +2,12 @@
 
 import os
 import re
-import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from nanostn import datasets, no_grad
-from nanostn.checkpoints import load
+from nanostn import no_grad
 from nanostn.cli import main
 from nanostn.datasets import coloured, gtsrb
 from nanostn.experiments import revive
@@ -17,6 +15,8 @@ from nanostn.experiments.traffic_signs import EXPERIMENT
 from nanostn.models import traffic_signs
 from nanostn.nn import SpatialTransformer
 from nanostn.tensor import Tensor
+
+from .two_parts import ends_with_the_same_bits
 
 SMALL = ["train", "traffic-signs", "--data", "drawn-signs", "--size", "16", "--filters", "4", "--batch-size", "8"]
 
@@ -100,22 +100,7 @@ def test_data_of_a_run(monkeypatch):
 
 def test_resume_after_ctrl_c(tmp_path, monkeypatch):
     """Interrupted in the second epoch and resumed: the bits of the run in one piece."""
-    model = ["--model", "st-st-cnn", "--epochs", "2"]
-    assert main([*SMALL, *model, "--run-dir", "whole"]) == 0
-    given = datasets.shuffled
-
-    def interrupting(*arguments):
-        for batch in given(*arguments):
-            if arguments[3] == 1:
-                os.kill(os.getpid(), signal.SIGINT)
-            yield batch
-
-    monkeypatch.setattr(datasets, "shuffled", interrupting)
-    assert main([*SMALL, *model, "--run-dir", "parts"]) == 130
-    monkeypatch.setattr(datasets, "shuffled", given)
-    assert main(["train", "traffic-signs", "--run-dir", "parts", "--resume"]) == 0
-    whole, parts = (load(tmp_path / run / "checkpoint.h5")["model"] for run in ("whole", "parts"))
-    assert whole.keys() == parts.keys() and all(np.array_equal(whole[name], parts[name]) for name in whole)
+    ends_with_the_same_bits([*SMALL, "--model", "st-st-cnn", "--epochs", "2"], "shuffled", monkeypatch)
 
 
 @pytest.mark.parametrize(("model", "sheets"), [("cnn", []), ("st-cnn", ["transformer.png"]),
