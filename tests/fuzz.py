@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import io
 import json
+import mmap
 import os
 import random
 import re
@@ -299,22 +300,23 @@ def fuzz(kind: str, count: int, seed: int, finish: float, keep: Path) -> tuple[i
     """Inputs tried, and findings (number, what went wrong). One child works until it dies or hangs; then another."""
     findings: list[tuple[int, str]] = []
     with tempfile.TemporaryDirectory() as folder:
-        kinds, at, log = Kinds(Path(folder)), Path(folder, "at"), Path(folder, "findings")
+        kinds, log = Kinds(Path(folder)), Path(folder, "findings")
         log.touch()
+        at = np.frombuffer(mmap.mmap(-1, 8), dtype=np.int64)  # shared with the child; a word, so never half written
         number = 0
         while number < count and time.monotonic() < finish:
-            at.write_text(str(number))
+            at[0] = number
 
             def work(first=number):
-                with open(at, "r+b", buffering=0) as place, open(log, "a", encoding="utf-8") as found:
+                with open(log, "a", encoding="utf-8") as found:
                     for each in range(first, count):
                         if time.monotonic() > finish:
                             return
-                        os.pwrite(place.fileno(), f"{each:12d}".encode(), 0)
+                        at[0] = each
                         if wrong := judged(kinds, kind, made(kinds, kind, seed, each)):
                             found.write(json.dumps([each, wrong]) + "\n")
                             found.flush()
-                    os.pwrite(place.fileno(), f"{count:12d}".encode(), 0)
+                    at[0] = count
 
             # A loop inside C never lets Python's alarm speak, so the parent looks at the clock too.
             process, seen, since, stuck = in_child(work), -1, time.monotonic(), False
@@ -322,14 +324,14 @@ def fuzz(kind: str, count: int, seed: int, finish: float, keep: Path) -> tuple[i
                 ended, status = os.waitpid(process, os.WNOHANG)
                 if ended:
                     break
-                now = int(at.read_text())
+                now = int(at[0])
                 if now != seen:
                     seen, since = now, time.monotonic()
                 elif time.monotonic() - since > HANG + 1 and not stuck:
                     os.kill(process, signal.SIGKILL)
                     stuck = True
                 time.sleep(0.02)
-            number = int(at.read_text())
+            number = int(at[0])
             if status and number < count:
                 died = os.WTERMSIG(status)
                 findings.append((number, f"no answer within {HANG} s, from inside C" if stuck else
