@@ -32,9 +32,13 @@ def planes(pictures: np.ndarray) -> np.ndarray:
     return np.multiply(pictures.transpose(0, 3, 1, 2), np.float32(1 / 255), dtype=np.float32, order="C")
 
 
-def varied(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Images (N, C, H, W), each turned, scaled and moved a little at random; the border goes on where it is left."""
+def varied(x: np.ndarray, rng: np.random.Generator, by: float = 1.0) -> np.ndarray:
+    """Images (N, C, H, W), each turned, scaled and moved a little at random, at most `by` times the amounts above; the
+    border goes on where it is left."""
+    if by == 0:
+        return x
+    turn, scale, shift = (by * each for each in (TURN, SCALE, SHIFT))
     N = len(x)
-    theta = np.stack([1 + rng.uniform(-SCALE, SCALE, N), rng.uniform(-TURN, TURN, N),
-                      *rng.uniform(-SHIFT, SHIFT, (2, N))], axis=1).astype(np.float32)
+    theta = np.stack([1 + rng.uniform(-scale, scale, N), rng.uniform(-turn, turn, N),
+                      *rng.uniform(-shift, shift, (2, N))], axis=1).astype(np.float32)
     return spatial_transform(x, theta, Similarity(), x.shape[2:], padding_mode="border").data

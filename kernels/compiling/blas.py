@@ -92,7 +92,40 @@ def _vector(count, name, add):
     return intrinsic(moved)
 
 
-move2, move16, add2 = _vector(2, "move2", False), _vector(16, "move16", False), _vector(2, "add2", True)
+move2, add2 = _vector(2, "move2", False), _vector(2, "add2", True)
+
+
+@intrinsic
+def move16(typingctx, target, at, source, start, first, end):
+    """target[at + i] = source[start + i] for the i from first to end, else zero, for all i below 16: as one vector.
+
+    What is not moved is not read, so it may lie outside the source.
+    """
+    def generate(context, builder, signature, args):
+        target, at, source, start, first, end = args
+        number, lane = context.get_value_type(signature.args[0].dtype), ir.IntType(32)
+        vector, lanes, bits = (ir.VectorType(kind, 16) for kind in (number, lane, ir.IntType(1)))
+        numbers = ir.Constant(lanes, list(range(16)))
+
+        def beside(limit):
+            one = builder.insert_element(ir.Constant(lanes, ir.Undefined), builder.trunc(limit, lane), lane(0))
+            return builder.shuffle_vector(one, ir.Constant(lanes, ir.Undefined), ir.Constant(lanes, None))
+
+        def address(array_type, array, index):
+            return builder.bitcast(_entry(context, builder, array_type, array, index), vector.as_pointer())
+
+        read = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(vector, [vector.as_pointer(), lane, bits, vector]),
+            f"llvm.masked.load.v16{number.intrinsic_name}.p0")
+        moved = builder.and_(builder.icmp_signed(">=", numbers, beside(first)),
+                             builder.icmp_signed("<", numbers, beside(end)))
+        value = builder.call(read, [address(signature.args[2], source, start), lane(4), moved,
+                                    ir.Constant(vector, None)])
+        builder.store(value, address(signature.args[0], target, at), align=4)
+        return context.get_dummy_value()
+
+    size = types.int64
+    return types.void(target, size, source, size, size, size), generate
 
 
 @linked(nogil=True)

@@ -3,9 +3,9 @@
     y[n, f, o, p, q] = bias[f] + sum over i, j, k, c of
                        weight[f, c, i, j, k] x[n, c, o s + i - padding, p s + j - padding, q s + k - padding]
 
-On the CPU through spectra (`spectra`) where that takes fewer multiplications, else as sums over windows
-(`direct`); on a GPU as products over patches that stand nowhere (`gpu`). An image (N, C, H, W) is
-a volume (N, C, D, H, W) with a depth of 1. NANOSTN_SPECTRA=0 in the environment leaves spectra alone.
+On the CPU through spectra (`spectra`) where that takes fewer multiplications, else as sums over windows (`direct`), or
+over single entries (`pointwise`); on a GPU as products over patches that stand nowhere (`gpu`). An image (N, C, H, W)
+is a volume (N, C, D, H, W) with a depth of 1. NANOSTN_SPECTRA=0 in the environment leaves spectra alone.
 
 Shapes: x (N, C, [D,] H, W), weight (F, C, [kD,] kH, kW), bias (F,), y (N, F, [D_out,] H_out, W_out); all C-contiguous.
 Strides and padding are given for each axis.
@@ -14,7 +14,7 @@ Strides and padding are given for each axis.
 import os
 
 from ..gpu.arrays.device_array import is_device
-from . import direct, gpu, spectra
+from . import direct, gpu, pointwise, spectra
 from .windows import output_size
 
 
@@ -31,7 +31,8 @@ def convolve(x, weight, bias, stride, padding, method="auto"):
         cut = spectra.plan(x.shape, weight.shape, stride, padding, method == "spectra")
         if cut is not None:
             return spectra.convolve(x, weight, bias, padding, cut)
-    return _by_windows(direct, x, weight, bias, stride, padding)
+    single = pointwise.fits(weight.shape[2:], stride, padding)
+    return _by_windows(pointwise if single else direct, x, weight, bias, stride, padding)
 
 
 def _by_windows(kernels, x, weight, bias, stride, padding):

@@ -33,7 +33,7 @@ from ..products.openblas import parts
 LARGEST = 20  # pixels of a tile along an axis, if a window is no larger
 PIECE = 96  # tiles that a worker transforms together: they fit its cache; whole vectors of 16
 BLOCK = 256  # tiles that are multiplied together, in whole images
-ENTRY = 90  # multiplications that take as long as an entry of a spectrum, and
+ENTRY = 150  # multiplications that take as long as an entry of a spectrum, and
 COPY = 14  # as an entry of the copies that sums over windows make
 
 
@@ -313,14 +313,8 @@ def _cut(x, c, begin, count, tiling, run, pixels):
                 zero(pixels, to, width)
                 continue
             at = (plane * H + row) * W + left
-            if at >= 0 and at + width + 15 <= source.size:
-                for w in range(0, width, 16):
-                    move16(pixels, to + w, source, at + w)
-            else:
-                for w in range(first, last):
-                    pixels[np.uint64(to + w)] = source[np.uint64(at + w)]
-            zero(pixels, to, first)
-            zero(pixels, to + last, width - last)
+            for w in range(0, width, 16):
+                move16(pixels, to + w, source, at + w, first - w, last - w)
 
 
 @linked(nogil=True)

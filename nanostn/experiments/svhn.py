@@ -22,6 +22,7 @@ and holds 5,000 of them out to choose these settings by, which nothing here does
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,8 +32,9 @@ import numpy as np
 
 from nanostn import datasets, no_grad
 from nanostn.console import momentum as below_one
-from nanostn.console import positive_number
+from nanostn.console import number_or_zero, positive_number
 from nanostn.datasets import svhn
+from nanostn.datasets.coloured import varied
 from nanostn.datasets.svhn import LONGEST, TIGHT
 from nanostn.experiments import house_number_pictures
 from nanostn.experiments.experiment import Data, Experiment
@@ -52,6 +54,9 @@ class HouseNumbers(Settings):
     size: int = option("what", "pixels of a side: 64 tight around the number, 128 loose", 64, int, choices=(64, 128))
     width: float = option("what", "filters and units, as a part of the paper's", 1.0, positive_number, "X")
     dropout: float = option("how", "rate of dropout, 0 for none", 0.5, below_one, "X")
+    vary: float | None = option("how", "turn, scale and move every training image at random, anew each time: 1 for up "
+                                "to 0.15 radians, a tenth of its size and a twentieth of its side; {off}", None,
+                                number_or_zero, "X")
 
 
 class Svhn(Experiment[HouseNumbers]):
@@ -80,8 +85,9 @@ class Svhn(Experiment[HouseNumbers]):
 
     def batches(self, settings: HouseNumbers, data: Data, epoch: int, start: int, device: str) -> Iterator[Any]:
         images, labels = data[:2]
-        for chosen, _ in datasets.shuffled(len(labels), settings.batch_size, settings.seed, epoch, start):
-            yield move(prepared(images[chosen]), device), move(labels[chosen], device)
+        for chosen, rng in datasets.shuffled(len(labels), settings.batch_size, settings.seed, epoch, start):
+            change = functools.partial(varied, rng=rng, by=settings.vary or 0.0)
+            yield move(prepared(images[chosen], change), device), move(labels[chosen], device)
 
     def loss(self, model: Module, x: Any, y: Any) -> tuple[Tensor, Any]:
         """The sum over the five places of the mean cross-entropy; numbers of which any place is wrong."""

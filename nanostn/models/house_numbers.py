@@ -17,6 +17,7 @@ network sees all of the feature maps. The paper does not say which.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -104,9 +105,9 @@ def dense_localisation(channels: int, side: int, width: float, options: dict[str
 
 # Images on their way in, and what comes out.
 
-def prepared(images: np.ndarray) -> np.ndarray:
-    """Images (N, H, W, 3) uint8 as (N, 3, H, W) float32 in units of 255, from which the mean of each is subtracted."""
-    x = planes(images)
+def prepared(images: np.ndarray, change: Callable[[np.ndarray], np.ndarray] = lambda x: x) -> np.ndarray:
+    """Images (N, H, W, 3) uint8 as (N, 3, H, W) float32 in units of 255, changed, less the mean of each."""
+    x = change(planes(images))
     return x - x.mean(axis=(1, 2, 3), keepdims=True)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from nanostn.kernels.compiling.threads import set_threads
-from nanostn.kernels.convolution import convolve, direct, spectra
+from nanostn.kernels.convolution import convolve, direct, pointwise, spectra
 from nanostn.kernels.convolution.windows import output_size
 from nanostn.kernels.products import openblas
 
@@ -32,8 +32,13 @@ CASES = [
     (2, 3, (3, 5, 4), 2, (2, 2, 3), (1, 1, 1), (4, 0, 2)),
     (1, 2, (2, 5, 4), 3, (5, 1, 2), (1, 2, 1), (2, 0, 1)),
     (1, 2, (2, 5, 4), 3, (1, 1, 2), (1, 1, 1), (2, 0, 1)),
+    (20, 5, (7, 9), 6, (1, 1), (1, 1), (0, 0)),
+    (3, 2, (31, 29), 3, (1, 1), (1, 1), (0, 0)),
+    (2, 3, (4, 5), 2, (1, 1), (1, 1), (1, 2)),
+    (2, 3, (4, 9, 13), 5, (1, 1, 1), (1, 1, 1), (0, 0, 0)),
 ]
 WAYS = [(case, "direct") for case in CASES] + [(case, "spectra") for case in CASES if max(case[5]) == 1]
+SINGLE = [case for case in CASES if pointwise.fits(*case[-3:])]  # whose windows are products of their own
 
 
 def draw(rng, case, dtype=np.float64):
@@ -85,6 +90,7 @@ def test_gradients_are_the_adjoint_of_the_definition(rng, case, method):
 
 
 @pytest.mark.parametrize("case, method", [*((CASES[i], "direct") for i in (3, 4, 9, 12)),
+                                          *((case, "direct") for case in SINGLE),
                                           *((CASES[i], "spectra") for i in (3, 4, 10, 12))])
 def test_same_bits_for_any_number_of_threads(rng, case, method):
     x, weight, bias, dy = draw(rng, case, np.float32)
@@ -122,6 +128,25 @@ def test_nothing_to_sum(rng, case, method):
     assert not dweight.any()
     np.testing.assert_array_equal(y, np.broadcast_to(bias[:, None, None] if y.ndim == 4 else 0, y.shape))
     np.testing.assert_allclose(dbias, dy.sum(axis=(0, *range(2, dy.ndim))), atol=1e-5)
+
+
+def test_single_entries_are_their_own_products(rng):
+    assert len(SINGLE) == 3 and not pointwise.fits((1, 1, 1), (1, 2, 1), (0, 0, 0))
+    assert pointwise._parts(1, 2000) == 8 and pointwise._parts(3, 899) == 3 and pointwise._parts(20, 63) == 1
+    assert pointwise._parts(1, 100) == 1 and pointwise._parts(0, 9) == 1
+
+
+def test_nothing_outside_an_image_is_read(rng):
+    """It lies between NaNs; what windows see beyond its first and last pixel is zero."""
+    for window, padding in ((3, 1), (5, 2)):
+        room = np.full(2000, np.nan, np.float32)
+        x = room[500:500 + 2 * 3 * 11 * 19].reshape(2, 3, 11, 19)
+        x[...] = rng.standard_normal(x.shape)
+        weight = rng.standard_normal((4, 3, window, window)).astype(np.float32)
+        for method in ("direct", "spectra"):
+            y, gradients = convolve(x, weight, None, (1, 1), (padding, padding), method)
+            dx, dweight, _ = gradients(y, True, True)
+            assert np.isfinite(y).all() and np.isfinite(dx).all() and np.isfinite(dweight).all()
 
 
 def test_how_sums_over_windows_are_divided(monkeypatch):
@@ -185,13 +210,14 @@ def test_products_in_parts(rng, monkeypatch, case, small):
 def test_where_spectra_are_worth_it():
     paper = spectra.plan((256, 64, 1, 17, 17), (64, 64, 1, 7, 7), (1, 1, 1), (0, 0, 0))
     assert paper == ((17, 17), (11, 11), (1, 1))
-    assert spectra.plan((16, 48, 1, 32, 32), (64, 48, 1, 5, 5), (1, 1, 1), (0, 2, 2)).tiles == (2, 2)
+    assert spectra.plan((16, 48, 1, 32, 32), (64, 48, 1, 5, 5), (1, 1, 1), (0, 2, 2)).tiles == (2, 3)
+    assert spectra.plan((8, 96, 1, 14, 14), (128, 96, 1, 3, 3), (1, 1, 1), (0, 1, 1)) is None  # small windows
     assert spectra.plan((256, 1, 1, 42, 42), (64, 1, 1, 9, 9), (1, 1, 1), (0, 0, 0)) is None  # few channels
     assert spectra.plan((256, 64, 1, 17, 17), (64, 64, 1, 1, 1), (1, 1, 1), (0, 0, 0)) is None
     assert spectra.plan((256, 64, 1, 17, 17), (64, 64, 1, 7, 7), (1, 2, 1), (0, 0, 0)) is None  # a stride
     assert spectra.plan((1, 64, 1, 17, 17), (64, 64, 1, 7, 7), (1, 1, 1), (0, 0, 0)) is None  # spectra of the weights
     assert spectra.plan((1, 32, 4, 12, 12), (32, 32, 3, 3, 3), (1, 1, 1), (0, 1, 1)) is None
-    assert spectra.plan((1, 32, 4, 12, 12), (32, 32, 3, 3, 3), (1, 1, 1), (2, 1, 1)).tile == (6, 5)
+    assert spectra.plan((4, 32, 4, 16, 16), (32, 32, 3, 5, 5), (1, 1, 1), (2, 2, 2)).tile == (12, 20)
     assert spectra.plan((0, 64, 1, 17, 17), (64, 64, 1, 7, 7), (1, 1, 1), (0, 0, 0), True) is None
 
 
