@@ -35,8 +35,6 @@ def planes(pictures: np.ndarray) -> np.ndarray:
 def varied(x: np.ndarray, rng: np.random.Generator, by: float = 1.0) -> np.ndarray:
     """Images (N, C, H, W), each turned, scaled and moved a little at random, at most `by` times the amounts above; the
     border goes on where it is left."""
-    if by == 0:
-        return x
     turn, scale, shift = (by * each for each in (TURN, SCALE, SHIFT))
     N = len(x)
     theta = np.stack([1 + rng.uniform(-scale, scale, N), rng.uniform(-turn, turn, N),

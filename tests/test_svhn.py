@@ -1,15 +1,13 @@
 """Street View House Numbers: the loss and the measures, a run in two parts, what its report shows."""
 
 import json
-import os
-import signal
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nanostn import datasets, drawing, no_grad
-from nanostn.checkpoints import load
 from nanostn.cli import main
 from nanostn.composition import composed
 from nanostn.datasets.svhn import NONE, Numbers
@@ -18,6 +16,8 @@ from nanostn.nn import Module, SpatialTransformer
 from nanostn.tables import TABLES, Cell, show
 from nanostn.tensor import Tensor
 from nanostn.transformations import Affine
+
+from .two_parts import ends_with_the_same_bits
 
 EXPERIMENT = svhn.EXPERIMENT
 TINY = ["train", "svhn", "--data", "drawn-numbers", "--width", "0.03", "--limit", "10", "--test-limit", "5",
@@ -114,28 +114,27 @@ def test_an_epoch_has_every_number_once_and_goes_on_anywhere(noise):
     assert tuple(other[0][:, 0, 0, :3].ravel()) != key[0]
 
 
-def test_a_run_in_two_parts_ends_with_the_same_bits(tmp_path, monkeypatch):
-    """On drawn numbers, with dropout, whose generator goes on where it was."""
+def test_a_run_in_two_parts_ends_with_the_same_bits(monkeypatch):
+    """On drawn numbers, with dropout, whose generator goes on where it was, and images that are varied."""
     monkeypatch.setattr(datasets.svhn, "DRAWN", (12, 6))
-    run = [*TINY, "--model", "st-cnn-multi", "--epochs", "2", "--weight-decay", "0.01"]
-    assert main([*run, "--run-dir", "whole"]) == 0
-    given, calls = svhn.prepared, []
-
-    def interrupting(images):
-        calls.append(len(images))
-        if len(calls) == 6:  # three steps, an evaluation, and the second step of the next epoch
-            os.kill(os.getpid(), signal.SIGINT)
-        return given(images)
-
-    monkeypatch.setattr(svhn, "prepared", interrupting)
-    assert main([*run, "--run-dir", "parts"]) == 130
-    monkeypatch.setattr(svhn, "prepared", given)
-    assert main(["train", "svhn", "--run-dir", "parts", "--resume", "--threads", "1"]) == 0
-    whole, parts = (load(tmp_path / name / "checkpoint.h5") for name in ("whole", "parts"))
-    assert whole["model"].keys() == parts["model"].keys() and whole["random"] == parts["random"]
-    assert all((whole["model"][name] == parts["model"][name]).all() for name in whole["model"])
-    result = json.loads((tmp_path / "parts" / "result.json").read_text())
+    ends_with_the_same_bits([*TINY, "--model", "st-cnn-multi", "--epochs", "2", "--weight-decay", "0.01", "--vary",
+                             "1"], "shuffled", monkeypatch)
+    result = json.loads(Path("parts", "result.json").read_text())
     assert {"size": 64, "width": 0.03, "model": "st-cnn-multi", "steps": 6}.items() <= result.items()
+
+
+def test_images_are_varied_where_that_is_asked_for():
+    """Each anew, and a little; without the option their bytes are as they were."""
+    train = numbers(4)
+    settings = replace(EXPERIMENT.defaults, data="drawn-numbers", batch_size=4)
+    x, same = (next(EXPERIMENT.batches(settings, (train.images, train.labels), epoch, 0, "cpu"))[0] for epoch in (0, 0))
+    assert np.array_equal(x, same) and settings.vary is None
+    varied = replace(settings, vary=0.5)
+    some, other = (next(EXPERIMENT.batches(varied, (train.images, train.labels), epoch, 0, "cpu"))[0]
+                   for epoch in (0, 1))
+    assert some.shape == x.shape and some.dtype == np.float32 and 0.1 < np.abs(some - x).mean() < 0.5
+    assert np.abs(some.mean(axis=(1, 2, 3))).max() < 1e-6 and not np.array_equal(np.sort(some.ravel()),
+                                                                                np.sort(other.ravel()))
 
 
 def test_settings():

@@ -99,7 +99,7 @@ move2, add2 = _vector(2, "move2", False), _vector(2, "add2", True)
 def move16(typingctx, target, at, source, start, first, end):
     """target[at + i] = source[start + i] for the i from first to end, else zero, for all i below 16: as one vector.
 
-    What is not moved is not read, so it may lie outside the source.
+    All counted in entries. What is not moved is not read, so it may lie outside the source.
     """
     def generate(context, builder, signature, args):
         target, at, source, start, first, end = args

@@ -135,7 +135,7 @@ def _shifted(source, begin, plane, samples, left, right, W_out, rows, at):
 
 @linked(nogil=True)
 def _strided(source, begin, plane, samples, left, right, stride, W_out, rows, at):
-    """The same of source[begin + n plane + q stride]; a function of its own, beside which that one stays quick."""
+    """The same of entries source[begin + n plane + q stride]; a function of its own, so that the other stays quick."""
     for _ in range(samples):
         zero(rows, at, left)
         for q in range(left, right):

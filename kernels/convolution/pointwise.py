@@ -67,7 +67,7 @@ def _part(item, parts, P):
 
 
 def _forward_items(first, last, x, weight, bias, parts, y):
-    """An item is a part of y[n], (F, P); bias has no entries where there is none."""
+    """An item is a part of y[n], of x (N, C, P) and y (N, F, P); bias (F,) has no entries where there is none."""
     _, F, P = y.shape
     C, target = x.shape[1], y.reshape(-1)
     for item in range(first, last):

@@ -22,7 +22,6 @@ and holds 5,000 of them out to choose these settings by, which nothing here does
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -34,7 +33,6 @@ from nanostn import datasets, no_grad
 from nanostn.console import momentum as below_one
 from nanostn.console import number_or_zero, positive_number
 from nanostn.datasets import svhn
-from nanostn.datasets.coloured import varied
 from nanostn.datasets.svhn import LONGEST, TIGHT
 from nanostn.experiments import house_number_pictures
 from nanostn.experiments.experiment import Data, Experiment
@@ -86,8 +84,7 @@ class Svhn(Experiment[HouseNumbers]):
     def batches(self, settings: HouseNumbers, data: Data, epoch: int, start: int, device: str) -> Iterator[Any]:
         images, labels = data[:2]
         for chosen, rng in datasets.shuffled(len(labels), settings.batch_size, settings.seed, epoch, start):
-            change = functools.partial(varied, rng=rng, by=settings.vary or 0.0)
-            yield move(prepared(images[chosen], change), device), move(labels[chosen], device)
+            yield move(prepared(images[chosen], settings.vary or 0.0, rng), device), move(labels[chosen], device)
 
     def loss(self, model: Module, x: Any, y: Any) -> tuple[Tensor, Any]:
         """The sum over the five places of the mean cross-entropy; numbers of which any place is wrong."""

@@ -17,13 +17,12 @@ network sees all of the feature maps. The paper does not say which.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from nanostn.checks import argument_error, checked_number
-from nanostn.datasets.coloured import planes
+from nanostn.datasets.coloured import planes, varied
 from nanostn.datasets.svhn import LONGEST, NONE
 from nanostn.nn import Conv2d, Dense, Dropout, Flatten, MaxPool2d, Module, ReLU, Sequential, SpatialTransformer
 from nanostn.tensor import Tensor
@@ -105,9 +104,9 @@ def dense_localisation(channels: int, side: int, width: float, options: dict[str
 
 # Images on their way in, and what comes out.
 
-def prepared(images: np.ndarray, change: Callable[[np.ndarray], np.ndarray] = lambda x: x) -> np.ndarray:
-    """Images (N, H, W, 3) uint8 as (N, 3, H, W) float32 in units of 255, changed, less the mean of each."""
-    x = change(planes(images))
+def prepared(images: np.ndarray, vary: float = 0.0, rng: Any = None) -> np.ndarray:
+    """Images (N, H, W, 3) uint8 as (N, 3, H, W) float32 in units of 255, less the mean of each; varied before."""
+    x = varied(planes(images), rng, vary) if vary else planes(images)
     return x - x.mean(axis=(1, 2, 3), keepdims=True)
 
 
