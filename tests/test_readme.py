@@ -28,7 +28,7 @@ def test_python_blocks_run(number):
 def test_the_first_screen_has_the_two_commands():
     head = README.read_text(encoding="utf-8").split("## ")[0].splitlines()
     assert "    pip install -e \".[app]\" && nanostn demo" in head
-    assert "    pip install -e \".[test]\" && pytest" in head
+    assert "    pip install -e \".[test]\" && pytest -n auto" in head
 
 
 def test_files_that_are_named_exist():
