@@ -35,11 +35,10 @@ class Recipe(NamedTuple):
 ADAM = ("--batch-size", "64")
 # 150,000 steps of SGD at 0.01, which falls to a tenth every third of them; here in as many steps as are given.
 PAPER = ("--optimiser", "sgd", "--momentum", "0.0", "--schedule", "steps", "--batch-size", "256")
-# 400,000 steps of SGD at 0.01, which falls to a tenth every 80,000, are 217 epochs of 235,754 numbers.
-# The sample has 7,794 tight crops and 2,500 loose ones, so these take three times the epochs; without varied images a
-# network of a quarter of the width knows them by heart.
+# The sample has 7,794 tight crops and 2,500 loose ones: of these a run takes three times the epochs.
 SVHN_SAMPLE = ("--data", "svhn-sample", "--width", "0.25", "--batch-size", "16", "--dropout", "0.2", "--vary", "1",
                "--localisation-rate", "0.1")
+# 400,000 steps of SGD at 0.01, which falls to a tenth every 80,000, are 217 epochs of 235,754 numbers.
 SVHN = ("--data", "svhn-extra", "--batch-size", "128", "--optimiser", "sgd", "--momentum", "0.0", "--schedule",
         "steps", "--decay-every", "80000", "--weight-decay", "0.0005", "--dropout", "0.5")
 
