@@ -7,6 +7,8 @@ More than half of Inception's convolutions are so. Nothing is copied.
 Shapes: x (N, C, D, H, W), weight (F, C, 1, 1, 1), y (N, F, D, H, W), all C-contiguous; below, P = D H W.
 """
 
+import math
+
 import numpy as np
 
 from ..compiling.blas import gemm
@@ -32,7 +34,7 @@ def _parts(N, P):
 @one_blas_thread
 def convolve(x, weight, bias, size, stride, padding):
     """y (N, F, D, H, W)."""
-    N, C, F, P = *x.shape[:2], len(weight), int(np.prod(size))
+    (N, C), F, P = x.shape[:2], len(weight), math.prod(size)
     y, bias = np.empty((N, F, *size), x.dtype), np.zeros(0, x.dtype) if bias is None else bias
     parts = _parts(N, P)
     _forward(N * parts, y.size * C, x.reshape(N, C, P), weight.reshape(F, C), bias, parts, y.reshape(N, F, P))
@@ -42,7 +44,7 @@ def convolve(x, weight, bias, size, stride, padding):
 @one_blas_thread
 def convolve_dx(dy, weight, size, stride, padding):
     """dx (N, C, D, H, W)."""
-    N, F, C, P = *dy.shape[:2], weight.shape[1], int(np.prod(size))
+    (N, F), C, P = dy.shape[:2], weight.shape[1], math.prod(size)
     dx, parts = np.empty((N, C, *size), dy.dtype), _parts(N, P)
     _dx(N * parts, dy.size * C, dy.reshape(N, F, P), weight.reshape(F, C), parts, dx.reshape(N, C, P))
     return dx
@@ -51,7 +53,7 @@ def convolve_dx(dy, weight, size, stride, padding):
 @one_blas_thread
 def convolve_dweight(x, dy, window, stride, padding):
     """dweight and dbias."""
-    N, C, F, P = *x.shape[:2], dy.shape[1], int(np.prod(x.shape[2:]))
+    (N, C), F, P = x.shape[:2], dy.shape[1], math.prod(x.shape[2:])
     shares = np.zeros((max(1, min(CHUNKS, N)), F * C + F), x.dtype)
     _dweight(len(shares), dy.size * C, x.reshape(N, C, P), dy.reshape(N, F, P), shares)
     total = shares.sum(axis=0)
