@@ -118,7 +118,8 @@ def test_a_batch_is_its_samples(rng, case, method):
 
 @pytest.mark.parametrize("method", ["auto", "direct", "spectra"])
 @pytest.mark.parametrize("case", [(0, 2, (5, 6), 3, (2, 3), (1, 1), (0, 0)), (2, 0, (5, 6), 3, (2, 3), (1, 1), (0, 0)),
-                                  (0, 2, (4, 5, 6), 3, (2, 2, 3), (1, 1, 1), (0, 0, 0))])
+                                  (0, 2, (4, 5, 6), 3, (2, 2, 3), (1, 1, 1), (0, 0, 0)),
+                                  (0, 2, (5, 6), 3, (1, 1), (1, 1), (0, 0)), (2, 0, (5, 6), 3, (1, 1), (1, 1), (0, 0))])
 def test_nothing_to_sum(rng, case, method):
     """An empty batch, and images without channels, of which y is the bias."""
     x, weight, bias, dy = draw(rng, case, np.float32)
