@@ -28,5 +28,7 @@ def ends_with_the_same_bits(words, batches, monkeypatch):
     assert main([*words, "--run-dir", "parts"]) == 130
     monkeypatch.setattr(datasets, batches, given)
     assert main([*words[:2], "--run-dir", "parts", "--resume"]) == 0
-    whole, parts = (load(f"{run}/checkpoint.h5")["model"] for run in ("whole", "parts"))
+    whole, parts = (load(f"{run}/checkpoint.h5") for run in ("whole", "parts"))
+    assert whole["random"] == parts["random"]  # dropout goes on where it was
+    whole, parts = whole["model"], parts["model"]
     assert whole.keys() == parts.keys() and all(np.array_equal(whole[name], parts[name]) for name in whole)

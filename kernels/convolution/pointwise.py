@@ -15,10 +15,7 @@ from ..compiling.blas import gemm
 from ..compiling.linking import linked
 from ..compiling.parallel import Kernel
 from ..compiling.threads import one_blas_thread
-
-ITEMS = 8       # at least, where that is possible, so that all cores have work
-COLUMNS = 128   # of a part of an image at least
-CHUNKS = 16     # of the batch, whose shares of dweight are summed apart, then added in order
+from .direct import CHUNKS, COLUMNS, ITEMS
 
 
 def fits(window, stride, padding):

@@ -84,7 +84,7 @@ class Svhn(Experiment[HouseNumbers]):
     def batches(self, settings: HouseNumbers, data: Data, epoch: int, start: int, device: str) -> Iterator[Any]:
         images, labels = data[:2]
         for chosen, rng in datasets.shuffled(len(labels), settings.batch_size, settings.seed, epoch, start):
-            yield move(prepared(images[chosen], settings.vary or 0.0, rng), device), move(labels[chosen], device)
+            yield move(prepared(images[chosen], settings.vary, rng), device), move(labels[chosen], device)
 
     def loss(self, model: Module, x: Any, y: Any) -> tuple[Tensor, Any]:
         """The sum over the five places of the mean cross-entropy; numbers of which any place is wrong."""

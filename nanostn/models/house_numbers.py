@@ -104,7 +104,7 @@ def dense_localisation(channels: int, side: int, width: float, options: dict[str
 
 # Images on their way in, and what comes out.
 
-def prepared(images: np.ndarray, vary: float = 0.0, rng: Any = None) -> np.ndarray:
+def prepared(images: np.ndarray, vary: float | None = None, rng: Any = None) -> np.ndarray:
     """Images (N, H, W, 3) uint8 as (N, 3, H, W) float32 in units of 255, less the mean of each; varied before."""
     x = varied(planes(images), rng, vary) if vary else planes(images)
     return x - x.mean(axis=(1, 2, 3), keepdims=True)

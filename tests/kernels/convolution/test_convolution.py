@@ -218,6 +218,7 @@ def test_where_spectra_are_worth_it():
     assert spectra.plan((256, 64, 1, 17, 17), (64, 64, 1, 7, 7), (1, 2, 1), (0, 0, 0)) is None  # a stride
     assert spectra.plan((1, 64, 1, 17, 17), (64, 64, 1, 7, 7), (1, 1, 1), (0, 0, 0)) is None  # spectra of the weights
     assert spectra.plan((1, 32, 4, 12, 12), (32, 32, 3, 3, 3), (1, 1, 1), (0, 1, 1)) is None
+    assert spectra.plan((1, 32, 4, 12, 12), (32, 32, 3, 3, 3), (1, 1, 1), (2, 1, 1), True).tile == (6, 5)
     assert spectra.plan((4, 32, 4, 16, 16), (32, 32, 3, 5, 5), (1, 1, 1), (2, 2, 2)).tile == (12, 20)
     assert spectra.plan((0, 64, 1, 17, 17), (64, 64, 1, 7, 7), (1, 1, 1), (0, 0, 0), True) is None
 
